@@ -1,0 +1,10 @@
+/* coir.h - all of libcoir. */
+#ifndef COIR_H
+#define COIR_H
+
+#include <coir/base.h>
+#include <coir/ctx.h>
+#include <coir/stack.h>
+#include <coir/coro.h>
+
+#endif
