@@ -36,7 +36,6 @@ extern "C" {
 #endif
 
 typedef struct coir_coro coir_coro;
-typedef struct coir_thread coir_thread;
 
 /* Body of a coroutine, started by the first switch to it, which brings
  * `value`. Returns 0 with `*result` set (it is NULL beforehand), or a negative
@@ -66,7 +65,7 @@ typedef struct coir_coro_attr {
  * the library, except `user`. It must not move after coir_coro_init(). */
 struct coir_coro {
     coir_ctx ctx; /* while suspended; ctx.sp is the slice's stack_start */
-    coir_thread *thread;
+    uint64_t thread_id; /* never reused, unlike addresses */
     uint8_t state;
     uint8_t policy;
     uint8_t flags;
@@ -76,10 +75,10 @@ struct coir_coro {
     const char *name;
     void *user; /* the embedder's own; NULL at first */
     size_t reserve_size;
-    void *reserve;
+    void *reserve; /* NULL unless it has its stack */
     union {
         struct {
-            coir_stack stack; /* size: as asked for, until started */
+            coir_stack stack; /* size: what to ask for, until it is taken */
         } dedicated;
         struct {
             char *stack_stop;      /* first frame is below; NULL: not started */
@@ -88,7 +87,8 @@ struct coir_coro {
             coir_coro *stack_prev; /* next one up the thread's stack */
         } slice;
     } u;
-    void *sanitizer[2]; /* fiber handles of ASan, TSan, valgrind */
+    void *cxx_exceptions[2]; /* C++ exceptions being handled, while suspended */
+    void *sanitizer; /* fiber of ASan or TSan */
 };
 
 /* Set up a coroutine in the caller's memory; attr NULL for the defaults. No

@@ -1,0 +1,55 @@
+/* platform.h - what depends on compiler and platform, in one place. */
+#ifndef COIR__PLATFORM_H
+#define COIR__PLATFORM_H
+
+#include "coir_config.h"
+
+#define coir__likely(x) __builtin_expect(!!(x), 1)
+#define coir__unlikely(x) __builtin_expect(!!(x), 0)
+#define COIR__NOINLINE __attribute__((noinline))
+#define COIR__COLD __attribute__((cold, noinline))
+
+#if defined(__has_feature)
+#define COIR__HAS_FEATURE(x) __has_feature(x)
+#else
+#define COIR__HAS_FEATURE(x) 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || COIR__HAS_FEATURE(address_sanitizer)
+#define COIR__ASAN 1
+#else
+#define COIR__ASAN 0
+#endif
+
+#if defined(__SANITIZE_THREAD__) || COIR__HAS_FEATURE(thread_sanitizer)
+#define COIR__TSAN 1
+#else
+#define COIR__TSAN 0
+#endif
+
+/* For code that moves stacks about: instrumentation would look at memory
+ * whose shadow says something else, or leave entries on a shadow stack. */
+#if defined(__clang__)
+#define COIR__NO_SANITIZE                                                     \
+    __attribute__((no_sanitize("address", "thread", "undefined"),             \
+                   disable_sanitizer_instrumentation))
+#else
+#define COIR__NO_SANITIZE                                                     \
+    __attribute__((no_sanitize("address", "thread", "undefined")))
+#endif
+
+/* A coroutine never leaves its thread, so the address of a thread-local may
+ * be cached across a switch. Initial-exec makes reading it one instruction,
+ * also in a shared object; glibc keeps room for such small ones in objects
+ * that are loaded late, other C libraries do not. */
+#if defined(__GLIBC__)
+#define COIR__THREAD_LOCAL                                                    \
+    _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define COIR__THREAD_LOCAL _Thread_local
+#endif
+
+/* Linux 6.13; older headers lack it. */
+#define COIR__MADV_GUARD_INSTALL 102
+
+#endif

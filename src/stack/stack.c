@@ -1,0 +1,603 @@
+/* stack.c - pool of guarded coroutine stacks.
+ *
+ * A slab is one mapping, cut into equal cells: [guard | usable]. A cell is
+ * carved, which installs its guard, when it is first handed out; its slot, a
+ * small record outside of the stack, says where it stands:
+ *
+ *   fresh  -> in use          carve
+ *   in use -> warm            release: on top of the class's LIFO list
+ *   warm   -> in use          acquire: no system call
+ *   warm   -> cold            in batches, once there are too many
+ *   cold   -> in use          acquire: its pages fault in again
+ *   idle   -> unmapped        trim or free, a slab at a time
+ *
+ * Nothing is ever stored in an idle stack: a cold one would come to life.
+ *
+ * Guards. MADV_GUARD_INSTALL does not split the mapping, so a million stacks
+ * are a few mappings. Where the kernel lacks it, mprotect() makes two of each
+ * and is stopped well before vm.max_map_count, which the whole process
+ * shares. Where both fail the stack is refused, unless the user allowed
+ * unguarded ones.
+ *
+ * Giving back takes batches of neighbours: one MADV_DONTNEED over a run of
+ * cells, guards included (it leaves them in place), costs a fraction of one
+ * call per cell.
+ *
+ * Failures leave the pool as it was; a slab that can't be mapped is tried
+ * again with fewer cells. */
+#include <coir/stack.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/platform.h"
+#if COIR__HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#endif
+
+enum {
+    CLASS_COUNT = 34, /* 16 KiB, 24, 32, 48 ... 1 GiB */
+    SLAB_CELLS_MIN = 16,
+    SLAB_CELLS_MAX = 4096,
+    GIVE_BACK_BATCH = 256,
+    WARM_LIMIT_DEFAULT = 1024
+};
+#define GUARD_SIZE_DEFAULT ((size_t)64 * 1024)
+
+typedef struct slab slab;
+
+typedef struct slot {
+    struct slot *next; /* idle list */
+    slab *slab;
+    unsigned valgrind_id;
+    unsigned char guard; /* enum coir_stack_guard; AUTO: not carved yet */
+    unsigned char in_use;
+    unsigned char cold;
+} slot;
+
+typedef struct stack_class {
+    slot *warm;
+    slot *cold;
+    slab *carving; /* slab with fresh cells, or NULL */
+    size_t cells;  /* in all slabs: the next slab doubles it */
+} stack_class;
+
+struct slab {
+    slab *next; /* all slabs of the pool */
+    slab *prev;
+    coir_stack_pool *pool; /* NULL: the pool is gone */
+    char *memory;
+    size_t cell_size;
+    size_t guard_size;
+    size_t cells;
+    size_t fresh; /* cells from here on are not carved */
+    size_t in_use;
+    unsigned class_index;
+    slot slots[];
+};
+
+struct coir_stack_pool {
+    stack_class classes[CLASS_COUNT];
+    slab *slabs;
+    coir_stack_pool_attr attr;
+    coir_stack_pool_stats stats;
+};
+
+/* Mappings that mprotect() guards of all pools have cost so far. */
+static atomic_size_t guard_mappings;
+
+static size_t
+page_size(void)
+{
+    static atomic_size_t cached;
+    size_t size = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (size == 0) {
+        size = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&cached, size, memory_order_relaxed);
+    }
+    return size;
+}
+
+static size_t
+round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static size_t
+class_size(unsigned index)
+{
+    size_t power = COIR_STACK_MIN << (index / 2);
+    return index % 2 == 0 ? power : power + power / 2;
+}
+
+/* Smallest class that holds `size`, which is at most COIR_STACK_MAX. */
+static unsigned
+class_of(size_t size)
+{
+    if (size <= COIR_STACK_MIN)
+        return 0;
+    unsigned power = 63u - (unsigned)__builtin_clzll(size - 1);
+    unsigned index = 2 * (power - 14); /* 2^14 = COIR_STACK_MIN */
+    size_t base = (size_t)1 << power;
+    return size <= base + base / 2 ? index + 1 : index + 2;
+}
+
+int
+coir_stack_pool_new(coir_stack_pool **out, const coir_stack_pool_attr *attr)
+{
+    coir_stack_pool_attr a = {0};
+    if (attr != NULL)
+        a = *attr;
+    if (a.guard < COIR_GUARD_AUTO || a.guard > COIR_GUARD_NONE ||
+        a.guard_size > COIR_STACK_MAX)
+        return COIR_EINVAL;
+    if (a.guard_size == 0)
+        a.guard_size = GUARD_SIZE_DEFAULT;
+    if (a.warm_limit == 0)
+        a.warm_limit = WARM_LIMIT_DEFAULT;
+
+    coir_stack_pool *pool = coir_calloc(1, sizeof *pool);
+    if (pool == NULL)
+        return COIR_ENOMEM;
+    pool->attr = a;
+    pool->stats.guard = a.guard;
+    *out = pool;
+    return 0;
+}
+
+/* --- slabs --------------------------------------------------------------- */
+
+static char *
+cell_base(const slab *sl, size_t index)
+{
+    return sl->memory + index * sl->cell_size + sl->guard_size;
+}
+
+static size_t
+slot_index(const slot *s)
+{
+    return (size_t)(s - s->slab->slots);
+}
+
+static void
+unmap_slab(slab *sl)
+{
+    for (size_t i = 0; i < sl->fresh; i++) {
+        if (sl->slots[i].guard == COIR_GUARD_MPROTECT)
+            atomic_fetch_sub(&guard_mappings, 2);
+#if COIR__HAVE_VALGRIND
+        VALGRIND_STACK_DEREGISTER(sl->slots[i].valgrind_id);
+#endif
+    }
+    int failed = munmap(sl->memory, sl->cells * sl->cell_size);
+    /* Unmapping whole mappings of our own cannot need a split. */
+    assert(failed == 0);
+    (void)failed;
+    coir_free(sl);
+}
+
+static void
+link_slab(coir_stack_pool *pool, slab *sl)
+{
+    sl->pool = pool;
+    sl->prev = NULL;
+    sl->next = pool->slabs;
+    if (sl->next != NULL)
+        sl->next->prev = sl;
+    pool->slabs = sl;
+    pool->stats.slabs++;
+    pool->stats.mapped_bytes += sl->cells * sl->cell_size;
+}
+
+static void
+unlink_slab(coir_stack_pool *pool, slab *sl)
+{
+    if (sl->prev != NULL)
+        sl->prev->next = sl->next;
+    else
+        pool->slabs = sl->next;
+    if (sl->next != NULL)
+        sl->next->prev = sl->prev;
+    pool->stats.slabs--;
+    pool->stats.mapped_bytes -= sl->cells * sl->cell_size;
+}
+
+/* Map a slab of `cells` cells. Returns NULL if memory or space ran out. */
+static slab *
+map_slab(const coir_stack_pool *pool, unsigned class_index, size_t cells)
+{
+    size_t usable = class_size(class_index);
+    size_t guard = pool->attr.guard_size;
+    if (guard > usable)
+        guard = usable;
+    if (pool->attr.guard == COIR_GUARD_NONE)
+        guard = 0;
+    guard = round_up(guard, page_size());
+
+    slab *sl = coir_calloc(1, sizeof *sl + cells * sizeof(slot));
+    if (sl == NULL)
+        return NULL;
+    sl->class_index = class_index;
+    sl->guard_size = guard;
+    sl->cell_size = guard + usable;
+    sl->cells = cells;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+#ifdef MAP_STACK
+    flags |= MAP_STACK;
+#endif
+    void *memory = mmap(NULL, cells * sl->cell_size, PROT_READ | PROT_WRITE,
+                        flags, -1, 0);
+    if (memory == MAP_FAILED) {
+        coir_free(sl);
+        return NULL;
+    }
+    sl->memory = memory;
+#ifdef MADV_NOHUGEPAGE
+    /* A huge page would make every stack as large as itself. The call fails
+     * on kernels without huge pages, which is as good. */
+    (void)madvise(memory, cells * sl->cell_size, MADV_NOHUGEPAGE);
+#endif
+    return sl;
+}
+
+/* Add a slab to the class: as many cells again as there are, or fewer where
+ * the address space is tight. */
+static slab *
+grow_class(coir_stack_pool *pool, unsigned class_index)
+{
+    stack_class *cl = &pool->classes[class_index];
+    size_t cells = cl->cells;
+    if (cells < SLAB_CELLS_MIN)
+        cells = SLAB_CELLS_MIN;
+    if (cells > SLAB_CELLS_MAX)
+        cells = SLAB_CELLS_MAX;
+    /* Rare giants come one by one. */
+    while (cells > 1 && cells * class_size(class_index) > COIR_STACK_MAX * 8)
+        cells /= 2;
+    for (; cells > 0; cells /= 2) {
+        slab *sl = map_slab(pool, class_index, cells);
+        if (sl != NULL) {
+            link_slab(pool, sl);
+            cl->cells += cells;
+            cl->carving = sl;
+            return sl;
+        }
+    }
+    return NULL;
+}
+
+/* --- guards -------------------------------------------------------------- */
+
+/* How many mappings guards may cost: three quarters of the kernel's limit for
+ * the process, which has other uses for them too. */
+static size_t
+guard_budget(void)
+{
+    static atomic_size_t cached;
+    size_t budget = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (budget != 0)
+        return budget;
+    long limit = 65530; /* the kernel's default */
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        char text[32];
+        ssize_t n = read(fd, text, sizeof text - 1);
+        (void)close(fd);
+        if (n > 0) {
+            text[n] = '\0';
+            long value = strtol(text, NULL, 10);
+            if (value > 0)
+                limit = value;
+        }
+    }
+    budget = (size_t)limit / 4 * 3;
+    atomic_store_explicit(&cached, budget, memory_order_relaxed);
+    return budget;
+}
+
+/* Returns 0; COIR_ENOSYS if the kernel can't do it here; COIR_ENOMEM. */
+static int
+guard_by_madvise(void *low, size_t size)
+{
+    while (madvise(low, size, COIR__MADV_GUARD_INSTALL) != 0) {
+        if (errno == EINTR || errno == EAGAIN)
+            continue;
+        return errno == ENOMEM ? COIR_ENOMEM : COIR_ENOSYS;
+    }
+    return 0;
+}
+
+static int
+guard_by_mprotect(void *low, size_t size)
+{
+    if (atomic_fetch_add(&guard_mappings, 2) + 2 > guard_budget() ||
+        mprotect(low, size, PROT_NONE) != 0) {
+        atomic_fetch_sub(&guard_mappings, 2);
+        return COIR_ENOMEM;
+    }
+    return 0;
+}
+
+/* Install a guard of the best kind that can be had; sets `*kind`. */
+static int
+install_guard(coir_stack_pool *pool, void *low, size_t size,
+              unsigned char *kind)
+{
+    int wanted = pool->attr.guard;
+    int err = COIR_ENOSYS;
+    /* stats.guard remembers that the kernel lacks MADV_GUARD_INSTALL. */
+    if (wanted == COIR_GUARD_MADV ||
+        (wanted == COIR_GUARD_AUTO &&
+         pool->stats.guard != COIR_GUARD_MPROTECT)) {
+        err = guard_by_madvise(low, size);
+        *kind = COIR_GUARD_MADV;
+        if (err == 0 || wanted == COIR_GUARD_MADV)
+            return err == COIR_ENOSYS ? COIR_ENOMEM : err;
+    }
+    if (err == COIR_ENOSYS && wanted != COIR_GUARD_NONE) {
+        err = guard_by_mprotect(low, size);
+        *kind = COIR_GUARD_MPROTECT;
+        if (err == 0)
+            return 0;
+    }
+    if (wanted == COIR_GUARD_NONE || pool->attr.allow_unguarded) {
+        *kind = COIR_GUARD_NONE;
+        return 0;
+    }
+    return err;
+}
+
+/* --- acquire and release ------------------------------------------------- */
+
+/* Carve the next fresh cell. Returns 0 or COIR_ENOMEM. */
+static int
+carve(coir_stack_pool *pool, unsigned class_index, slot **out)
+{
+    stack_class *cl = &pool->classes[class_index];
+    slab *sl = cl->carving;
+    if (sl == NULL || sl->fresh == sl->cells) {
+        sl = grow_class(pool, class_index);
+        if (sl == NULL)
+            return COIR_ENOMEM;
+    }
+    slot *s = &sl->slots[sl->fresh];
+    unsigned char kind = COIR_GUARD_NONE;
+    if (sl->guard_size > 0) {
+        char *low = sl->memory + sl->fresh * sl->cell_size;
+        int err = install_guard(pool, low, sl->guard_size, &kind);
+        if (err < 0)
+            return err;
+    }
+    s->slab = sl;
+    s->guard = kind;
+#if COIR__HAVE_VALGRIND
+    char *base = cell_base(sl, sl->fresh);
+    s->valgrind_id =
+        VALGRIND_STACK_REGISTER(base, base + class_size(class_index) - 1);
+#endif
+    pool->stats.guard = kind;
+    pool->stats.stacks++;
+    sl->fresh++;
+    *out = s;
+    return 0;
+}
+
+int
+coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
+{
+    if (size > COIR_STACK_MAX)
+        return COIR_EINVAL;
+    unsigned index = class_of(size);
+    stack_class *cl = &pool->classes[index];
+    slot *s = cl->warm;
+    if (coir__likely(s != NULL)) {
+        cl->warm = s->next; /* no system call */
+        pool->stats.idle_warm--;
+    }
+    else if ((s = cl->cold) != NULL) {
+        cl->cold = s->next;
+        s->cold = 0;
+        pool->stats.idle_cold--;
+    }
+    else {
+        int err = carve(pool, index, &s);
+        if (err < 0)
+            return err;
+    }
+    s->in_use = 1;
+    s->slab->in_use++;
+    if (++pool->stats.in_use > pool->stats.high_water)
+        pool->stats.high_water = pool->stats.in_use;
+    out->base = cell_base(s->slab, slot_index(s));
+    out->size = class_size(index);
+    out->slot = s;
+    return 0;
+}
+
+static int
+by_address(const void *a, const void *b)
+{
+    const slot *x = *(slot *const *)a;
+    const slot *y = *(slot *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Give back the memory of `count` slots, in any order, and put them on the
+ * cold list. */
+static void
+chill(coir_stack_pool *pool, stack_class *cl, slot **batch, size_t count)
+{
+    /* Slots of one slab lie in one array, in the order of their cells. */
+    qsort(batch, count, sizeof *batch, by_address);
+    for (size_t i = 0; i < count;) {
+        size_t run = 1;
+        while (i + run < count && batch[i + run] == batch[i] + run &&
+               batch[i + run]->slab == batch[i]->slab)
+            run++;
+        const slab *sl = batch[i]->slab;
+        char *low = cell_base(sl, slot_index(batch[i]));
+        size_t size = run * sl->cell_size - sl->guard_size;
+        /* Locked memory can't be given back: then it just stays. */
+        (void)madvise(low, size, MADV_DONTNEED);
+        i += run;
+    }
+    for (size_t i = count; i-- > 0;) {
+        batch[i]->cold = 1;
+        batch[i]->next = cl->cold;
+        cl->cold = batch[i];
+    }
+    pool->stats.idle_warm -= count;
+    pool->stats.idle_cold += count;
+}
+
+/* Too many stacks are warm: give back a batch. */
+static COIR__COLD void
+give_back(coir_stack_pool *pool, stack_class *cl)
+{
+    slot *batch[GIVE_BACK_BATCH];
+    size_t count = 0;
+    while (count < GIVE_BACK_BATCH && cl->warm != NULL) {
+        batch[count++] = cl->warm;
+        cl->warm = cl->warm->next;
+    }
+    chill(pool, cl, batch, count);
+}
+
+void
+coir_stack_release(coir_stack_pool *pool, coir_stack *stack)
+{
+    slot *s = stack->slot;
+    slab *sl = s->slab;
+    assert(s->in_use && "stack released twice");
+    s->in_use = 0;
+    sl->in_use--;
+    pool = sl->pool;
+    stack->base = NULL;
+    stack->slot = NULL;
+    if (coir__unlikely(pool == NULL)) {
+        if (sl->in_use == 0)
+            unmap_slab(sl);
+        return;
+    }
+    stack_class *cl = &pool->classes[sl->class_index];
+    s->next = cl->warm;
+    cl->warm = s;
+    pool->stats.in_use--;
+    if (coir__unlikely(++pool->stats.idle_warm >=
+                       pool->attr.warm_limit + GIVE_BACK_BATCH))
+        give_back(pool, cl);
+}
+
+/* --- the whole pool ------------------------------------------------------ */
+
+/* Rebuild the idle lists without the slots of slabs that have no stack in
+ * use, which are about to be unmapped. */
+static slot *
+without_idle_slabs(slot *list, size_t *dropped)
+{
+    slot *kept = NULL;
+    slot **tail = &kept;
+    while (list != NULL) {
+        slot *next = list->next;
+        if (list->slab->in_use != 0) {
+            *tail = list;
+            tail = &list->next;
+        }
+        else {
+            ++*dropped;
+        }
+        list = next;
+    }
+    *tail = NULL;
+    return kept;
+}
+
+size_t
+coir_stack_pool_trim(coir_stack_pool *pool)
+{
+    size_t warm_dropped = 0, cold_dropped = 0, bytes = 0;
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        stack_class *cl = &pool->classes[i];
+        cl->warm = without_idle_slabs(cl->warm, &warm_dropped);
+        cl->cold = without_idle_slabs(cl->cold, &cold_dropped);
+        if (cl->carving != NULL && cl->carving->in_use == 0)
+            cl->carving = NULL;
+    }
+    pool->stats.idle_warm -= warm_dropped;
+    pool->stats.idle_cold -= cold_dropped;
+    pool->stats.stacks -= warm_dropped + cold_dropped;
+    for (slab *sl = pool->slabs, *next; sl != NULL; sl = next) {
+        next = sl->next;
+        if (sl->in_use != 0)
+            continue;
+        bytes += sl->cells * sl->cell_size;
+        pool->classes[sl->class_index].cells -= sl->cells;
+        unlink_slab(pool, sl);
+        unmap_slab(sl);
+    }
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        while (pool->classes[i].warm != NULL)
+            give_back(pool, &pool->classes[i]);
+    }
+    return bytes;
+}
+
+void
+coir_stack_pool_free(coir_stack_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    for (slab *sl = pool->slabs, *next; sl != NULL; sl = next) {
+        next = sl->next;
+        sl->pool = NULL;
+        if (sl->in_use == 0)
+            unmap_slab(sl);
+    }
+    coir_free(pool);
+}
+
+void
+coir_stack_pool_get_stats(const coir_stack_pool *pool,
+                          coir_stack_pool_stats *out)
+{
+    *out = pool->stats;
+}
+
+size_t
+coir_stack_high_water(const coir_stack *stack)
+{
+    enum { PAGES = 256 };
+    unsigned char resident[PAGES];
+    size_t page = page_size();
+    char *base = stack->base;
+    for (size_t at = 0; at < stack->size; at += PAGES * page) {
+        size_t size = stack->size - at;
+        if (size > PAGES * page)
+            size = PAGES * page;
+        if (mincore(base + at, size, resident) != 0)
+            return stack->size; /* no better bound to be had */
+        for (size_t i = 0; i * page < size; i++) {
+            if (resident[i] & 1)
+                return stack->size - at - i * page;
+        }
+    }
+    return 0;
+}
+
+size_t
+coir_stack_guard_bounds(const coir_stack *stack, void **low)
+{
+    const slot *s = stack->slot;
+    if (s == NULL || s->guard == COIR_GUARD_NONE)
+        return 0;
+    *low = (char *)stack->base - s->slab->guard_size;
+    return s->slab->guard_size;
+}
