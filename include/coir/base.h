@@ -24,14 +24,14 @@ extern "C" {
 
 /* Every error of the library: name, value, text. Functions that can fail
  * return 0 or one of these negative values; outputs stay untouched then. */
-#define COIR_ERRORS(X)                                                      \
-    X(COIR_EINVAL, -1, "invalid argument")                                  \
-    X(COIR_ENOMEM, -2, "out of memory, address space or mappings")          \
-    X(COIR_ECANCELED, -3, "coroutine was cancelled")                        \
-    X(COIR_EBUSY, -4, "coroutine is still alive")                           \
-    X(COIR_ETHREAD, -5, "coroutine belongs to another thread")              \
-    X(COIR_ECYCLE, -6, "parents would form a cycle")                        \
-    X(COIR_EDEAD, -7, "coroutine has finished")                             \
+#define COIR_ERRORS(X)                                                        \
+    X(COIR_EINVAL, -1, "invalid argument")                                    \
+    X(COIR_ENOMEM, -2, "out of memory, address space or mappings")            \
+    X(COIR_ECANCELED, -3, "coroutine was cancelled")                          \
+    X(COIR_EBUSY, -4, "coroutine is still alive")                             \
+    X(COIR_ETHREAD, -5, "coroutine belongs to another thread")                \
+    X(COIR_ECYCLE, -6, "parents would form a cycle")                          \
+    X(COIR_EDEAD, -7, "coroutine has finished")                               \
     X(COIR_ENOSYS, -8, "not supported on this platform or by this build")
 
 enum coir_error {
