@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# run.sh WHAT [ARGUMENT...] - set up, then run one of the programs that show
+# or measure Coir: demo, bench, conformance, soak.
+source "$(dirname "$0")/lib.sh"
+
+what=$1
+shift
+case $what in
+demo) program=tools/demo.py ;;
+bench) program=bench/run.py ;;
+conformance) program=tests/conformance/run.py ;;
+soak) program=tests/soak/run.py ;;
+*) die "unknown program: $what" ;;
+esac
+
+default_venv
+say "Building Coir"
+install_package .venv/bin/python
+.venv/bin/python "$program" "$@"
