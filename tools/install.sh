@@ -12,11 +12,6 @@ export DESTDIR
 
 tools_venv
 dir=build/install
-if [ -e "$dir/build.ninja" ]; then
-    meson configure "$dir" -Dprefix="$prefix"
-else
-    meson setup "$dir" -Dprefix="$prefix" -Dtests=disabled \
-        -Dbuildtype=release
-fi
+configure "$dir" -Dprefix="$prefix" -Dtests=disabled -Dbuildtype=release
 meson compile -C "$dir" -j "$JOBS"
 meson install -C "$dir" --no-rebuild

@@ -115,18 +115,26 @@ default_venv() {
     need_python_headers "$PYTHON"
 }
 
-# build_c DIR [MESON OPTION...]: configure (again, if options changed) and
-# compile libcoir and its tests.
-build_c() {
-    local dir=$1
+# quietly COMMAND...: its output is shown only if it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    [ $status = 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return $status
+}
+
+# configure DIR [MESON OPTION...]: set up a build directory, anew if the
+# options or the compiler changed.
+configure() {
+    local dir=$1 stamp=$1/.options now
     shift
-    local stamp=$dir/.options now="${CC:-cc} $*"
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$now" ]; then
-        rm -rf "$dir"
-        meson setup "$dir" -Dtests=enabled "$@" || return
-        printf '%s\n' "$now" >"$stamp"
-    fi
-    meson compile -C "$dir" -j "$JOBS"
+    now="$(meson --version) ${CC:-cc} $*"
+    [ "$(cat "$stamp" 2>/dev/null)" != "$now" ] || return 0
+    rm -rf "$dir"
+    quietly meson setup "$dir" "$@" || return
+    printf '%s\n' "$now" >"$stamp"
 }
 
 # install_package PYTHON: build the Python package and install it there. The
@@ -142,20 +150,24 @@ install_package() {
 tally() { "$PYTHON" tools/tally.py add "$@"; }
 
 # c_tests DIR LABEL TALLY [MESON OPTION...]: build and run the C tests. What
-# fails is printed and counted, never the end of the script.
+# fails is printed and counted, never the end of the script. The array
+# TEST_ARGS holds more arguments for `meson test`.
+TEST_ARGS=()
 c_tests() {
-    local dir=$1 label=$2 tally=$3
+    local dir=$1 label=$2 tally=$3 report=$1/meson-logs/testlog.junit.xml
     shift 3
-    if ! build_c "$dir" "$@"; then
+    say "$label"
+    if ! { configure "$dir" -Dtests=enabled "$@" &&
+        meson compile -C "$dir" -j "$JOBS"; }; then
         tally "$tally" "$label: build" 0 1 0
         return
     fi
-    local logs=$dir/meson-logs
-    rm -f "$logs/testlog.junit.xml"
-    meson test -C "$dir" --no-rebuild --print-errorlogs \
-        ${MESON_TEST_ARGS:-} || true
-    "$PYTHON" tools/tally.py junit "$tally" "$label" \
-        "$logs/testlog.junit.xml"
+    rm -f "$report"
+    # Its own status counts for nothing: what failed is in the report, and if
+    # there is no report the tests could not be built.
+    meson test -C "$dir" --print-errorlogs --num-processes "$JOBS" \
+        "${TEST_ARGS[@]}" || true
+    "$PYTHON" tools/tally.py junit "$tally" "$label" "$report"
 }
 
 # python_tests PYTHON LABEL TALLY: run tests/python on what is installed.

@@ -14,6 +14,16 @@ soak) program=tests/soak/run.py ;;
 esac
 
 default_venv
-say "Building Coir"
-install_package .venv/bin/python
-.venv/bin/python "$program" "$@"
+case $what in
+demo | soak)
+    say "Building Coir"
+    install_package .venv/bin/python
+    ;;
+bench)
+    # A peer of the core suite; its rows say so if it is missing.
+    [ -e /usr/include/boost/context ] || apt_install libboost-context-dev ||
+        warn "without boost.context: install Debian package" \
+            "libboost-context-dev"
+    ;;
+esac # conformance and bench keep environments of their own
+exec .venv/bin/python "$program" "$@"

@@ -8,10 +8,9 @@ tally=build/test.tally
 mkdir -p build
 : >"$tally"
 
-say "C: libcoir and its tests"
 c_tests build/c "C" "$tally"
 
-say "Python: the package and its tests"
+say "Python"
 if install_package .venv/bin/python; then
     python_tests .venv/bin/python "Python" "$tally"
 else
