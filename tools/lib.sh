@@ -154,7 +154,7 @@ tally() { "$PYTHON" tools/tally.py add "$@"; }
 # TEST_ARGS holds more arguments for `meson test`.
 TEST_ARGS=()
 c_tests() {
-    local dir=$1 label=$2 tally=$3 report=$1/meson-logs/testlog.json
+    local dir=$1 label=$2 tally=$3 logs=$1/meson-logs
     shift 3
     say "$label"
     if ! { configure "$dir" -Dtests=enabled "$@" &&
@@ -162,11 +162,12 @@ c_tests() {
         tally "$tally" "$label: build" 0 1 0
         return
     fi
-    rm -f "$report"
+    rm -f "$logs"/testlog*
     # Its own status counts for nothing: what failed is in the report, and if
     # there is no report the tests could not be built.
     meson test -C "$dir" --num-processes "$JOBS" "${TEST_ARGS[@]}" || true
-    "$PYTHON" tools/tally.py meson "$tally" "$label" "$report"
+    # A wrapper's name becomes a part of the report's.
+    "$PYTHON" tools/tally.py meson "$tally" "$label" "$logs"/testlog*.json
 }
 
 # python_tests PYTHON LABEL TALLY: run tests/python on what is installed.
