@@ -154,7 +154,7 @@ tally() { "$PYTHON" tools/tally.py add "$@"; }
 # TEST_ARGS holds more arguments for `meson test`.
 TEST_ARGS=()
 c_tests() {
-    local dir=$1 label=$2 tally=$3 report=$1/meson-logs/testlog.junit.xml
+    local dir=$1 label=$2 tally=$3 logs=$1/meson-logs
     shift 3
     say "$label"
     if ! { configure "$dir" -Dtests=enabled "$@" &&
@@ -162,19 +162,24 @@ c_tests() {
         tally "$tally" "$label: build" 0 1 0
         return
     fi
-    rm -f "$report"
+    rm -f "$logs"/testlog*
     # Its own status counts for nothing: what failed is in the report, and if
     # there is no report the tests could not be built.
-    meson test -C "$dir" --print-errorlogs --num-processes "$JOBS" \
-        "${TEST_ARGS[@]}" || true
-    "$PYTHON" tools/tally.py junit "$tally" "$label" "$report"
+    meson test -C "$dir" --num-processes "$JOBS" "${TEST_ARGS[@]}" || true
+    # A wrapper's name becomes a part of the report's.
+    "$PYTHON" tools/tally.py meson "$tally" "$label" "$logs"/testlog*.json
 }
 
 # python_tests PYTHON LABEL TALLY: run tests/python on what is installed.
 python_tests() {
-    local report
+    local report status=0
     report=build/$(basename "$3" .tally)-$2.xml
     rm -f "$report"
-    "$1" -m pytest -q --junitxml="$report" tests/python || true
+    # A hang must not eat the report of all else.
+    timeout -k 10 "${PYTEST_TIMEOUT:-1500}" \
+        "$1" -m pytest -q --junitxml="$report" tests/python || status=$?
     "$PYTHON" tools/tally.py junit "$3" "$2" "$report"
+    # 1 says that tests failed, which the report counts. 2 to 5: not all ran.
+    [ $status -lt 2 ] || [ ! -e "$report" ] ||
+        tally "$3" "$2: pytest ended with status $status" 0 1 0
 }

@@ -81,7 +81,7 @@ else
     skip "clang without warnings" clang
     skip "clang-tidy" clang-tidy
 fi
-check "ruff" "$bin/ruff" check .
+check "ruff" "$bin/ruff" check --output-format concise .
 check "mypy" "$bin/mypy"
 
 say "Result"

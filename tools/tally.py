@@ -4,58 +4,105 @@ A tally file has one line per part: passed, failed, skipped and a label,
 separated by tabs.
 
     tally.py add FILE LABEL PASSED FAILED SKIPPED
-    tally.py junit FILE LABEL REPORT.xml    counts a JUnit report
-    tally.py total FILE                     prints the sum; exit status 1 if
-                                            anything failed or nothing ran
+    tally.py meson FILE LABEL testlog.json   counts the tests in C
+    tally.py junit FILE LABEL report.xml     counts what pytest ran
+    tally.py total FILE                      prints the sum; exit status 1 if
+                                             anything failed or nothing ran
 """
 
+from __future__ import annotations
+
+import json
+import re
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+KINDS = ("passed", "failed", "skipped")
+PLAN = re.compile(r"1\.\.(\d+)")
+RESULT = re.compile(r"(not )?ok\b.*?(# SKIP.*)?$", re.IGNORECASE)
 
 
-def count(report: str) -> tuple[int, int, int]:
-    """Passed, failed and skipped test cases of a JUnit report."""
-    passed = failed = skipped = 0
+def count_program(test: dict) -> Counter[str]:
+    """The tests of one executable, from its line in meson's log.
+
+    What the plan promises and the output lacks has failed, and so has
+    something if the executable ended badly. Failures are printed with the
+    comments that follow them.
+    """
+    counts: Counter[str] = Counter()
+    planned = 0
+    show = False
+    for line in test.get("stdout", "").splitlines():
+        if plan := PLAN.fullmatch(line):
+            planned = int(plan[1])
+        elif result := RESULT.match(line):
+            kind = "failed" if result[1] else "passed"
+            counts["skipped" if result[2] else kind] += 1
+            show = kind == "failed"
+        if show:
+            print(f"    {line}")
+    good = test["result"] in ("OK", "EXPECTEDFAIL", "SKIP")
+    if not counts and not planned:  # no TAP: it is one test
+        kind = "skipped" if test["result"] == "SKIP" else "passed"
+        counts[kind if good else "failed"] += 1
+    counts["failed"] += max(0, planned - counts.total())
+    if not good:
+        counts["failed"] = max(1, counts["failed"])
+        print(f"    {test['name']}: {test['result']}, exit status"
+              f" {test.get('returncode')}")
+        print(test.get("stderr", ""), end="")
+    return counts
+
+
+def count_meson(log: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for line in Path(log).read_text("utf-8").splitlines():
+        counts += count_program(json.loads(line))
+    return counts
+
+
+def count_junit(report: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
     for case in ET.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
         if kinds & {"failure", "error"}:
-            failed += 1
-        elif "skipped" in kinds:
-            skipped += 1
+            counts["failed"] += 1
         else:
-            passed += 1
-    return passed, failed, skipped
+            counts["skipped" if "skipped" in kinds else "passed"] += 1
+    return counts
 
 
-def add(path: str, label: str, counts: tuple[int, int, int]) -> None:
+def add(path: str, label: str, counts: Counter[str]) -> None:
     with open(path, "a", encoding="utf-8") as out:
-        print(*counts, label, sep="\t", file=out)
+        print(*(counts[kind] for kind in KINDS), label, sep="\t", file=out)
 
 
 def total(path: str) -> bool:
-    sums = [0, 0, 0]
-    with open(path, encoding="utf-8") as lines:
-        rows = [line.rstrip("\n").split("\t") for line in lines]
-    for *counts, label in rows:
-        p, f, s = map(int, counts)
-        sums = [sums[0] + p, sums[1] + f, sums[2] + s]
-        print(f"    {label:40} {p:6} passed {f:4} failed {s:4} skipped")
-    print(f"{sums[0]} passed, {sums[1]} failed, {sums[2]} skipped")
-    return sums[0] > 0 and sums[1] == 0
+    sums: Counter[str] = Counter()
+    for row in Path(path).read_text("utf-8").splitlines():
+        *numbers, label = row.split("\t")
+        counts = dict(zip(KINDS, map(int, numbers)))
+        sums.update(counts)
+        text = "".join(f"{n:6} {kind}" for kind, n in counts.items())
+        print(f"  {text}   {label}")
+    print(", ".join(f"{sums[kind]} {kind}" for kind in KINDS))
+    return sums["passed"] > 0 and sums["failed"] == 0
 
 
 def main(argv: list[str]) -> int:
     match argv:
         case ["add", path, label, *numbers] if len(numbers) == 3:
-            p, f, s = map(int, numbers)
-            add(path, label, (p, f, s))
-        case ["junit", path, label, report]:
+            add(path, label, Counter(dict(zip(KINDS, map(int, numbers)))))
+        case ["meson" | "junit" as kind, path, label, report]:
+            count = count_meson if kind == "meson" else count_junit
             try:
                 counts = count(report)
-            except (OSError, ET.ParseError) as error:
+            except (OSError, ET.ParseError, json.JSONDecodeError) as error:
                 # The runner died before it could write its report.
                 print(f"    {label}: no report: {error}", file=sys.stderr)
-                counts = (0, 1, 0)
+                counts = Counter(failed=1)
             add(path, label, counts)
         case ["total", path]:
             return 0 if total(path) else 1
