@@ -124,6 +124,7 @@ void coir_test_check_str(const char *file, int line, const char *a_text,
                        (intmax_t)(b))
 #define CHECK_NULL(pointer) CHECK_EQ(pointer, 0)
 #define CHECK_STR(a, b) coir_test_check_str(__FILE__, __LINE__, #a, a, b)
+#define FAIL(text) coir_test_fail(__FILE__, __LINE__, "%s", text)
 #define SKIP(reason) coir_test_skip(reason)
 
 /* Run the block that follows in a child process, which must die of `signal`
