@@ -6,7 +6,6 @@ import argparse
 import os
 import site
 import sys
-import sysconfig
 from typing import NoReturn
 
 import coir
