@@ -8,8 +8,10 @@ goes into the build has changed. Nothing here touches the tree.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -165,3 +167,37 @@ print(json.dumps({
     'original_mapped': '/greenlet/_greenlet.' in maps,
 }))
 """
+
+
+def origin_error(event: dict) -> str:
+    """What is wrong with a run that was to use Coir's greenlets, or ""."""
+    if event["coir"] and not event["original_mapped"]:
+        return ""
+    return "the tests ran on the original greenlet, not on Coir"
+
+
+def check_origin(python: str, on: str) -> None:
+    """Say whose greenlets a plain ``import greenlet`` gives under `on`.
+
+    :raises SetupError: if they are not those asked for.
+    """
+    done = subprocess.run([python, "-P", "-c", PROBE], text=True,
+                          capture_output=True, env=variables(on))
+    if done.returncode:
+        raise SetupError(f"import greenlet failed on {on}:\n{done.stderr}")
+    event = json.loads(done.stdout)
+    print(f"{on}: {event['type']} from {event['file']}, "
+          f"version {event['version']}", flush=True)
+    if on == "coir" and origin_error(event):
+        raise SetupError(origin_error(event))
+    if on == "original" and (event["coir"] or not event["original_mapped"]):
+        raise SetupError("the original greenlet is not the original")
+
+
+@dataclasses.dataclass
+class Totals:
+    """The counts of a suite's last line."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0

@@ -21,7 +21,14 @@ import textwrap
 import time
 import tomllib
 
-from _env import HERE, PROBE, Environment, SetupError, variables
+from _env import (
+    HERE,
+    Environment,
+    Totals,
+    check_origin,
+    origin_error,
+    variables,
+)
 
 DATA = HERE / "greenlet"
 
@@ -35,15 +42,6 @@ class Outcome:
 
     outcome: str  # "pass", "fail" or "skip"
     text: str = ""
-
-
-@dataclasses.dataclass
-class Totals:
-    """The counts of a suite's last line."""
-
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
 
 
 def load_deviations(path: pathlib.Path) -> dict[str, str]:
@@ -95,12 +93,6 @@ def _watch(proc: subprocess.Popen, events: pathlib.Path,
             return False
 
 
-def _origin_error(event: dict) -> str:
-    if event["coir"] and not event["original_mapped"]:
-        return ""
-    return "the tests ran on the original greenlet, not on Coir"
-
-
 def run_module(python: str, on: str, module: str, pattern: str,
                timeout: float) -> dict[str, Outcome]:
     """Run one module to its end, in as many processes as that takes.
@@ -143,8 +135,8 @@ def run_module(python: str, on: str, module: str, pattern: str,
                    else f"no progress for {timeout:.0f} s, killed")
             tail = output_file.read_text(errors="replace")[-OUTPUT_SHOWN:]
             if done is not None:
-                if on == "coir" and _origin_error(done):
-                    results[name] = Outcome("fail", _origin_error(done))
+                if on == "coir" and origin_error(done):
+                    results[name] = Outcome("fail", origin_error(done))
                 elif proc.returncode:
                     results[name] = Outcome(
                         "fail", f"after all its tests: {how}\n{tail}")
@@ -184,24 +176,6 @@ def _run_all(python: str, on: str, modules: list[str], pattern: str,
                   f"{count['pass']:3} passed, {count['fail']} failed, "
                   f"{count['skip']} skipped", flush=True)
     return results
-
-
-def check_origin(python: str, on: str) -> None:
-    """Say whose greenlets a plain ``import greenlet`` gives under `on`.
-
-    :raises SetupError: if they are not those asked for.
-    """
-    done = subprocess.run([python, "-P", "-c", PROBE], text=True,
-                          capture_output=True, env=variables(on))
-    if done.returncode:
-        raise SetupError(f"import greenlet failed on {on}:\n{done.stderr}")
-    event = json.loads(done.stdout)
-    print(f"{on}: {event['type']} from {event['file']}, "
-          f"version {event['version']}", flush=True)
-    if on == "coir" and _origin_error(event):
-        raise SetupError(_origin_error(event))
-    if on == "original" and (event["coir"] or not event["original_mapped"]):
-        raise SetupError("the original greenlet is not the original")
 
 
 def _judge(coir: dict[str, Outcome], original: dict[str, Outcome],
