@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static size_t profiled_ops; /* by --ops; 0: measure */
+
 uint64_t
 bench_clock(void)
 {
@@ -46,6 +48,10 @@ void
 bench_measure(bench_batch batch, void *arg, int quick,
               struct bench_result *out)
 {
+    if (profiled_ops > 0) {
+        batch(profiled_ops, arg);
+        _exit(0);
+    }
     uint64_t aim = quick ? 5000000 : 25000000;
     uint64_t taken;
     size_t ops = 1000;
@@ -109,17 +115,22 @@ print_result(const struct bench_result *result)
 int
 bench_main(int argc, char **argv, const struct bench_entry *entries)
 {
-    int quick = argc == 3 && strcmp(argv[2], "--quick") == 0;
-    if (argc < 2 || (argc > 2 && !quick)) {
-        fprintf(stderr, "usage: %s ROW [--quick] | --list\n", argv[0]);
+    const char *name = argc > 1 ? argv[1] : "";
+    const char *option = argc > 2 ? argv[2] : "";
+    int list = argc == 2 && strcmp(name, "--list") == 0;
+    int quick = argc == 3 && strcmp(option, "--quick") == 0;
+    if (argc == 4 && strcmp(option, "--ops") == 0)
+        profiled_ops = strtoul(argv[3], NULL, 10);
+    if (argc < 2 || (argc > 2 && !quick && profiled_ops == 0)) {
+        fprintf(stderr, "usage: %s ROW [--quick | --ops N] | --list\n",
+                argv[0]);
         return 2;
     }
-    int list = strcmp(argv[1], "--list") == 0;
     for (; entries->name != NULL; entries++) {
         if (list) {
             puts(entries->name);
         }
-        else if (strcmp(argv[1], entries->name) == 0) {
+        else if (strcmp(name, entries->name) == 0) {
             struct bench_result result = {0};
             entries->row(quick, &result);
             print_result(&result);
@@ -129,6 +140,6 @@ bench_main(int argc, char **argv, const struct bench_entry *entries)
         }
     }
     if (!list)
-        fprintf(stderr, "%s: no row %s\n", argv[0], argv[1]);
+        fprintf(stderr, "%s: no row %s\n", argv[0], name);
     return list ? 0 : 2;
 }

@@ -1,7 +1,8 @@
 /* bench.h - what the benchmark programs share: sampling, memory, output.
  *
- * A program measures one row per run, `bench_x ROW [--quick]`, and prints one
- * line of JSON: unit, samples and further figures; `--list` names its rows. A
+ * A program measures one row per run, `bench_x ROW [--quick | --ops N]`, and
+ * prints one line of JSON: unit, samples and further figures; `--list` names
+ * its rows, `--ops` does N operations of a short row once, for profilers. A
  * sample is the time of one operation, from a batch of many, as CPU time of
  * the thread (user and system), so that other programs on the machine disturb
  * as little as can be. */

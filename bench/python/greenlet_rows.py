@@ -1,10 +1,12 @@
 """Rows of the greenlet suite: the same code for any module with its API.
 
-    python greenlet_rows.py MODULE ROW [--quick]
+    python greenlet_rows.py MODULE ROW [--quick | --ops N]
 
 measures one row in this process and prints one line of JSON::
 
     {"unit": "ns", "samples": [...], "note": {...}}
+
+``--ops`` does N operations of a short row, once: for profilers.
 
 A sample is the time of one operation, from a batch of many. Time is the CPU
 time of the thread, user and system, so that other programs on the machine
@@ -28,6 +30,7 @@ from itertools import repeat
 
 ROWS = {}
 UNROLL = 10
+OPS = None  # by --ops
 
 
 def row(unit):
@@ -43,6 +46,9 @@ def measure(batch, quick):
 
     :returns: nanoseconds per operation, one per sample.
     """
+    if OPS is not None:
+        batch(OPS // UNROLL)
+        leave()
     clock = time.thread_time_ns
     aim = 5_000_000 if quick else 25_000_000
     loops = 10
@@ -393,9 +399,19 @@ def gc_collect(m, quick):
     return samples
 
 
+def leave():
+    """End the process with what is still alive not torn down: that is other
+    rows' business, and not every implementation survives it."""
+    sys.stdout.flush()
+    os._exit(0)
+
+
 def main(argv):
+    global OPS
     module, name = argv[:2]
-    quick = "--quick" in argv[2:]
+    quick = argv[2:] == ["--quick"]
+    if argv[2:3] == ["--ops"]:
+        OPS = int(argv[3])
     m = importlib.import_module(module)
     unit, function = ROWS[name]
     result = function(m, quick)
@@ -403,10 +419,7 @@ def main(argv):
     if not all(s >= 0 for s in samples) or not statistics.median(samples):
         raise AssertionError(f"no sensible time: {samples}")
     print(json.dumps({"unit": unit, "samples": samples, "note": note}))
-    sys.stdout.flush()
-    # What is still alive is not torn down: that is other rows' business, and
-    # not every implementation survives it.
-    os._exit(0)
+    leave()
 
 
 if __name__ == "__main__":
