@@ -52,9 +52,9 @@ peer_map(void)
     else {
         if (peer_slab == peer_slab_end) {
             size_t slab_size = PEER_STACK_SIZE * 1024;
-            peer_slab = mmap(NULL, slab_size, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                             0);
+            peer_slab =
+                mmap(NULL, slab_size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
             if (peer_slab == MAP_FAILED)
                 bench_die("no memory for stacks");
             (void)madvise(peer_slab, slab_size, MADV_NOHUGEPAGE);
