@@ -64,8 +64,10 @@ coir_calloc(size_t count, size_t size)
 void *
 coir_realloc(void *ptr, size_t size)
 {
-    if (size == 0)
-        size = 1;
+    if (size == 0) {
+        coir_free(ptr);
+        return NULL;
+    }
     return coir__likely(custom == NULL) ? realloc(ptr, size)
                                         : custom(ptr, size);
 }
