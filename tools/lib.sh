@@ -143,7 +143,7 @@ install_package() {
     local tag
     tag=$("$1" -c 'import sys; print(sys.implementation.cache_tag)')
     "$1" -m pip install -q --no-deps --no-build-isolation --no-index \
-        -Cbuild-dir="build/$tag" .
+        --config-settings=build-dir="build/$tag" .
 }
 
 # tally TALLY LABEL PASSED FAILED SKIPPED
