@@ -68,10 +68,11 @@ class Screen:
     def __init__(self):
         self.tty = sys.stdout.isatty()
 
-    def progress(self, text):
+    def progress(self, text, detail=""):
+        """Say what goes on; `detail` is for those who look on."""
         if self.tty:
-            print(f"\r\033[K  ... {text}", end="", flush=True)
-        else:
+            print(f"\r\033[K  ... {text}{detail}", end="", flush=True)
+        elif not detail:
             print(f"  ... {text}", flush=True)
 
     def line(self, text=""):
@@ -87,9 +88,11 @@ screen = Screen()
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--child", choices=["ring"], help=argparse.SUPPRESS)
-    if parser.parse_args().child == "ring":
-        print(json.dumps(ring(GREENLETS, LAPS)))
+    # How it calls itself, for a run of the ring in a process of its own.
+    parser.add_argument("--ring", choices=ENGINES, help=argparse.SUPPRESS)
+    engine = parser.parse_args().ring
+    if engine:
+        print(json.dumps(ring(engine, GREENLETS, LAPS)))
         return 0
     started = time.monotonic()
     try:
@@ -194,7 +197,7 @@ def show_ring():
     for title, key, unit, scale in [
         ("create and start", "start", "us each", 1e6 / GREENLETS),
         ("switch", "around", "us each", 1e6 / switches),
-        ("kill and free", "end", "us each", 1e6 / GREENLETS),
+        ("kill", "end", "us each", 1e6 / GREENLETS),
         ("memory suspended", "memory", "KB each", 1 / 1024 / GREENLETS),
     ]:
         figures = {
@@ -207,20 +210,18 @@ def show_ring():
 
 
 def run_ring(engine):
-    command = [sys.executable, __file__, "--child", "ring"]
+    command = [sys.executable, __file__, "--ring", engine]
     done = run(command, coir_as=ENGINES[engine])
     if done.returncode:
         raise DemoError(f"the ring on {engine} failed:\n{done.stderr}")
     result = json.loads(done.stdout)
-    check_engine(engine, result["file"])
     if result["message"] != GREENLETS * LAPS:
         raise DemoError(f"the ring on {engine} lost count: {result}")
     return result
 
 
-def ring(count, laps):
+def ring(engine, count, laps):
     """Pass a message around; runs in a process of its own."""
-    import greenlet as module
     from greenlet import getcurrent, greenlet
 
     main_one = getcurrent()
@@ -245,14 +246,15 @@ def ring(count, laps):
     sent = time.perf_counter()
     message = members[0].switch(0)
     back = time.perf_counter()
-    del one
-    members.clear()
+    finished = [one.throw() for one in members]
+    ended = time.perf_counter()
+    assert all(one.dead for one in members) and len(finished) == count
+    check_engine(engine, os.getpid())
     return {
-        "file": module.__file__,
         "message": message,
         "start": waiting - started,
         "around": back - sent,
-        "end": time.perf_counter() - back,
+        "end": ended - back,
         "memory": memory,
     }
 
@@ -276,6 +278,7 @@ def show_echo():
     for turn in range(ECHO_RUNS):
         for engine in ENGINES:
             what = f"run {turn + 1} of {ECHO_RUNS} on {engine}"
+            screen.progress(what)
             results[engine].append(run_echo(engine, what))
     rates = {
         engine: statistics.median(count / run["time"] for run in runs)
@@ -306,25 +309,18 @@ def allow_descriptors(count):
 
 
 def run_echo(engine, what):
-    # The server as it is; in front of it, who its greenlets are.
-    code = (
-        "import greenlet, runpy, sys\n"
-        "print(greenlet.__file__, flush=True)\n"
-        "sys.argv.pop(0)\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
     server = subprocess.Popen(
-        [sys.executable, "-c", code, PYTHON_EXAMPLES / "echo_gevent.py"],
+        [sys.executable, PYTHON_EXAMPLES / "echo_gevent.py"],
         env=environment(ENGINES[engine]),
         stdout=subprocess.PIPE,
         text=True,
     )
     with server:
         try:
-            check_engine(engine, server.stdout.readline().strip())
             line = server.stdout.readline().split()
             if not line:
                 raise DemoError(f"the echo server on {engine} did not start")
+            check_engine(engine, server.pid)
             cpu = cpu_seconds(server.pid)
             started = time.perf_counter()
             talk(int(line[-1]), what)
@@ -350,8 +346,8 @@ def talk(port, what):
             connection.setblocking(False)
             connections[connection.fileno()] = Talk(connection, number)
             poll.register(connection, select.EPOLLIN)
-            if (number + 1) % (CONNECTIONS // 2) == 0:
-                screen.progress(f"{what}: {number + 1:,} connections")
+            if number % 100 == 99:
+                screen.progress(what, f": {number + 1:,} connections")
         for one in connections.values():
             one.send()
         talking = len(connections)
@@ -429,11 +425,18 @@ def run(command, coir_as="", timeout=TIMEOUT):
         raise DemoError(f"{command[-1]} hangs: {exc}") from None
 
 
-def check_engine(engine, file):
-    """Are the greenlets whose they should be?"""
-    is_ours = pathlib.Path(file).parent.parent.name == "coir"
-    if is_ours != (engine == "coir"):
-        raise DemoError(f"{engine} was to be tried, but greenlet is {file}")
+def check_engine(engine, pid):
+    """Are the greenlets of the process whose they should be?"""
+    libraries = {
+        pathlib.Path(line.split()[-1])
+        for line in pathlib.Path(f"/proc/{pid}/maps").read_text().split("\n")
+        if ".so" in line
+    }
+    names = {f"{path.parent.name}.{path.name}" for path in libraries}
+    ours = any(name.startswith("coir._core.") for name in names)
+    theirs = any(name.startswith("greenlet._greenlet.") for name in names)
+    if (ours, theirs) != (engine == "coir", engine == "greenlet"):
+        raise DemoError(f"{engine} was to run, but it is not what did")
 
 
 def ratio(figures):

@@ -119,7 +119,8 @@ def test_c_api_is_found(ask, coir_as):
         {ask}
         import ctypes
         load = ctypes.pythonapi.PyCapsule_Import
-        load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+        load.argtypes = [ctypes.c_char_p, ctypes.c_int]
+        load.restype = ctypes.c_void_p
         table = load(b"greenlet._C_API", 0)
         first = ctypes.cast(table, ctypes.POINTER(ctypes.c_void_p))[0]
         import greenlet
@@ -143,8 +144,9 @@ def test_metadata(ask, coir_as, original):
         assert dist.requires is None and list(dist.entry_points) == []
         assert "greenlet" in metadata.packages_distributions()["greenlet"]
         assert metadata.version("coir") == coir.__version__
-        first = [d for d in metadata.distributions() if d.name == "greenlet"][0]
-        assert first.version == dist.version
+        found = metadata.distributions()
+        versions = [d.version for d in found if d.name == "greenlet"]
+        assert versions[0] == dist.version
         try:
             metadata.distribution("no-such-thing")
         except metadata.PackageNotFoundError:
@@ -191,7 +193,8 @@ def test_find_spec(ask, coir_as):
         import greenlet
         assert module is not greenlet and module.greenlet is greenlet.greenlet
         assert spec.name == "greenlet" and spec.origin == greenlet.__file__
-        assert spec.loader.get_source("greenlet") == inspect.getsource(greenlet)
+        source = spec.loader.get_source("greenlet")
+        assert source == inspect.getsource(greenlet)
         assert importlib.util.find_spec("greenlet") is greenlet.__spec__
         assert importlib.util.find_spec("greenlet._greenlet").origin
         print(importlib.util.find_spec("greenlet.no_such_thing"))
@@ -263,7 +266,8 @@ def test_pickled_names(ask, coir_as):
                 assert b"coir" not in ours, ours
                 back = pickle.loads(ours)
                 assert type(back) is cls and back.args == ("why",)
-        assert pickle.loads(pickle.dumps(greenlet.greenlet)) is greenlet.greenlet
+        cls = greenlet.greenlet
+        assert pickle.loads(pickle.dumps(cls)) is cls
         print("ok")
         """,
         coir_as=coir_as,
@@ -407,7 +411,7 @@ def test_threads_that_install_and_import(original):
         for thread in threads: thread.start()
         for thread in threads: thread.join()
         assert len(seen) == 16 and len(set(seen)) == 1, seen
-        kinds = [type(f).__module__ for f in sys.meta_path if f is not type]
+        kinds = [type(finder).__module__ for finder in sys.meta_path]
         assert kinds.count("coir._alias") == 1
         print("coir" in seen[0].__file__)
         """,

@@ -7,7 +7,7 @@ Nothing but names may live here: this file is also run as a module of its own
 under the name ``greenlet``, and both must stay the same thing.
 """
 
-from coir._core import (
+from coir._core import (  # noqa: F401
     _C_API,
     CLOCKS_PER_SEC,
     GREENLET_USE_CONTEXT_VARS,
@@ -23,7 +23,7 @@ from coir._core import (
     settrace,
 )
 
-from . import _greenlet
+from . import _greenlet  # noqa: F401
 
 #: The version of greenlet whose API this is: programs compare it with the
 #: oldest one they can do with. Coir's own version is ``coir.__version__``.
