@@ -9,13 +9,7 @@ mkdir -p build
 : >"$tally"
 
 c_tests build/c "C" "$tally"
-
-say "Python"
-if install_package .venv/bin/python; then
-    python_tests .venv/bin/python "Python" "$tally"
-else
-    tally "$tally" "Python: build" 0 1 0
-fi
+python_tests .venv "Python" "$tally"
 
 say "Result"
 "$PYTHON" tools/tally.py total "$tally"
