@@ -37,9 +37,9 @@ pyenv_pythons() {
     done
 }
 
-# test_python VERSION PYTHON: build for it, run the tests. Also called inside
-# the chroot.
-test_python() (
+# test_python VERSION PYTHON: build for it, run the tests. In a process of its
+# own, outside or inside the chroot, so that its errors end nothing else.
+test_python() {
     local venv=build/matrix/$1 label
     PYTHON=$2
     label="Python $("$PYTHON" -c \
@@ -50,23 +50,27 @@ test_python() (
     venv "$venv" "$PYTHON" build test
     export PATH=$ROOT/$venv/bin:$PATH
     python_tests "$venv" "$label" "$tally"
-)
+}
 
 python_version() {
-    local version=$1 python
+    local version=$1 python enter=()
     if python=$(find_python "$version"); then
-        test_python "$version" "$python" ||
-            tally "$tally" "Python $version: set-up" 0 1 0
+        :
     elif [[ " $SUITE_VERSIONS " != *" $version "* ]]; then
         skip "Python $version" "not on this machine"
+        return
     elif [ -z "$chroot_ready" ]; then
         skip "Python $version" "not on this machine, and no chroot"
+        return
     elif ! tools/chroot.sh run $SUITE "python$version" -c ''; then
         skip "Python $version" "not on this machine, nor in Debian $SUITE"
+        return
     else
-        tools/chroot.sh run $SUITE tools/matrix.sh --python "$version" ||
-            tally "$tally" "Python $version: set-up" 0 1 0
+        enter=(tools/chroot.sh run $SUITE)
+        python=python$version
     fi
+    "${enter[@]}" tools/matrix.sh --python "$version" "$python" ||
+        tally "$tally" "Python $version: set-up" 0 1 0
 }
 
 prepare_chroot() {
@@ -111,7 +115,7 @@ options() {
 }
 
 if [ "${1:-}" = --python ]; then
-    test_python "$2" "$(command -v "python$2")"
+    test_python "$2" "$3"
     exit
 fi
 

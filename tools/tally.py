@@ -4,10 +4,10 @@ A tally file has one line per part: passed, failed, skipped and a label,
 separated by tabs.
 
     tally.py add FILE LABEL PASSED FAILED SKIPPED
-    tally.py meson FILE LABEL testlog.json   counts the tests in C
-    tally.py junit FILE LABEL report.xml     counts what pytest ran
-    tally.py total FILE                      prints the sum; exit status 1 if
-                                             anything failed or nothing ran
+    tally.py meson FILE LABEL testlog.json        counts the tests in C
+    tally.py junit FILE LABEL report.xml STATUS   counts what pytest ran
+    tally.py total FILE     prints the sum; exit status 1 if anything failed
+                            or nothing ran
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+Count = Callable[..., Counter[str]]
 KINDS = ("passed", "failed", "skipped")
 PLAN = re.compile(r"1\.\.(\d+)")
 RESULT = re.compile(r"(not )?ok\b.*?(# SKIP.*)?$", re.IGNORECASE)
 
 
-def count_program(test: dict) -> Counter[str]:
+def count_program(test: dict[str, Any]) -> Counter[str]:
     """The tests of one executable, from its line in meson's log.
 
     What the plan promises and the output lacks has failed, and so has
@@ -63,7 +66,7 @@ def count_meson(log: str) -> Counter[str]:
     return counts
 
 
-def count_junit(report: str) -> Counter[str]:
+def count_junit(report: str, status: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for case in ET.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
@@ -71,7 +74,20 @@ def count_junit(report: str) -> Counter[str]:
             counts["failed"] += 1
         else:
             counts["skipped" if "skipped" in kinds else "passed"] += 1
+    # pytest can fail without a test that does: nothing collected, say.
+    if status != "0" and not counts["failed"]:
+        print(f"    pytest ended with status {status}")
+        counts["failed"] = 1
     return counts
+
+
+def count_or_fail(label: str, count: Count, *args: str) -> Counter[str]:
+    try:
+        return count(*args)
+    except (OSError, ET.ParseError, json.JSONDecodeError) as error:
+        # The runner died before it could write its report.
+        print(f"    {label}: no report: {error}")
+        return Counter(failed=1)
 
 
 def add(path: str, label: str, counts: Counter[str]) -> None:
@@ -95,15 +111,10 @@ def main(argv: list[str]) -> int:
     match argv:
         case ["add", path, label, *numbers] if len(numbers) == 3:
             add(path, label, Counter(dict(zip(KINDS, map(int, numbers)))))
-        case ["meson" | "junit" as kind, path, label, report]:
-            count = count_meson if kind == "meson" else count_junit
-            try:
-                counts = count(report)
-            except (OSError, ET.ParseError, json.JSONDecodeError) as error:
-                # The runner died before it could write its report.
-                print(f"    {label}: no report: {error}", file=sys.stderr)
-                counts = Counter(failed=1)
-            add(path, label, counts)
+        case ["meson", path, label, log]:
+            add(path, label, count_or_fail(label, count_meson, log))
+        case ["junit", path, label, report, status]:
+            add(path, label, count_or_fail(label, count_junit, report, status))
         case ["total", path]:
             return 0 if total(path) else 1
         case _:
