@@ -14,6 +14,11 @@
 #include <coir/ctx.h>
 
 #include "coir_config.h"
+#if COIR__HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high) ((void)(low), (void)(high))
+#endif
 
 #define NOINLINE __attribute__((noinline, noclone))
 #define NO_ASAN __attribute__((no_sanitize("address")))
@@ -34,6 +39,14 @@ enum { STACK_SIZE = 64 * 1024, STACKS = 64 };
 static char stacks[STACKS][STACK_SIZE] __attribute__((aligned(64)));
 static coir_ctx here;
 static coir_ctx there;
+
+/* Valgrind takes a small move of the stack pointer for a call. */
+__attribute__((constructor)) static void
+register_stacks(void)
+{
+    for (int i = 0; i < STACKS; i++)
+        VALGRIND_STACK_REGISTER(stacks[i], stacks[i] + STACK_SIZE);
+}
 
 static void *
 start(coir_ctx_fn fn, void *arg)
