@@ -615,6 +615,24 @@ TEST(ctx, unwinding_ends_at_the_entry)
     unwind_two_contexts(NULL);
 }
 
+#if COIR__CONTEXT_ASM
+/* For those who walk frame pointers: asking for its frame's address makes a
+ * function keep one, and there it has saved its caller's. */
+static void
+note_saved_frame_pointer(void *arg)
+{
+    *(uintptr_t *)arg = *(uintptr_t *)__builtin_frame_address(0);
+    coir_ctx_swap(&there, &here, NULL);
+}
+
+TEST(ctx, frame_pointers_end_at_the_entry)
+{
+    uintptr_t saved = 1;
+    start(note_saved_frame_pointer, &saved);
+    CHECK_EQ(saved, 0);
+}
+#endif
+
 #if COIR__CONTEXT_ASM && defined(__x86_64__)
 /* Unwind from each instruction of start and swap: the processor's trap flag
  * stops after every one, and the signal handler looks at the chain of frames
