@@ -14,6 +14,11 @@
 #include <coir/ctx.h>
 
 #include "coir_config.h"
+#if COIR__HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high) ((void)(low), (void)(high))
+#endif
 
 #define NOINLINE __attribute__((noinline, noclone))
 #define NO_ASAN __attribute__((no_sanitize("address")))
@@ -34,6 +39,14 @@ enum { STACK_SIZE = 64 * 1024, STACKS = 64 };
 static char stacks[STACKS][STACK_SIZE] __attribute__((aligned(64)));
 static coir_ctx here;
 static coir_ctx there;
+
+/* Valgrind takes a small move of the stack pointer for a call. */
+__attribute__((constructor)) static void
+register_stacks(void)
+{
+    for (int i = 0; i < STACKS; i++)
+        VALGRIND_STACK_REGISTER(stacks[i], stacks[i] + STACK_SIZE);
+}
 
 static void *
 start(coir_ctx_fn fn, void *arg)
@@ -601,6 +614,24 @@ TEST(ctx, unwinding_ends_at_the_entry)
 {
     unwind_two_contexts(NULL);
 }
+
+#if COIR__CONTEXT_ASM
+/* For those who walk frame pointers: asking for its frame's address makes a
+ * function keep one, and there it has saved its caller's. */
+static void
+note_saved_frame_pointer(void *arg)
+{
+    *(uintptr_t *)arg = *(uintptr_t *)__builtin_frame_address(0);
+    coir_ctx_swap(&there, &here, NULL);
+}
+
+TEST(ctx, frame_pointers_end_at_the_entry)
+{
+    uintptr_t saved = 1;
+    start(note_saved_frame_pointer, &saved);
+    CHECK_EQ(saved, 0);
+}
+#endif
 
 #if COIR__CONTEXT_ASM && defined(__x86_64__)
 /* Unwind from each instruction of start and swap: the processor's trap flag
