@@ -28,6 +28,7 @@ TEST(base, every_error_has_its_text)
 
 TEST(base, unknown_errors_have_a_text_too)
 {
+    CHECK_STR(coir_strerror(0), "no error");
     static const int unknown[] = {1, -9, -10000, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         CHECK_STR(coir_strerror(unknown[i]), "unknown error");
@@ -80,8 +81,21 @@ TEST(base, realloc_keeps_contents)
     CHECK_STR(p, "abc");
     p = coir_realloc(p, 4);
     CHECK_STR(p, "abc");
-    CHECK_NULL(coir_realloc(p, 0));
+    coir_free(p);
     CHECK_EQ(coir_test_live_blocks(), 0);
+}
+
+TEST(base, no_bytes_are_memory_too)
+{
+    /* So that NULL always means failure. */
+    char *p = coir_malloc(0);
+    CHECK(p != NULL);
+    p = coir_realloc(p, 0);
+    CHECK(p != NULL);
+    coir_free(p);
+    p = coir_calloc(0, 8);
+    CHECK(p != NULL);
+    coir_free(p);
 }
 
 TEST(base, failure_leaves_memory_alone)

@@ -405,6 +405,12 @@ TEST_EACH_POLICY(coro, wrong_attributes_are_refused)
         CHECK_EQ(coir_coro_new(&co, body_return, NULL, &wrong[i]),
                  COIR_EINVAL);
         CHECK_NULL(co);
+        coir_coro block, before;
+        memset(&block, 0xee, sizeof block);
+        before = block;
+        CHECK_EQ(coir_coro_init(&block, body_return, NULL, &wrong[i]),
+                 COIR_EINVAL);
+        CHECK(memcmp(&block, &before, sizeof block) == 0);
     }
     CHECK_EQ(coir_thread_set_stack_size(COIR_STACK_MAX + 1), COIR_EINVAL);
 }
@@ -721,10 +727,13 @@ typedef struct exit_plan {
 static int
 exit_from_depth(const exit_plan *plan, int depth)
 {
-    if (depth == 0)
+    if (depth > 0) {
+        volatile int returned = exit_from_depth(plan, depth - 1);
+        return returned;
+    }
+    if (plan != NULL)
         coir_coro_exit(plan->to, plan->status, plan->value);
-    volatile int returned = exit_from_depth(plan, depth - 1);
-    return returned;
+    return 0;
 }
 
 static int
@@ -913,7 +922,8 @@ TEST(coro, default_stack_size_can_be_set)
     coir_coro *co =
         new_coro(COIR_POLICY_DEDICATED, body_checks_bounds, V(300000));
     switch_to(co, NULL);
-    end(co);
+    switch_to(co, NULL);
+    CHECK_EQ(coir_coro_free(co), 0);
     CHECK_EQ(coir_thread_set_stack_size(0), 0);
     co = new_coro(COIR_POLICY_DEDICATED, body_echo, NULL);
     switch_to(co, NULL);
@@ -979,8 +989,7 @@ TEST_EACH_POLICY(coro, stack_in_use_grows_with_depth)
 
 TEST(coro, stacks_come_from_the_threads_pool)
 {
-    coir_stack_pool_attr attr = {.warm_limit = 5,
-                                 .guard = COIR_GUARD_MPROTECT};
+    coir_stack_pool_attr attr = {.guard = COIR_GUARD_MPROTECT};
     CHECK_EQ(coir_thread_set_pool_attr(&attr), 0);
     coir_stack_pool *pool = coir_thread_pool();
     CHECK(pool != NULL);
@@ -999,8 +1008,10 @@ TEST(coro, stacks_come_from_the_threads_pool)
         end(cos[i]);
     coir_stack_pool_get_stats(pool, &s);
     CHECK_EQ(s.in_use, 0);
-    CHECK(s.idle_warm <= 5);
+    CHECK_EQ(s.idle_warm, 10);
     CHECK_EQ(coir_thread_pool(), pool);
+    attr.guard = COIR_GUARD_NONE; /* too late */
+    CHECK_EQ(coir_thread_set_pool_attr(&attr), COIR_EBUSY);
 }
 
 TEST(coro, finished_coroutines_hand_their_stacks_on)
@@ -1142,6 +1153,34 @@ TEST_EACH_POLICY(coro, an_enomem_of_its_own_is_no_failed_switch)
     CHECK_EQ(coir_coro_switch_failed(), 0);
     CHECK_EQ(coir_coro_state(co), FINISHED);
     CHECK_EQ(coir_coro_free(co), 0);
+}
+
+/* Tries to start another one without memory, then ends. */
+static int
+body_fails_to_switch(void *arg, void *value, void **result)
+{
+    coir_coro *other = arg;
+    coir_test_fail_call(COIR_TEST_MMAP, 0, 1000, 12);
+    CHECK_EQ(coir_coro_switch(other, value, NULL), COIR_ENOMEM);
+    coir_test_fail_none();
+    CHECK_EQ(coir_coro_switch_failed(), 1);
+    *result = V(6);
+    return 0;
+}
+
+TEST_EACH_POLICY(coro, a_failed_switch_is_forgotten_by_the_next)
+{
+    coir_coro *co = new_coro(policy, body_wait, NULL);
+    switch_to(co, NULL); /* so that this one's stack is there */
+    /* A size of its own, so that there is none in the pool. */
+    coir_coro_attr attr = {.stack_size = 4 << 20};
+    coir_coro *large = NULL;
+    CHECK_EQ(coir_coro_new(&large, body_return, NULL, &attr), 0);
+    coir_coro *failing = new_coro(policy, body_fails_to_switch, large);
+    CHECK_EQ(switch_to(failing, NULL), V(6)); /* checks the flag */
+    CHECK_EQ(coir_coro_free(failing), 0);
+    CHECK_EQ(coir_coro_free(large), 0);
+    end(co);
 }
 
 /* -- the hook ------------------------------------------------------------- */
@@ -1326,6 +1365,9 @@ static int
 body_ring(void *arg, void *value, void **result)
 {
     ring_node *node = arg;
+    int started = coir_coro_switch(coir_coro_main(), NULL, &value);
+    if (started < 0)
+        return started;
     for (;;) {
         coir_coro *next =
             node->next != NULL ? node->next->co : coir_coro_main();
@@ -1346,6 +1388,7 @@ TEST_EACH_POLICY(coro, a_hundred_thousand_suspended)
     for (size_t i = 0; i < count; i++) {
         nodes[i].co = new_coro(policy, body_ring, &nodes[i]);
         nodes[i].next = i + 1 < count ? &nodes[i + 1] : NULL;
+        switch_to(nodes[i].co, NULL);
     }
     for (int round = 0; round < 3; round++)
         CHECK_EQ(switch_to(nodes[0].co, V(0)), V(count));

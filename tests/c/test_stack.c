@@ -299,7 +299,7 @@ TEST(stack, warm_path_makes_no_system_call)
 
 TEST(stack, statistics_count)
 {
-    coir_stack_pool *pool = new_pool((coir_stack_pool_attr){.warm_limit = 3});
+    coir_stack_pool *pool = new_pool((coir_stack_pool_attr){0});
     coir_stack stacks[8];
     for (int i = 0; i < 8; i++) {
         stacks[i] = take(pool, 64 * KIB);
@@ -317,43 +317,75 @@ TEST(stack, statistics_count)
     coir_stack_pool_stats s = stats(pool);
     CHECK_EQ(s.in_use, 0);
     CHECK_EQ(s.high_water, 8);
-    CHECK_EQ(s.idle_warm, 3);
+    CHECK_EQ(s.idle_warm, 8);
+    CHECK_EQ(s.idle_cold, 0);
     stacks[0] = take(pool, 64 * KIB);
     s = stats(pool);
     CHECK_EQ(s.in_use, 1);
-    CHECK_EQ(s.idle_warm, 2);
+    CHECK_EQ(s.idle_warm, 7);
     CHECK_EQ(s.high_water, 8);
     coir_stack_release(pool, &stacks[0]);
     coir_stack_pool_free(pool);
 }
 
+/* Memory is given back in batches of this many. */
+enum { GIVE_BACK_BATCH = 256 };
+
 TEST(stack, beyond_the_warm_limit_memory_goes_back)
 {
-    enum { COUNT = 64, WARM = 10 };
+    enum { COUNT = 2000, WARM = 10 };
     coir_stack_pool *pool =
         new_pool((coir_stack_pool_attr){.warm_limit = WARM});
-    coir_stack stacks[COUNT];
+    static coir_stack stacks[COUNT];
     for (int i = 0; i < COUNT; i++) {
-        stacks[i] = take(pool, 64 * KIB);
+        stacks[i] = take(pool, 32 * KIB);
         memset(stacks[i].base, 1, stacks[i].size);
         CHECK_EQ(coir_stack_high_water(&stacks[i]), stacks[i].size);
     }
     size_t full = coir_test_rss();
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < COUNT; i++) {
         coir_stack_release(pool, &stacks[i]);
+        CHECK(stats(pool).idle_warm < WARM + GIVE_BACK_BATCH);
+    }
+    size_t back = COUNT - stats(pool).idle_warm;
+    CHECK_EQ(stats(pool).idle_cold, back);
     if (!coir_test_is_slow() && full > 0)
-        CHECK(full - coir_test_rss() > (COUNT - WARM - 2) * 64 * KIB);
+        CHECK(full - coir_test_rss() > (back - 20) * 32 * KIB);
     /* All come again, whole: none of the memory was lost. */
     size_t touched = 0;
     for (int i = 0; i < COUNT; i++) {
-        stacks[i] = take(pool, 64 * KIB);
+        stacks[i] = take(pool, 32 * KIB);
         touched += coir_stack_high_water(&stacks[i]) > 0;
     }
-    CHECK(touched <= WARM);
-    for (int i = 0; i < COUNT; i++) {
+    CHECK_EQ(touched, COUNT - back);
+    for (int i = 0; i < COUNT; i++)
         memset(stacks[i].base, i, stacks[i].size);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_EQ(*(char *)stacks[i].base, (char)i);
         coir_stack_release(pool, &stacks[i]);
     }
+    coir_stack_pool_free(pool);
+}
+
+TEST(stack, trim_gives_all_memory_back)
+{
+    coir_stack_pool *pool = new_pool((coir_stack_pool_attr){0});
+    /* Two of one slab, one of them in use: the slab stays. */
+    coir_stack kept = take(pool, 64 * KIB);
+    coir_stack other = take(pool, 64 * KIB);
+    memset(other.base, 1, other.size);
+    memset(kept.base, 1, kept.size);
+    void *base = other.base;
+    coir_stack_release(pool, &other);
+    CHECK_EQ(coir_stack_pool_trim(pool), 0);
+    CHECK_EQ(stats(pool).idle_warm, 0);
+    CHECK_EQ(stats(pool).idle_cold, 1);
+    other = take(pool, 64 * KIB);
+    CHECK_EQ(other.base, base);
+    CHECK_EQ(coir_stack_high_water(&other), 0);
+    CHECK_EQ(coir_stack_high_water(&kept), kept.size);
+    coir_stack_release(pool, &other);
+    coir_stack_release(pool, &kept);
     coir_stack_pool_free(pool);
 }
 
@@ -496,14 +528,15 @@ TEST(stack, guards_stay_through_reuse)
             continue;
         coir_stack_pool *pool = new_pool(
             (coir_stack_pool_attr){.guard = guard_kinds[i], .warm_limit = 2});
-        coir_stack stacks[10];
+        enum { COUNT = 2 * GIVE_BACK_BATCH };
+        static coir_stack stacks[COUNT];
         for (int round = 0; round < 3; round++) {
-            for (int k = 0; k < 10; k++) {
+            for (int k = 0; k < COUNT; k++) {
                 stacks[k] = take(pool, 32 * KIB);
                 memset(stacks[k].base, k, stacks[k].size);
                 check_guard(&stacks[k]);
             }
-            for (int k = 0; k < 10; k++)
+            for (int k = 0; k < COUNT; k++)
                 coir_stack_release(pool, &stacks[k]);
             if (round == 1)
                 coir_stack_pool_trim(pool);
@@ -583,7 +616,7 @@ TEST(stack, kernel_without_any_guard)
     coir_stack stack = {0};
     CHECK_EQ(coir_stack_acquire(pool, 64 * KIB, &stack), COIR_ENOMEM);
     CHECK_NULL(stack.base);
-    CHECK_EQ(coir_test_mapped_bytes(), 0);
+    CHECK_EQ(stats(pool).mapped_bytes, coir_test_mapped_bytes());
     /* Nothing is remembered against the kernel: it works as soon as it can. */
     coir_test_fail_none();
     coir_test_fail_advice(MADV_GUARD_INSTALL, EINVAL);
@@ -688,25 +721,28 @@ TEST(stack, acquire_with_failing_advice)
 
 TEST(stack, release_with_failing_advice)
 {
+    enum { COUNT = 2 * GIVE_BACK_BATCH };
+    static coir_stack stacks[COUNT];
     coir_stack_pool *pool = new_pool((coir_stack_pool_attr){.warm_limit = 1});
-    coir_stack stacks[10];
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < COUNT; i++) {
         stacks[i] = take(pool, 64 * KIB);
         mark(&stacks[i], 1);
     }
-    coir_test_fail_call(COIR_TEST_MADVISE, 0, 1000, ENOMEM);
-    for (int i = 0; i < 10; i++)
+    coir_test_fail_call(COIR_TEST_MADVISE, 0, 1000000, ENOMEM);
+    for (int i = 0; i < COUNT; i++)
         coir_stack_release(pool, &stacks[i]);
+    coir_stack_pool_trim(pool);
     coir_test_fail_none();
+    CHECK(coir_test_failures(COIR_TEST_MADVISE) > 0);
     CHECK_EQ(stats(pool).in_use, 0);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < COUNT; i++) {
         stacks[i] = take(pool, 64 * KIB);
         mark(&stacks[i], (uint64_t)i);
     }
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < COUNT; i++) {
         check_mark(&stacks[i], (uint64_t)i);
-    for (int i = 0; i < 10; i++)
         coir_stack_release(pool, &stacks[i]);
+    }
     coir_stack_pool_free(pool);
 }
 
