@@ -6,9 +6,8 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 import coir
+import pytest
 from coir import _core
 
 PACKAGE = pathlib.Path(coir.__file__).parent
