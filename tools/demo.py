@@ -190,7 +190,7 @@ def show_ring():
     )
     results = {engine: [] for engine in ENGINES}
     for turn in range(RING_RUNS):
-        for engine in ENGINES:
+        for engine in in_turn(turn):
             screen.progress(f"run {turn + 1} of {RING_RUNS} on {engine}")
             results[engine].append(run_ring(engine))
     rows = []
@@ -198,6 +198,7 @@ def show_ring():
         ("create and start", "start", "us each", 1e6 / GREENLETS),
         ("switch", "around", "us each", 1e6 / switches),
         ("kill", "end", "us each", 1e6 / GREENLETS),
+        ("all of it", "all", "s", 1),
         ("memory suspended", "memory", "KB each", 1 / 1024 / GREENLETS),
     ]:
         figures = {
@@ -255,6 +256,7 @@ def ring(engine, count, laps):
         "start": waiting - started,
         "around": back - sent,
         "end": ended - back,
+        "all": ended - started,
         "memory": memory,
     }
 
@@ -276,7 +278,7 @@ def show_echo():
     allow_descriptors(CONNECTIONS + 100)
     results = {engine: [] for engine in ENGINES}
     for turn in range(ECHO_RUNS):
-        for engine in ENGINES:
+        for engine in in_turn(turn):
             what = f"run {turn + 1} of {ECHO_RUNS} on {engine}"
             screen.progress(what)
             results[engine].append(run_echo(engine, what))
@@ -437,6 +439,11 @@ def check_engine(engine, pid):
     theirs = any(name.startswith("greenlet._greenlet.") for name in names)
     if (ours, theirs) != (engine == "coir", engine == "greenlet"):
         raise DemoError(f"{engine} was to run, but it is not what did")
+
+
+def in_turn(turn):
+    """The engines, first one first, next time the other."""
+    return list(ENGINES) if turn % 2 == 0 else list(reversed(ENGINES))
 
 
 def ratio(figures):

@@ -173,16 +173,15 @@ def _hook_is_installed() -> bool:
 def _interpreter_options() -> list[str]:
     """Options that this interpreter was started with, such as ``-X dev``.
 
-    They stand before the script, or before ``-m coir``, in its arguments.
+    In its arguments they stand before the script or the ``-m coir``.
     """
     head = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-    if head[-1:] == ["coir"]:  # -m coir
-        head.pop()
-        flag = head.pop()
-    else:  # -mcoir, or the path of a script
-        last = head.pop() if head else ""
-        flag = last.removesuffix("coir") if last.startswith("-") else ""
-    flags = flag.removesuffix("m")  # -Im coir
+    last = head.pop()
+    if sys.modules["__main__"].__spec__ is None:
+        return head  # the last was the path of a script
+    if not last.startswith("-"):
+        last = head.pop() + last
+    flags = last[: last.rindex("mcoir")]  # -Im coir: there is an -I
     return [*head, flags] if len(flags) > 1 else head
 
 

@@ -13,16 +13,17 @@ module's ``__path__``. So what we do not have, its tests for one, is found
 there, and what we have is found here.
 
 ``importlib.metadata`` asks the same finder for distributions.
+
+With ``COIR_AS`` this runs at every start of Python: import little here.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.util import spec_from_file_location
-from threading import Lock
-from typing import TYPE_CHECKING
+from _thread import allocate_lock
 
+TYPE_CHECKING = False  # true to type checkers; typing takes long to import
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from importlib.machinery import ModuleSpec
@@ -39,7 +40,7 @@ SUPPORTED = ("greenlet",)
 PLANNED = ("gevent", "eventlet")
 
 _here = os.path.dirname(os.path.abspath(__file__))
-_lock = Lock()
+_lock = allocate_lock()
 _environ_is_done = False
 
 
@@ -58,6 +59,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if fullname not in self.names:
             return None
+        from importlib.util import spec_from_file_location
+
         ours = os.path.join(_here, fullname)
         return spec_from_file_location(
             fullname,

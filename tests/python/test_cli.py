@@ -81,7 +81,8 @@ def test_runs_as_python_would(args, program):
         (["-X", "dev", "-m", "coir"], ["-X", "dev"]),
         (["-Om", "coir"], ["-O"]),
         (["-mcoir"], []),
-        (["-W", "error", "-mcoir"], ["-W", "error"]),
+        (["-W", "error", "-mcoir.__main__"], ["-W", "error"]),
+        (["-bmcoir"], ["-b"]),
     ],
 )
 def test_options_of_the_interpreter_are_kept(options, plain, program):
@@ -170,6 +171,16 @@ def test_run_without_the_start_up_file_is_refused(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "coir_as.pth" in done.stderr
+
+
+def test_started_from_a_script_of_any_name(tmp_path):
+    text = "import sys, coir.__main__\nsys.exit(coir.__main__.main())\n"
+    for name in "coir", "starter.py":
+        (tmp_path / name).write_text(text)
+        code = "import sys; print(sys.flags.dev_mode)"
+        command = [sys.executable, "-X", "dev", name, "run", "-c", code]
+        done = run(*command, cwd=tmp_path)
+        assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_version():
