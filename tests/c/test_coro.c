@@ -9,6 +9,7 @@
 
 #include <coir/coro.h>
 
+#include "coir_config.h"
 #include "harness.h"
 
 #define V(n) ((void *)(intptr_t)(n))
@@ -1274,7 +1275,7 @@ body_rounds(void *arg, void *value, void **result)
 
 TEST_EACH_POLICY(coro, rounding_mode_is_each_ones_own)
 {
-#if COIR_TEST_FPU_STATE
+#if COIR__FPU_STATE
     static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
     coir_coro *cos[3];
     for (int i = 0; i < 3; i++)
