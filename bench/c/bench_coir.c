@@ -58,7 +58,7 @@ co_end(struct co *co)
 /* The bare switch of machine contexts, below coroutines. */
 static coir_ctx context_main, context_other;
 
-static void
+static coir_ctx *
 context_loop(void *arg)
 {
     (void)arg;

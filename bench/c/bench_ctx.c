@@ -60,11 +60,12 @@ coir_leave(struct pair *p, int side)
     (void)coir_ctx_swap(&p->side.coir[side], &p->side.coir[!side], NULL);
 }
 
-static void
+static coir_ctx *
 coir_entry(void *arg)
 {
     struct pair *p = arg;
-    p->body(p);
+    p->body(p); /* never returns */
+    return NULL;
 }
 
 static void
@@ -104,7 +105,8 @@ boost_entry(struct fcontext_transfer transfer)
 {
     struct pair *p = transfer.data;
     p->side.boost[0] = transfer.from;
-    p->body(p);
+    p->body(p); /* never returns */
+    return NULL;
 }
 
 static void

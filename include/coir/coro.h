@@ -100,7 +100,8 @@ COIR_API int coir_coro_init(coir_coro *co, coir_coro_fn fn, void *arg,
                             const coir_coro_attr *attr);
 
 /* End the use of a coroutine set up by coir_coro_init(): after it the memory
- * may go. Its children, if any, must have been re-parented or finished.
+ * may go. Its children must have been re-parented, or never be used again:
+ * even a finished one leads to its parent.
  * Returns 0; COIR_EBUSY if it is running or suspended: then nothing happened,
  * and coir_coro_cancel() comes first. */
 COIR_API int coir_coro_fini(coir_coro *co);
@@ -122,8 +123,10 @@ COIR_API int coir_coro_free(coir_coro *co);
 COIR_API int coir_coro_switch(coir_coro *to, void *value, void **out);
 
 /* Switch to `to` and bring it an error, below zero: its pending switch returns
- * it. If it was not started it finishes without running, and its parent gets
- * the error; if it has finished, its parent gets it.
+ * it. If it was not started it finishes without running (for good, even if the
+ * switch then fails), and its parent gets the error; if it has finished, its
+ * parent gets it. COIR_ECANCELED is fulfilled by that: the parent gets the
+ * value NULL instead.
  * Otherwise as coir_coro_switch(). Returns COIR_EINVAL if `error` >= 0. */
 COIR_API int coir_coro_throw(coir_coro *to, int error, void **out);
 
@@ -135,7 +138,8 @@ COIR_API int coir_coro_switch_failed(void);
  * COIR_ECANCELED. Returns 0 once it has finished (at once if it had, or was
  * never started); COIR_EBUSY if it switched away instead and is still alive;
  * COIR_EINVAL for the running or the main coroutine, or an ancestor of the
- * caller (which could not become its child); COIR_ETHREAD; COIR_ENOMEM. */
+ * caller (which could not become its child); COIR_ETHREAD; COIR_ENOMEM. An
+ * error that it ends with is dropped. `co` must stay until this returns. */
 COIR_API int coir_coro_cancel(coir_coro *co);
 
 /* Finish the running coroutine from anywhere on its stack, without unwinding
@@ -211,12 +215,13 @@ COIR_API int coir_thread_set_stack_size(size_t size);
  * attributes of coir_thread_set_pool_attr(), else the defaults. Borrowed.
  * NULL if memory ran out. */
 COIR_API coir_stack_pool *coir_thread_pool(void);
+/* Returns 0; COIR_EINVAL; COIR_ENOMEM; COIR_EBUSY once there is a pool. */
 COIR_API int coir_thread_set_pool_attr(const coir_stack_pool_attr *attr);
 
 /* Free what this thread holds for its coroutines: pool, main coroutine. All
  * but main must have finished (returns COIR_EBUSY else), and the caller must
  * be main. Happens by itself at thread exit, where suspended coroutines are
- * abandoned with their stacks. */
+ * abandoned with their stacks: they stay suspended for ever. */
 COIR_API int coir_thread_fini(void);
 
 /* Overflow of a dedicated stack hits its guard. A SIGSEGV handler on an

@@ -21,12 +21,15 @@ typedef struct coir_ctx {
     void *sp; /* stack pointer while suspended: lowest address in use */
 } coir_ctx;
 
-/* Body of a context. It must never return: its last act is a swap. */
-typedef void (*coir_ctx_fn)(void *arg);
+/* Body of a context. It returns the suspended context that goes on, where the
+ * swap or start that suspended it returns NULL; its own is gone then. (It may
+ * leave for good by a swap as well, but then the CPU mispredicts returns.) */
+typedef coir_ctx *(*coir_ctx_fn)(void *arg);
 
 /* Suspend the caller into `*from` and call fn(arg) on a fresh stack that
  * grows down from `stack_top`, aligned down to 16 bytes.
- * Returns, when somebody swaps back to `*from`, what that swap passed. */
+ * Returns, when somebody swaps back to `*from`, what that swap passed; NULL if
+ * a body returned `from`. */
 COIR_API void *coir_ctx_start(coir_ctx *from, void *stack_top, coir_ctx_fn fn,
                               void *arg);
 

@@ -2,8 +2,8 @@
  *
  * Stacks of one size class are cut from slabs, one mapping each. Below every
  * stack lies a guard that faults. Released stacks are reused last in, first
- * out; those beyond the warm limit give their memory back to the kernel but
- * stay mapped.
+ * out; once there are 256 beyond the warm limit, the 256 used longest ago give
+ * their memory back to the kernel but stay mapped.
  *
  * Owner:   coir_stack_pool_free() unmaps idle stacks only; a slab with a
  *          stack in use goes when its last stack is released.
@@ -88,7 +88,8 @@ COIR_API void coir_stack_pool_get_stats(const coir_stack_pool *pool,
 
 /* Bytes of the stack that have ever been touched since its memory was last
  * given back, counted from its top, in whole pages: an upper bound of what
- * its users needed so far. Asks the kernel. */
+ * its users needed so far, but for pages that are swapped out. Asks the
+ * kernel. */
 COIR_API size_t coir_stack_high_water(const coir_stack *stack);
 
 /* Bounds of the guard below the stack: [*low, stack->base).

@@ -5,9 +5,10 @@
  * A switch: the target is resolved (finished ones stand for their nearest
  *           living ancestor), gets its stack if it is NEW, and then there is
  *           no way to fail. Value and status travel in the thread's record.
- * An end:   coir__coro_entry() marks the coroutine FINISHED and leaves it for
- *           good. A stack cannot free itself: the coroutine is left as the
- *           thread's zombie, and whoever runs next releases its stack.
+ * An end:   coir__coro_entry() marks the coroutine FINISHED and returns the
+ *           context that goes on. A stack cannot free itself: the coroutine is
+ *           left as the thread's zombie, and whoever runs next releases its
+ *           stack.
  *
  * Invariants: t->current is RUNNING and no other one is; a coroutine has a
  * stack iff it is PREPARED, RUNNING, SUSPENDED or the zombie; parents have no
@@ -364,14 +365,16 @@ coir_coro_cancel(coir_coro *co)
     return co->state == COIR_CORO_FINISHED ? 0 : COIR_EBUSY;
 }
 
-/* The running coroutine has ended: leave it for good. */
-static __attribute__((noreturn)) void
+/* The running coroutine has ended. Returns the context to go on with, or
+ * leaves for good where there is more to do than to resume it. */
+static COIR__NO_SANITIZE coir_ctx *
 finish(coir__thread *t, coir_coro *from, coir_coro *to, int status,
        void *value, int event)
 {
     from->state = COIR_CORO_FINISHED;
     t->alive--;
     t->zombie = from;
+    t->switch_failed = 0;
     if (from->policy == COIR_POLICY_SLICE)
         t->slice_top = from->u.slice.stack_prev;
     for (;;) {
@@ -383,6 +386,15 @@ finish(coir__thread *t, coir_coro *from, coir_coro *to, int status,
         t->status = status;
         t->hook_from = from;
         t->hook_event = event;
+        if (coir__likely(
+                to->state == COIR_CORO_SUSPENDED &&
+                (!coir__on_thread_stack(to) || coir__slice_in_place(t, to)))) {
+            swap_cxx_exceptions(t, from, to);
+            coir__fiber_leave(t, from, to);
+            t->current = to;
+            to->state = COIR_CORO_RUNNING;
+            return &to->ctx;
+        }
         if (err == 0)
             err = leave(t, from, to);
         /* Only for want of memory does it come back. What cannot be reached
@@ -398,7 +410,8 @@ finish(coir__thread *t, coir_coro *from, coir_coro *to, int status,
     }
 }
 
-void
+/* Uninstrumented: its epilogue would run for another fiber. */
+COIR__NO_SANITIZE coir_ctx *
 coir__coro_entry(void *thread)
 {
     coir__thread *t = thread;
@@ -411,19 +424,27 @@ coir__coro_entry(void *thread)
     /* A NEW coroutine is only ever reached by a value: see resolve(). */
     int status = co->fn(co->arg, t->value, &result);
     if (status >= 0 || status == COIR_ECANCELED)
-        finish(t, co, co->parent, 0, result, COIR_EVENT_SWITCH);
-    finish(t, co, co->parent, status, NULL, COIR_EVENT_THROW);
+        return finish(t, co, co->parent, 0, result, COIR_EVENT_SWITCH);
+    return finish(t, co, co->parent, status, NULL, COIR_EVENT_THROW);
 }
 
-void
+COIR__NO_SANITIZE void
 coir_coro_exit(coir_coro *to, int status, void *value)
 {
     coir__thread *t = coir__self;
     coir_coro *from = t->current;
     assert(!(from->flags & COIR__CORO_MAIN) && "main cannot exit");
     assert(to != from && to->thread_id == t->id);
-    finish(t, from, to, status < 0 ? status : 0, value,
-           status < 0 ? COIR_EVENT_THROW : COIR_EVENT_SWITCH);
+    if (coir__on_thread_stack(from))
+        coir__stack_forget(__builtin_frame_address(0),
+                           from->u.slice.stack_stop);
+    coir_ctx gone;
+    (void)coir_ctx_swap(
+        &gone,
+        finish(t, from, to, status < 0 ? status : 0, value,
+               status < 0 ? COIR_EVENT_THROW : COIR_EVENT_SWITCH),
+        NULL);
+    __builtin_unreachable();
 }
 
 /* --- parents and queries ------------------------------------------------- */

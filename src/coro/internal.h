@@ -65,7 +65,7 @@ void coir__overflow_init(coir__thread *t);
 void coir__overflow_fini(coir__thread *t);
 
 /* Body of every context that a coroutine runs in. */
-void coir__coro_entry(void *thread);
+coir_ctx *coir__coro_entry(void *thread);
 
 /* --- slices (slice.c) ---------------------------------------------------- */
 

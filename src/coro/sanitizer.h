@@ -16,6 +16,20 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+/* Nobody's frames lie in [low, high) of the thread's stack any more: what ASan
+ * marked there must not meet who grows into it next. */
+static inline __attribute__((always_inline)) void
+coir__stack_forget(void *low, const char *high)
+{
+#if COIR__ASAN
+    if ((char *)low < high)
+        __asan_unpoison_memory_region(low, (size_t)(high - (char *)low));
+#else
+    (void)low;
+    (void)high;
+#endif
+}
+
 /* `co` has got its stack. */
 static inline void
 coir__fiber_init(coir_coro *co)
@@ -49,7 +63,8 @@ coir__fiber_fini(coir_coro *co)
 }
 
 /* `from` is about to switch to `to`. */
-static inline void
+/* Inlined, so that no instrumented epilogue runs for the other fiber. */
+static inline __attribute__((always_inline)) void
 coir__fiber_leave(coir__thread *t, coir_coro *from, coir_coro *to)
 {
 #if COIR__ASAN
@@ -80,7 +95,7 @@ coir__fiber_leave(coir__thread *t, coir_coro *from, coir_coro *to)
 }
 
 /* `co` has been switched to. */
-static inline void
+static inline __attribute__((always_inline)) void
 coir__fiber_arrive(coir_coro *co)
 {
 #if COIR__ASAN

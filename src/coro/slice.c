@@ -93,6 +93,7 @@ save(coir_coro *co, const char *stop)
     copy(heap + done, start + done, size - done);
     co->u.slice.stack_copy = heap;
     co->u.slice.stack_saved = size;
+    coir__stack_forget(start, stop);
     return 0;
 }
 
@@ -111,9 +112,7 @@ restore(coir_coro *co)
     if (size == 0)
         return;
     char *start = co->ctx.sp;
-#if COIR__ASAN
-    __asan_unpoison_memory_region(start, size);
-#endif
+    coir__stack_forget(start, start + size);
 #if COIR__HAVE_VALGRIND
     VALGRIND_MAKE_MEM_UNDEFINED(start, size);
 #endif
@@ -145,7 +144,7 @@ make_room(coir__thread *t, coir_coro *to)
 }
 
 /* Body of the scratch context. */
-static COIR__NO_SANITIZE void
+static COIR__NO_SANITIZE coir_ctx *
 relocate(void *arg)
 {
     /* The record lies on the stack of `from`, which may be overwritten. */
@@ -154,7 +153,6 @@ relocate(void *arg)
     coir_coro *from = m->from;
     coir_coro *to = m->to;
     int alive = from->state != COIR_CORO_FINISHED;
-    coir_ctx gone;
 
     if (to->state == COIR_CORO_SUSPENDED) {
         int err = make_room(t, to);
@@ -162,7 +160,7 @@ relocate(void *arg)
             if (alive && coir__on_thread_stack(from))
                 drop_copy(from);
             m->error = err;
-            (void)coir_ctx_swap(&gone, &from->ctx, NULL);
+            return &from->ctx;
         }
         restore(to);
     }
@@ -178,10 +176,11 @@ relocate(void *arg)
     t->current = to;
     if (to->state == COIR_CORO_SUSPENDED) {
         to->state = COIR_CORO_RUNNING;
-        (void)coir_ctx_swap(&gone, &to->ctx, NULL);
+        return &to->ctx;
     }
     to->state = COIR_CORO_RUNNING;
     to->flags &= (uint8_t)~COIR__CORO_PREPARED;
+    coir_ctx gone;
     (void)coir_ctx_start(&gone, stack_stop(to), coir__coro_entry, t);
     __builtin_unreachable();
 }

@@ -83,6 +83,10 @@ coir__thread_make(void)
     return t;
 }
 
+/* Of the Itanium C++ ABI: the exceptions being handled, innermost first, and
+ * a count of uncaught ones. Weak: only if the program has a C++ runtime. */
+extern void *__cxa_get_globals(void) __attribute__((weak));
+
 /* Libraries loaded by this process so far, from the first entry alone. */
 static int
 count_loads(struct dl_phdr_info *info, size_t size, void *out)
@@ -102,23 +106,21 @@ coir__thread_find_cxx(coir__thread *t)
     if (loads == t->cxx_loads)
         return;
     t->cxx_loads = loads;
-    /* Of the Itanium C++ ABI: the handled exceptions, innermost first, and a
-     * count of uncaught ones. The runtime may have been loaded privately, by
-     * a plug-in; NOLOAD finds it without loading anything. */
-    static const char name[] = "__cxa_get_globals";
-    void *symbol = dlsym(RTLD_DEFAULT, name);
-    if (symbol == NULL) {
+    void *(*get_globals)(void) = __cxa_get_globals;
+    if (get_globals == NULL) {
+        /* Loaded later, or privately by a plug-in. NOLOAD finds it without
+         * loading anything; whoever loaded it keeps it. */
         void *library = dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD);
         if (library == NULL)
+            library = dlopen("libc++abi.so.1", RTLD_LAZY | RTLD_NOLOAD);
+        if (library == NULL)
             return;
-        symbol = dlsym(library, name);
-        (void)dlclose(library); /* whoever loaded it keeps it */
-        if (symbol == NULL)
-            return;
+        void *symbol = dlsym(library, "__cxa_get_globals");
+        (void)dlclose(library);
+        memcpy(&get_globals, &symbol, sizeof get_globals);
     }
-    void *(*get_globals)(void);
-    memcpy(&get_globals, &symbol, sizeof get_globals);
-    t->cxx_globals = get_globals();
+    if (get_globals != NULL)
+        t->cxx_globals = get_globals();
 }
 
 int

@@ -54,6 +54,29 @@
 #endif
 .endm
 
+/* Resume the frame at sp, but for FPCR and the return. */
+.macro restore_frame
+    /* The frame stays whole until sp moves, and so does its description. */
+    ldp     x29, x30, [sp]
+    ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     d8, d9, [sp, #96]
+    ldp     d10, d11, [sp, #112]
+    ldp     d12, d13, [sp, #128]
+    ldp     d14, d15, [sp, #144]
+    add     sp, sp, #FRAME_SIZE
+    .cfi_def_cfa_offset 0
+    .irp    reg, x19, x20, x21, x22, x23, x24, x25, x26, x27, x28, x29, x30
+    .cfi_restore \reg
+    .endr
+    .irp    reg, d8, d9, d10, d11, d12, d13, d14, d15
+    .cfi_restore \reg
+    .endr
+.endm
+
 /* void *coir_ctx_swap(coir_ctx *from, coir_ctx *to, void *value) */
     .globl  coir_ctx_swap
     .type   coir_ctx_swap, %function
@@ -74,26 +97,8 @@ coir_ctx_swap:
     b.ne    .Lload_fpcr
 .Lfpcr_loaded:
 #endif
-    /* The frame stays whole until sp moves, and so does its description. */
-    ldp     x29, x30, [sp]
-    ldp     x19, x20, [sp, #16]
-    ldp     x21, x22, [sp, #32]
-    ldp     x23, x24, [sp, #48]
-    ldp     x25, x26, [sp, #64]
-    ldp     x27, x28, [sp, #80]
-    ldp     d8, d9, [sp, #96]
-    ldp     d10, d11, [sp, #112]
-    ldp     d12, d13, [sp, #128]
-    ldp     d14, d15, [sp, #144]
     .cfi_remember_state
-    add     sp, sp, #FRAME_SIZE
-    .cfi_def_cfa_offset 0
-    .irp    reg, x19, x20, x21, x22, x23, x24, x25, x26, x27, x28, x29, x30
-    .cfi_restore \reg
-    .endr
-    .irp    reg, d8, d9, d10, d11, d12, d13, d14, d15
-    .cfi_restore \reg
-    .endr
+    restore_frame
     ret
 #if COIR__FPU_STATE
 .Lload_fpcr:
@@ -117,7 +122,7 @@ coir_ctx_start:
     str     x11, [x0]
     and     x9, x1, #-16
     mov     x0, x3
-    mov     x16, x2
+    .cfi_remember_state
     mov     sp, x9
     /* From here on nothing lies above: unwinders end. */
     .cfi_def_cfa sp, 0
@@ -130,24 +135,22 @@ coir_ctx_start:
     .cfi_same_value \reg
     .endr
     mov     x29, xzr /* the end of the chain of frame records */
-    adr     x30, .Lentry_return
-    br      x16 /* by this register it may land on a pad for calls */
+    blr     x2
+    /* The body has returned the context that goes on; nothing of its own is
+     * kept. All calls since the start are matched by their returns, so that,
+     * if its starter goes on, this `ret` and all above it are predicted. */
+    ldr     x9, [x0]
+    mov     x0, xzr
+    mov     sp, x9
+    .cfi_restore_state
+#if COIR__FPU_STATE
+    ldr     x11, [sp, #FPCR_AT]
+    msr     fpcr, x11
+#endif
+    restore_frame
+    ret
     .cfi_endproc
     .size   coir_ctx_start, . - coir_ctx_start
-
-/* The outermost frame of every started context: what fn seems to have been
- * called from. It is only reached if fn returns, which is an error. */
-    .type   coir__ctx_entry, %function
-    .p2align 4
-coir__ctx_entry:
-    .cfi_startproc
-    .cfi_undefined x30
-    .cfi_undefined x29
-    nop /* unwinders look up the byte before a return address */
-.Lentry_return:
-    brk     #1000
-    .cfi_endproc
-    .size   coir__ctx_entry, . - coir__ctx_entry
 
 /* const char *coir_ctx_backend(void) */
     .globl  coir_ctx_backend

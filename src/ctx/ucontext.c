@@ -65,14 +65,24 @@ suspend(coir_ctx *from, const ucontext_t *next)
     return frame.value;
 }
 
+/* What to go to in order to resume `to`, with `value`. */
+static const ucontext_t *
+resume(coir_ctx *to, void *value)
+{
+    struct frame *target = (struct frame *)((char *)to->sp + BELOW);
+    target->value = value;
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &target->uc.uc_sigmask);
+    return &target->uc;
+}
+
 /* makecontext() passes ints: the pointer comes in two halves. */
 static void
 enter(unsigned int high, unsigned int low)
 {
     uint64_t bits = (uint64_t)high << 32 | low;
     struct entry entry = *(struct entry *)(uintptr_t)bits;
-    entry.fn(entry.arg);
-    __builtin_trap(); /* it must not return */
+    (void)setcontext(resume(entry.fn(entry.arg), NULL));
+    abort(); /* as in suspend() */
 }
 
 ON_TRUE_STACK void *
@@ -95,10 +105,7 @@ coir_ctx_start(coir_ctx *from, void *stack_top, coir_ctx_fn fn, void *arg)
 void *
 coir_ctx_swap(coir_ctx *from, coir_ctx *to, void *value)
 {
-    struct frame *target = (struct frame *)((char *)to->sp + BELOW);
-    target->value = value;
-    (void)pthread_sigmask(SIG_SETMASK, NULL, &target->uc.uc_sigmask);
-    return suspend(from, &target->uc);
+    return suspend(from, resume(to, value));
 }
 
 const char *

@@ -64,6 +64,22 @@
 #endif
 .endm
 
+/* Resume the frame at %rsp, but for the return. */
+.macro restore_frame
+#if COIR__FPU_STATE
+    ldmxcsr (%rsp)
+    fldcw   4(%rsp)
+    addq    $FPU_SIZE, %rsp
+    .cfi_adjust_cfa_offset -FPU_SIZE
+#endif
+    restore %r15
+    restore %r14
+    restore %r13
+    restore %r12
+    restore %rbx
+    restore %rbp
+.endm
+
 /* void *coir_ctx_swap(coir_ctx *from, coir_ctx *to, void *value) */
     .globl  coir_ctx_swap
     .type   coir_ctx_swap, @function
@@ -78,18 +94,7 @@ coir_ctx_swap:
     movq    %rdx, %rax
     movq    %rsi, %rsp
     /* Another stack, the same frame: the CFI stays right. */
-#if COIR__FPU_STATE
-    ldmxcsr (%rsp)
-    fldcw   4(%rsp)
-    addq    $FPU_SIZE, %rsp
-    .cfi_adjust_cfa_offset -FPU_SIZE
-#endif
-    restore %r15
-    restore %r14
-    restore %r13
-    restore %r12
-    restore %rbx
-    restore %rbp
+    restore_frame
     cmpq    %rcx, (%rsp)
     jne     .Lelsewhere
     ret
@@ -115,7 +120,7 @@ coir_ctx_start:
     movq    %rsp, (%rdi)
     andq    $-16, %rsi
     movq    %rcx, %rdi
-    leaq    .Lentry_return(%rip), %rax
+    .cfi_remember_state
     movq    %rsi, %rsp
     /* From here on nothing lies above: unwinders end. */
     .cfi_def_cfa %rsp, 0
@@ -131,26 +136,17 @@ coir_ctx_start:
     .cfi_adjust_cfa_offset 8
     pushq   $0
     .cfi_adjust_cfa_offset 8
-    pushq   %rax
-    .cfi_adjust_cfa_offset 8
-    jmp     *%rdx
+    call    *%rdx
+    /* The body has returned the context that goes on; nothing of its own is
+     * kept. All calls since the start are matched by their returns, so that,
+     * if its starter goes on, this `ret` and all above it are predicted. */
+    movq    (%rax), %rsp
+    .cfi_restore_state
+    xorl    %eax, %eax
+    restore_frame
+    ret
     .cfi_endproc
     .size   coir_ctx_start, . - coir_ctx_start
-
-/* The outermost frame of every started context: what fn seems to have been
- * called from. It is only reached if fn returns, which is an error. */
-    .type   coir__ctx_entry, @function
-    .p2align 4
-coir__ctx_entry:
-    .cfi_startproc
-    .cfi_def_cfa %rsp, 16
-    .cfi_undefined %rip
-    .cfi_undefined %rbp
-    nop /* unwinders look up the byte before a return address */
-.Lentry_return:
-    ud2
-    .cfi_endproc
-    .size   coir__ctx_entry, . - coir__ctx_entry
 
 /* const char *coir_ctx_backend(void) */
     .globl  coir_ctx_backend

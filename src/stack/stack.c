@@ -24,7 +24,7 @@
  * call per cell.
  *
  * Failures leave the pool as it was; a slab that can't be mapped is tried
- * again with fewer cells. */
+ * again with fewer cells, and then only if the program keeps some room. */
 #include <coir/stack.h>
 
 #include <assert.h>
@@ -52,6 +52,8 @@ enum {
     WARM_LIMIT_DEFAULT = 1024
 };
 #define GUARD_SIZE_DEFAULT ((size_t)64 * 1024)
+/* What is left to the rest of the program where address space runs out. */
+#define SPARE ((size_t)1024 * 1024)
 
 typedef struct slab slab;
 
@@ -67,6 +69,7 @@ typedef struct slot {
 typedef struct stack_class {
     slot *warm;
     slot *cold;
+    size_t warm_count;
     slab *carving; /* slab with fresh cells, or NULL */
     size_t cells;  /* in all slabs: the next slab doubles it */
 } stack_class;
@@ -169,9 +172,13 @@ slot_index(const slot *s)
     return (size_t)(s - s->slab->slots);
 }
 
-static void
+/* Unmap the memory of a slab. Where the kernel has merged it with mappings
+ * next to it, that can fail for want of a mapping: returns false then. */
+static bool
 unmap_slab(slab *sl)
 {
+    if (munmap(sl->memory, sl->cells * sl->cell_size) != 0)
+        return false;
     for (size_t i = 0; i < sl->fresh; i++) {
         if (sl->slots[i].guard == COIR_GUARD_MPROTECT)
             atomic_fetch_sub(&guard_mappings, 2);
@@ -179,10 +186,16 @@ unmap_slab(slab *sl)
         VALGRIND_STACK_DEREGISTER(sl->slots[i].valgrind_id);
 #endif
     }
-    int failed = munmap(sl->memory, sl->cells * sl->cell_size);
-    /* Unmapping whole mappings of our own cannot need a split. */
-    assert(failed == 0);
-    (void)failed;
+    sl->memory = NULL;
+    return true;
+}
+
+/* The pool of this slab is gone, or will be: nobody can try again. */
+static void
+drop_slab(slab *sl)
+{
+    if (!unmap_slab(sl))
+        (void)madvise(sl->memory, sl->cells * sl->cell_size, MADV_DONTNEED);
     coir_free(sl);
 }
 
@@ -212,9 +225,11 @@ unlink_slab(coir_stack_pool *pool, slab *sl)
     pool->stats.mapped_bytes -= sl->cells * sl->cell_size;
 }
 
-/* Map a slab of `cells` cells. Returns NULL if memory or space ran out. */
+/* Map a slab of `cells` cells. Returns NULL if memory or space ran out, or if
+ * less than `spare` bytes of address space would be left. */
 static slab *
-map_slab(const coir_stack_pool *pool, unsigned class_index, size_t cells)
+map_slab(const coir_stack_pool *pool, unsigned class_index, size_t cells,
+         size_t spare)
 {
     size_t usable = class_size(class_index);
     size_t guard = pool->attr.guard_size;
@@ -235,17 +250,20 @@ map_slab(const coir_stack_pool *pool, unsigned class_index, size_t cells)
 #ifdef MAP_STACK
     flags |= MAP_STACK;
 #endif
-    void *memory = mmap(NULL, cells * sl->cell_size, PROT_READ | PROT_WRITE,
-                        flags, -1, 0);
+    size_t size = cells * sl->cell_size;
+    char *memory =
+        mmap(NULL, size + spare, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (memory == MAP_FAILED) {
         coir_free(sl);
         return NULL;
     }
+    if (spare > 0)
+        (void)munmap(memory + size, spare); /* no harm if it stays */
     sl->memory = memory;
 #ifdef MADV_NOHUGEPAGE
     /* A huge page would make every stack as large as itself. The call fails
      * on kernels without huge pages, which is as good. */
-    (void)madvise(memory, cells * sl->cell_size, MADV_NOHUGEPAGE);
+    (void)madvise(memory, size, MADV_NOHUGEPAGE);
 #endif
     return sl;
 }
@@ -264,8 +282,8 @@ grow_class(coir_stack_pool *pool, unsigned class_index)
     /* Rare giants come one by one. */
     while (cells > 1 && cells * class_size(class_index) > COIR_STACK_MAX * 8)
         cells /= 2;
-    for (; cells > 0; cells /= 2) {
-        slab *sl = map_slab(pool, class_index, cells);
+    for (size_t spare = 0; cells > 0; cells /= 2, spare = SPARE) {
+        slab *sl = map_slab(pool, class_index, cells, spare);
         if (sl != NULL) {
             link_slab(pool, sl);
             cl->cells += cells;
@@ -321,6 +339,11 @@ guard_by_madvise(void *low, size_t size)
     enum { UNKNOWN, WORKS, BROKEN };
     static atomic_int verdict;
     int known = atomic_load_explicit(&verdict, memory_order_relaxed);
+#if COIR__HAVE_VALGRIND
+    /* It believes the page to be readable, and reads it itself. */
+    if (RUNNING_ON_VALGRIND)
+        known = BROKEN;
+#endif
     if (known == BROKEN)
         return COIR_ENOSYS;
     while (madvise(low, size, COIR__MADV_GUARD_INSTALL) != 0) {
@@ -410,16 +433,15 @@ carve(coir_stack_pool *pool, unsigned class_index, slot **out)
     return 0;
 }
 
-int
-coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
+/* An idle slot of the class, or a fresh one. Returns 0 or COIR_ENOMEM. */
+static int
+take_slot(coir_stack_pool *pool, unsigned class_index, slot **out)
 {
-    if (size > COIR_STACK_MAX)
-        return COIR_EINVAL;
-    unsigned index = class_of(size);
-    stack_class *cl = &pool->classes[index];
+    stack_class *cl = &pool->classes[class_index];
     slot *s = cl->warm;
     if (coir__likely(s != NULL)) {
         cl->warm = s->next; /* no system call */
+        cl->warm_count--;
         pool->stats.idle_warm--;
     }
     else if ((s = cl->cold) != NULL) {
@@ -428,10 +450,25 @@ coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
         pool->stats.idle_cold--;
     }
     else {
-        int err = carve(pool, index, &s);
-        if (err < 0)
-            return err;
+        return carve(pool, class_index, out);
     }
+    *out = s;
+    return 0;
+}
+
+int
+coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
+{
+    if (size > COIR_STACK_MAX)
+        return COIR_EINVAL;
+    unsigned index = class_of(size);
+    slot *s;
+    int err = take_slot(pool, index, &s);
+    /* Idle stacks of other classes may be what is in the way. */
+    if (coir__unlikely(err < 0) && coir_stack_pool_trim(pool) > 0)
+        err = take_slot(pool, index, &s);
+    if (coir__unlikely(err < 0))
+        return err;
     s->in_use = 1;
     s->slab->in_use++;
     if (++pool->stats.in_use > pool->stats.high_water)
@@ -474,21 +511,38 @@ chill(coir_stack_pool *pool, stack_class *cl, slot **batch, size_t count)
         batch[i]->next = cl->cold;
         cl->cold = batch[i];
     }
+    cl->warm_count -= count;
     pool->stats.idle_warm -= count;
     pool->stats.idle_cold += count;
 }
 
-/* Too many stacks are warm: give back a batch. */
-static COIR__COLD void
+/* Give back up to a batch of the class: what was used longest ago, which is
+ * the end of its list. */
+static void
 give_back(coir_stack_pool *pool, stack_class *cl)
 {
+    slot **end = &cl->warm;
+    for (size_t keep = cl->warm_count; keep > GIVE_BACK_BATCH; keep--)
+        end = &(*end)->next;
     slot *batch[GIVE_BACK_BATCH];
     size_t count = 0;
-    while (count < GIVE_BACK_BATCH && cl->warm != NULL) {
-        batch[count++] = cl->warm;
-        cl->warm = cl->warm->next;
+    for (slot *s = *end; s != NULL; s = s->next)
+        batch[count++] = s;
+    *end = NULL;
+    if (count > 0)
+        chill(pool, cl, batch, count);
+}
+
+/* Too many stacks are warm. */
+static COIR__COLD void
+give_back_most(coir_stack_pool *pool)
+{
+    stack_class *most = &pool->classes[0];
+    for (unsigned i = 1; i < CLASS_COUNT; i++) {
+        if (pool->classes[i].warm_count > most->warm_count)
+            most = &pool->classes[i];
     }
-    chill(pool, cl, batch, count);
+    give_back(pool, most);
 }
 
 void
@@ -504,68 +558,69 @@ coir_stack_release(coir_stack_pool *pool, coir_stack *stack)
     stack->slot = NULL;
     if (coir__unlikely(pool == NULL)) {
         if (sl->in_use == 0)
-            unmap_slab(sl);
+            drop_slab(sl);
         return;
     }
     stack_class *cl = &pool->classes[sl->class_index];
     s->next = cl->warm;
     cl->warm = s;
+    cl->warm_count++;
     pool->stats.in_use--;
     if (coir__unlikely(++pool->stats.idle_warm >=
                        pool->attr.warm_limit + GIVE_BACK_BATCH))
-        give_back(pool, cl);
+        give_back_most(pool);
 }
 
 /* --- the whole pool ------------------------------------------------------ */
 
-/* Rebuild the idle lists without the slots of slabs that have no stack in
- * use, which are about to be unmapped. */
-static slot *
-without_idle_slabs(slot *list, size_t *dropped)
+/* Drop the slots of unmapped slabs from a list. Returns how many. */
+static size_t
+forget_unmapped(slot **list)
 {
-    slot *kept = NULL;
-    slot **tail = &kept;
-    while (list != NULL) {
-        slot *next = list->next;
-        if (list->slab->in_use != 0) {
-            *tail = list;
-            tail = &list->next;
+    size_t dropped = 0;
+    while (*list != NULL) {
+        if ((*list)->slab->memory != NULL) {
+            list = &(*list)->next;
         }
         else {
-            ++*dropped;
+            *list = (*list)->next;
+            dropped++;
         }
-        list = next;
     }
-    *tail = NULL;
-    return kept;
+    return dropped;
 }
 
 size_t
 coir_stack_pool_trim(coir_stack_pool *pool)
 {
-    size_t warm_dropped = 0, cold_dropped = 0, bytes = 0;
-    for (unsigned i = 0; i < CLASS_COUNT; i++) {
-        stack_class *cl = &pool->classes[i];
-        cl->warm = without_idle_slabs(cl->warm, &warm_dropped);
-        cl->cold = without_idle_slabs(cl->cold, &cold_dropped);
-        if (cl->carving != NULL && cl->carving->in_use == 0)
-            cl->carving = NULL;
-    }
-    pool->stats.idle_warm -= warm_dropped;
-    pool->stats.idle_cold -= cold_dropped;
-    pool->stats.stacks -= warm_dropped + cold_dropped;
+    size_t bytes = 0;
+    slab *unmapped = NULL;
     for (slab *sl = pool->slabs, *next; sl != NULL; sl = next) {
         next = sl->next;
-        if (sl->in_use != 0)
+        if (sl->in_use != 0 || !unmap_slab(sl))
             continue;
         bytes += sl->cells * sl->cell_size;
         pool->classes[sl->class_index].cells -= sl->cells;
         unlink_slab(pool, sl);
-        unmap_slab(sl);
+        sl->next = unmapped;
+        unmapped = sl;
     }
     for (unsigned i = 0; i < CLASS_COUNT; i++) {
-        while (pool->classes[i].warm != NULL)
-            give_back(pool, &pool->classes[i]);
+        stack_class *cl = &pool->classes[i];
+        size_t warm = forget_unmapped(&cl->warm);
+        size_t cold = forget_unmapped(&cl->cold);
+        cl->warm_count -= warm;
+        pool->stats.idle_warm -= warm;
+        pool->stats.idle_cold -= cold;
+        pool->stats.stacks -= warm + cold;
+        if (cl->carving != NULL && cl->carving->memory == NULL)
+            cl->carving = NULL;
+        while (cl->warm != NULL)
+            give_back(pool, cl);
+    }
+    for (slab *next; unmapped != NULL; unmapped = next) {
+        next = unmapped->next;
+        coir_free(unmapped);
     }
     return bytes;
 }
@@ -579,7 +634,7 @@ coir_stack_pool_free(coir_stack_pool *pool)
         next = sl->next;
         sl->pool = NULL;
         if (sl->in_use == 0)
-            unmap_slab(sl);
+            drop_slab(sl);
     }
     coir_free(pool);
 }

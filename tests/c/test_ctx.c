@@ -56,12 +56,13 @@ start(coir_ctx_fn fn, void *arg)
 
 /* -- values and stacks ---------------------------------------------------- */
 
-static void
+static coir_ctx *
 echo(void *arg)
 {
     void *value = arg;
     for (;;)
         value = coir_ctx_swap(&there, &here, (char *)value + 1);
+    return NULL;
 }
 
 TEST(ctx, values_go_both_ways)
@@ -82,12 +83,13 @@ swap_from_one_place(coir_ctx *from, coir_ctx *to, void *value)
     return value;
 }
 
-static void
+static coir_ctx *
 echo_from_one_place(void *arg)
 {
     void *value = arg;
     for (;;)
         value = swap_from_one_place(&there, &here, (char *)value + 1);
+    return NULL;
 }
 
 TEST(ctx, swaps_from_the_same_and_from_other_places)
@@ -105,7 +107,7 @@ struct alignment {
     float vector[4];
 };
 
-static void
+static coir_ctx *
 check_alignment(void *arg)
 {
     /* The compiler takes the ABI's word for it: aligned loads and stores. */
@@ -117,6 +119,7 @@ check_alignment(void *arg)
     memcpy(out->vector, &result, sizeof result);
     out->frame = (uintptr_t)__builtin_frame_address(0);
     coir_ctx_swap(&there, &here, NULL);
+    return NULL;
 }
 
 TEST(ctx, stack_is_aligned_at_entry)
@@ -130,12 +133,13 @@ TEST(ctx, stack_is_aligned_at_entry)
     }
 }
 
-static void
+static coir_ctx *
 note_frame(void *arg)
 {
     volatile char local = 1;
     *(uintptr_t *)arg = (uintptr_t)&local;
     coir_ctx_swap(&there, &here, NULL);
+    return NULL;
 }
 
 TEST(ctx, stays_between_sp_and_the_top_of_the_stack)
@@ -169,7 +173,7 @@ fill_bytes(char *to, char byte, size_t len)
         ((volatile char *)to)[i] = byte;
 }
 
-NO_ASAN static void
+NO_ASAN static coir_ctx *
 count_from(void *arg)
 {
     volatile uintptr_t count = (uintptr_t)arg;
@@ -177,6 +181,7 @@ count_from(void *arg)
         void *step = coir_ctx_swap(&there, &here, (void *)count);
         count += (uintptr_t)step;
     }
+    return NULL;
 }
 
 TEST(ctx, all_of_a_suspended_context_lies_at_or_above_sp)
@@ -200,7 +205,7 @@ TEST(ctx, all_of_a_suspended_context_lies_at_or_above_sp)
 static coir_ctx chain[STACKS + 1];
 static int chain_ends;
 
-static void
+static coir_ctx *
 chain_link(void *arg)
 {
     int i = (int)(intptr_t)arg;
@@ -212,6 +217,7 @@ chain_link(void *arg)
     /* Back to who started this one: chain[STACKS] is the test's. */
     int starter = i == 0 ? STACKS : i - 1;
     coir_ctx_swap(&chain[i], &chain[starter], arg);
+    return NULL;
 }
 
 TEST(ctx, starts_nest)
@@ -239,11 +245,12 @@ descend(intptr_t depth)
     return sum;
 }
 
-static void
+static coir_ctx *
 descend_from_1(void *arg)
 {
     (void)arg;
     coir_ctx_swap(&there, &here, (void *)descend(1));
+    return NULL;
 }
 
 TEST(ctx, switches_inside_nested_calls)
@@ -378,13 +385,14 @@ swap_and_check_registers(coir_ctx *from, coir_ctx *to, int seed)
         CHECK_EQ(out[i], in[i]);
 }
 
-static void
+static coir_ctx *
 keep_registers(void *arg)
 {
     (void)arg;
     coir_ctx_swap(&there, &here, NULL);
     for (int i = 0;; i++)
         swap_and_check_registers(&there, &here, 2 + 2 * (i % 6));
+    return NULL;
 }
 
 TEST(ctx, registers_are_kept)
@@ -421,7 +429,7 @@ check_rounding(struct rounding expected)
     CHECK(r.tenth == expected.tenth);
 }
 
-static void
+static coir_ctx *
 round_another_way(void *arg)
 {
     /* A context begins with the words of its starter. */
@@ -432,6 +440,7 @@ round_another_way(void *arg)
         coir_ctx_swap(&there, &here, &r);
         check_rounding(r);
     }
+    return NULL;
 }
 
 TEST(ctx, rounding_mode_is_kept)
@@ -473,7 +482,7 @@ change_mask(int how, int number)
     CHECK_EQ(pthread_sigmask(how, &set, NULL), 0);
 }
 
-static void
+static coir_ctx *
 block_there(void *arg)
 {
     (void)arg;
@@ -484,6 +493,7 @@ block_there(void *arg)
     CHECK(is_blocked(SIGUSR2));
     change_mask(SIG_UNBLOCK, SIGUSR2);
     coir_ctx_swap(&there, &here, NULL);
+    return NULL;
 }
 
 TEST(ctx, signal_mask_is_the_threads)
@@ -508,21 +518,35 @@ TEST(ctx, backend_is_the_one_built)
 #endif
 }
 
-static void
-return_by_mistake(void *arg)
+/* `here`, so that whoever started it goes on. */
+static coir_ctx *
+return_here(void *arg)
 {
-    (void)arg;
+    *(void **)arg = arg;
+    return &here;
 }
 
-TEST(ctx, body_that_returns_traps)
+TEST(ctx, body_returns_who_goes_on)
 {
-#if defined(__aarch64__)
-    int trap = SIGTRAP;
-#else
-    int trap = SIGILL;
-#endif
-    CHECK_DIES(trap, "")
-    start(return_by_mistake, NULL);
+    void *seen = NULL;
+    for (int i = 0; i < 3; i++) {
+        CHECK_NULL(start(return_here, &seen));
+        CHECK_EQ(seen, &seen);
+        seen = NULL;
+    }
+}
+
+static coir_ctx *
+return_nobody(void *arg)
+{
+    (void)arg;
+    return NULL;
+}
+
+TEST(ctx, body_that_returns_nobody_faults)
+{
+    CHECK_DIES(SIGSEGV, "")
+    start(return_nobody, NULL);
 }
 
 /* -- unwinding ------------------------------------------------------------ */
@@ -547,10 +571,10 @@ note_function(struct _Unwind_Context *context, void *arg)
 }
 
 static int
-find_function(const struct frames *frames, void (*function)(void *))
+find_function(const struct frames *frames, uintptr_t function)
 {
     for (int i = 0; i < frames->len; i++)
-        if (frames->functions[i] == (uintptr_t)function)
+        if (frames->functions[i] == function)
             return i;
     return -1;
 }
@@ -570,20 +594,21 @@ unwind_nested(void *arg)
     KEEP_FRAME();
 }
 
-static void
+static coir_ctx *
 unwind_in_context(void *arg)
 {
     unwind_nested(arg);
     /* And once more after a swap. */
     unwind_nested(coir_ctx_swap(&there, &here, NULL));
     coir_ctx_swap(&there, &here, NULL);
+    return NULL;
 }
 
 static void
 check_frames_of_context(const struct frames *frames)
 {
-    int here_at = find_function(frames, unwind_here);
-    int body_at = find_function(frames, unwind_in_context);
+    int here_at = find_function(frames, (uintptr_t)unwind_here);
+    int body_at = find_function(frames, (uintptr_t)unwind_in_context);
     CHECK(here_at >= 0);
     CHECK_EQ(frames->functions[here_at + 1], (uintptr_t)unwind_nested);
     CHECK_EQ(body_at, here_at + 2);
@@ -604,10 +629,10 @@ unwind_two_contexts(void *arg)
     coir_ctx_swap(&here, &there, &frames);
     check_frames_of_context(&frames);
     /* The starter is not among them, but it is among its own. */
-    CHECK_EQ(find_function(&frames, unwind_two_contexts), -1);
+    CHECK_EQ(find_function(&frames, (uintptr_t)unwind_two_contexts), -1);
     memset(&frames, 0, sizeof frames);
     unwind_nested(&frames);
-    CHECK(find_function(&frames, unwind_two_contexts) >= 0);
+    CHECK(find_function(&frames, (uintptr_t)unwind_two_contexts) >= 0);
 }
 
 TEST(ctx, unwinding_ends_at_the_entry)
@@ -618,11 +643,12 @@ TEST(ctx, unwinding_ends_at_the_entry)
 #if COIR__CONTEXT_ASM
 /* For those who walk frame pointers: asking for its frame's address makes a
  * function keep one, and there it has saved its caller's. */
-static void
+static coir_ctx *
 note_saved_frame_pointer(void *arg)
 {
     *(uintptr_t *)arg = *(uintptr_t *)__builtin_frame_address(0);
     coir_ctx_swap(&there, &here, NULL);
+    return NULL;
 }
 
 TEST(ctx, frame_pointers_end_at_the_entry)
@@ -654,7 +680,7 @@ struct step {
     int in_body;           /* or to the context's body */
 };
 
-static void step_in_context(void *arg);
+static coir_ctx *step_in_context(void *arg);
 static void step_in_test(void *arg);
 
 static _Unwind_Reason_Code
@@ -719,13 +745,14 @@ on_step(int number, siginfo_t *info, void *context)
 
 #define TRAP_FLAG "0x100"
 
-static void
+static coir_ctx *
 step_in_context(void *arg)
 {
     (void)arg;
     swap_and_check_registers(&there, &here, 2);
     swap_and_check_registers(&there, &here, 2);
     KEEP_FRAME();
+    return NULL;
 }
 
 NOINLINE static void

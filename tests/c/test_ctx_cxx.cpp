@@ -49,7 +49,7 @@ fail(counts *c, int depth)
     fail(c, depth - 1);
 }
 
-void
+coir_ctx *
 throw_and_catch(void *arg)
 {
     counts *c = static_cast<counts *>(arg);
@@ -63,10 +63,11 @@ throw_and_catch(void *arg)
     }
 }
 
-void
+coir_ctx *
 throw_uncaught(void *arg)
 {
     fail(static_cast<counts *>(arg), 5);
+    return nullptr;
 }
 
 } // namespace
