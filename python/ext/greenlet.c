@@ -738,7 +738,8 @@ _Static_assert(sizeof(GreenletObject) == 40 || sizeof(void *) != 8,
 static PyObject *
 get_flag(PyObject *op, void *closure)
 {
-    return PyBool_FromLong(SELF_BLOCK(op)->flags & (uintptr_t)closure);
+    uint8_t flag = (uint8_t)(uintptr_t)closure;
+    return PyBool_FromLong(SELF_BLOCK(op)->flags & flag);
 }
 
 static int

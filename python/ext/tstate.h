@@ -302,4 +302,17 @@ coir_pystate_restore(coir_pystate *s, PyThreadState *ts)
 #endif
 }
 
+#if COIR__PY_CFRAME
+/* How deep the running greenlet is in nested deallocations. */
+static inline int
+coir_pystate_trash_nesting(const PyThreadState *ts)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return ts->trash_delete_nesting;
+#else
+    return ts->trash.delete_nesting;
+#endif
+}
+#endif
+
 #endif
