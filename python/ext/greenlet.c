@@ -91,7 +91,9 @@ object_new(PyTypeObject *type)
         PyObject_GC_Track(g);
         return g;
     }
-    g = (GreenletObject *)type->tp_alloc(type, 0);
+    /* object.__new__() refuses abstract classes. */
+    g = (GreenletObject *)PyBaseObject_Type.tp_new(
+        type, coir__core.empty_tuple, NULL);
     if (g == NULL)
         return NULL;
     g->block = block_new(g);

@@ -107,7 +107,8 @@ typedef struct {
     PyObject *empty_tuple;
     size_t stack_size; /* default in bytes, the root chunk included */
     int policy;        /* default, enum coir_policy */
-    int cleanup;       /* enable_optional_cleanup() */
+    int cleanup;       /* unwind a thread's greenlets when it exits */
+    long cleanup_clocks; /* clock() spent on that */
     Py_ssize_t main_count;      /* main greenlets that exist */
     Py_ssize_t condemned_count; /* in all queues */
 } coir_core;

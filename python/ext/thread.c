@@ -4,7 +4,9 @@
  * thread-local. A capsule in the thread state's dict owns it: Python drops
  * that dict when the thread exits, still on the thread, with the thread state
  * usable. Then GreenletExit is thrown into every greenlet that is suspended,
- * so that its `finally` blocks run; what refuses to end is abandoned.
+ * so that its `finally` blocks run, whoever may still refer to it: it can
+ * never run again. What refuses to end is abandoned. (That is what
+ * enable_optional_cleanup() turns off and on.)
  *
  * Condemned is a suspended greenlet that nobody can reach any more: its last
  * reference went, or the collector found it in a cycle. It unwinds at once by
@@ -20,6 +22,8 @@
  * While the interpreter finalizes nothing unwinds: suspended greenlets are
  * abandoned, as greenlet does. */
 #include "state.h"
+
+#include <time.h>
 
 #define KILL_DEPTH 50
 /* At thread exit: how often each that refuses to end is asked again. */
@@ -193,8 +197,11 @@ capsule_free(PyObject *capsule)
     coir_pythread *t = PyCapsule_GetPointer(capsule, capsule_name);
     PyObject *exc = coir__error_take();
     if (t == coir__pythread && t->tstate == PyThreadState_Get() &&
-        !coir__is_finalizing())
+        t->live != NULL && coir__core.cleanup && !coir__is_finalizing()) {
+        clock_t start = clock();
         unwind_all(t);
+        coir__core.cleanup_clocks += (long)(clock() - start);
+    }
     thread_free(t);
     coir__error_give(exc);
 }
