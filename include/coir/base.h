@@ -24,14 +24,14 @@ extern "C" {
 
 /* Every error of the library: name, value, text. Functions that can fail
  * return 0 or one of these negative values; outputs stay untouched then. */
-#define COIR_ERRORS(X)                                                      \
-    X(COIR_EINVAL, -1, "invalid argument")                                  \
-    X(COIR_ENOMEM, -2, "out of memory, address space or mappings")          \
-    X(COIR_ECANCELED, -3, "coroutine was cancelled")                        \
-    X(COIR_EBUSY, -4, "coroutine is still alive")                           \
-    X(COIR_ETHREAD, -5, "coroutine belongs to another thread")              \
-    X(COIR_ECYCLE, -6, "parents would form a cycle")                        \
-    X(COIR_EDEAD, -7, "coroutine has finished")                             \
+#define COIR_ERRORS(X)                                                        \
+    X(COIR_EINVAL, -1, "invalid argument")                                    \
+    X(COIR_ENOMEM, -2, "out of memory, address space or mappings")            \
+    X(COIR_ECANCELED, -3, "coroutine was cancelled")                          \
+    X(COIR_EBUSY, -4, "coroutine is still alive")                             \
+    X(COIR_ETHREAD, -5, "coroutine belongs to another thread")                \
+    X(COIR_ECYCLE, -6, "parents would form a cycle")                          \
+    X(COIR_EDEAD, -7, "coroutine has finished")                               \
     X(COIR_ENOSYS, -8, "not supported on this platform or by this build")
 
 enum coir_error {
@@ -41,7 +41,7 @@ enum coir_error {
 };
 
 /* Text for an error returned by this library; never NULL. The string is
- * static. Unknown values give "unknown error". */
+ * static. 0 gives "no error", unknown values "unknown error". */
 COIR_API const char *coir_strerror(int error);
 
 /* Version of the library that is linked, as "major.minor.patch". */
@@ -57,6 +57,8 @@ typedef void *(*coir_allocator)(void *ptr, size_t size);
  * function of the library: memory is freed by whatever is set then. */
 COIR_API void coir_set_allocator(coir_allocator allocator);
 
+/* As malloc() and friends, but for size 0: coir_malloc() and coir_calloc()
+ * return memory all the same, coir_realloc() frees and returns NULL. */
 COIR_API void *coir_malloc(size_t size);
 COIR_API void *coir_calloc(size_t count, size_t size);
 COIR_API void *coir_realloc(void *ptr, size_t size);

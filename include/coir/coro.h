@@ -52,13 +52,13 @@ enum coir_coro_state {
 };
 
 typedef struct coir_coro_attr {
-    const char *name;   /* for reports; borrowed, must outlive it; or NULL */
-    coir_coro *parent;  /* NULL: the running coroutine */
-    size_t stack_size;  /* dedicated: bytes of C stack; 0: the thread's
-                           default, COIR_STACK_DEFAULT unless changed */
-    size_t reserve;     /* bytes for the owner's use right above the first
-                           frame, see coir_coro_reserve(); a multiple of 16 */
-    int policy;         /* enum coir_policy */
+    const char *name;  /* for reports; borrowed, must outlive it; or NULL */
+    coir_coro *parent; /* NULL: the running coroutine */
+    size_t stack_size; /* dedicated: bytes of C stack; 0: the thread's
+                          default, COIR_STACK_DEFAULT unless changed */
+    size_t reserve;    /* bytes for the owner's use right above the first
+                          frame, see coir_coro_reserve(); a multiple of 16 */
+    int policy;        /* enum coir_policy */
 } coir_coro_attr;
 
 /* The control block. Public so that it can be embedded; its members belong to
@@ -81,14 +81,15 @@ struct coir_coro {
             coir_stack stack; /* size: what to ask for, until it is taken */
         } dedicated;
         struct {
-            char *stack_stop;      /* first frame is below; NULL: not started */
-            char *stack_copy;      /* heap: the lowest stack_saved bytes */
-            size_t stack_saved;    /* of [ctx.sp, stack_stop) */
+            char *stack_stop;   /* first frame is below; NULL: not started */
+            char *stack_copy;   /* heap: the lowest stack_saved bytes */
+            size_t stack_saved; /* of [ctx.sp, stack_stop) */
             coir_coro *stack_prev; /* next one up the thread's stack */
         } slice;
     } u;
-    void *cxx_exceptions[2]; /* C++ exceptions being handled, while suspended */
-    void *sanitizer; /* fiber of ASan or TSan */
+    void
+        *cxx_exceptions[2]; /* C++ exceptions being handled, while suspended */
+    void *sanitizer;        /* fiber of ASan or TSan */
 };
 
 /* Set up a coroutine in the caller's memory; attr NULL for the defaults. No

@@ -27,11 +27,11 @@ typedef void (*coir_ctx_fn)(void *arg);
 /* Suspend the caller into `*from` and call fn(arg) on a fresh stack that
  * grows down from `stack_top`, aligned down to 16 bytes.
  * Returns, when somebody swaps back to `*from`, what that swap passed. */
-COIR_API void *coir_ctx_start(coir_ctx *from, void *stack_top,
-                              coir_ctx_fn fn, void *arg);
+COIR_API void *coir_ctx_start(coir_ctx *from, void *stack_top, coir_ctx_fn fn,
+                              void *arg);
 
-/* Suspend the caller into `*from` and resume `*to`, where the swap or start
- * that suspended it returns `value`. */
+/* Suspend the caller into `*from` and resume `*to`, another object, where the
+ * swap or start that suspended it returns `value`. */
 COIR_API void *coir_ctx_swap(coir_ctx *from, coir_ctx *to, void *value);
 
 /* "x86_64_sysv", "aarch64_aapcs64" or "ucontext". */

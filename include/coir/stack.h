@@ -40,23 +40,23 @@ enum coir_stack_guard {
 };
 
 typedef struct coir_stack_pool_attr {
-    int guard;          /* enum coir_stack_guard */
+    int guard;           /* enum coir_stack_guard */
     int allow_unguarded; /* with AUTO: go on without guards where none can be
                             had, instead of COIR_ENOMEM */
-    size_t guard_size;  /* bytes, rounded up to pages; 0: 64 KiB, but never
-                           more than the stack itself */
-    size_t warm_limit;  /* idle stacks that keep their memory; 0: 1024 */
+    size_t guard_size;   /* bytes, rounded up to pages; 0: 64 KiB, but never
+                            more than the stack itself */
+    size_t warm_limit;   /* idle stacks that keep their memory; 0: 1024 */
 } coir_stack_pool_attr;
 
 typedef struct coir_stack_pool_stats {
-    size_t stacks;     /* mapped, of all sizes */
+    size_t stacks; /* mapped, of all sizes */
     size_t in_use;
     size_t idle_warm;  /* idle with their memory */
     size_t idle_cold;  /* idle, memory given back */
     size_t high_water; /* most ever in use at once */
     size_t slabs;
     size_t mapped_bytes;
-    int guard;         /* the kind in use: never AUTO once a stack exists */
+    int guard; /* the kind in use: never AUTO once a stack exists */
 } coir_stack_pool_stats;
 
 /* Make a pool; attr NULL for the defaults.

@@ -9,17 +9,7 @@
 
 #include "base/platform.h"
 
-static void *
-system_allocator(void *ptr, size_t size)
-{
-    if (size == 0) {
-        free(ptr);
-        return NULL;
-    }
-    return realloc(ptr, size);
-}
-
-static coir_allocator allocate = system_allocator;
+static coir_allocator custom; /* NULL: malloc and friends */
 
 const char *
 coir_strerror(int error)
@@ -46,18 +36,22 @@ coir_version(void)
 void
 coir_set_allocator(coir_allocator allocator)
 {
-    allocate = allocator != NULL ? allocator : system_allocator;
+    custom = allocator;
 }
 
 void *
 coir_malloc(size_t size)
 {
-    return allocate(NULL, size != 0 ? size : 1);
+    if (size == 0)
+        size = 1; /* NULL means failure, and only that */
+    return coir__likely(custom == NULL) ? malloc(size) : custom(NULL, size);
 }
 
 void *
 coir_calloc(size_t count, size_t size)
 {
+    if (coir__likely(custom == NULL))
+        return calloc(count != 0 ? count : 1, size != 0 ? size : 1);
     size_t total;
     if (__builtin_mul_overflow(count, size, &total))
         return NULL;
@@ -70,12 +64,19 @@ coir_calloc(size_t count, size_t size)
 void *
 coir_realloc(void *ptr, size_t size)
 {
-    return allocate(ptr, size != 0 ? size : 1);
+    if (size == 0) {
+        coir_free(ptr);
+        return NULL;
+    }
+    return coir__likely(custom == NULL) ? realloc(ptr, size)
+                                        : custom(ptr, size);
 }
 
 void
 coir_free(void *ptr)
 {
-    if (ptr != NULL)
-        (void)allocate(ptr, 0);
+    if (coir__likely(custom == NULL))
+        free(ptr);
+    else if (ptr != NULL)
+        (void)custom(ptr, 0);
 }

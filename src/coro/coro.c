@@ -18,7 +18,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "coro/sanitizer.h"
 
@@ -39,24 +38,41 @@ coir_coro_init(coir_coro *co, coir_coro_fn fn, void *arg,
         return COIR_ETHREAD;
     size_t stack_size =
         attr->stack_size != 0 ? attr->stack_size : t->stack_size;
-    if (fn == NULL || attr->reserve % 16 != 0 ||
-        stack_size > COIR_STACK_MAX || attr->reserve > COIR_STACK_MAX ||
-        stack_size + attr->reserve > COIR_STACK_MAX)
+    if (fn == NULL || attr->reserve % 16 != 0 || stack_size > COIR_STACK_MAX ||
+        attr->reserve > COIR_STACK_MAX ||
+        stack_size + attr->reserve > COIR_STACK_MAX ||
+        (attr->policy != COIR_POLICY_DEDICATED &&
+         attr->policy != COIR_POLICY_SLICE))
         return COIR_EINVAL;
 
-    memset(co, 0, sizeof *co);
-    if (attr->policy == COIR_POLICY_DEDICATED)
-        co->u.dedicated.stack.size = stack_size + attr->reserve;
-    else if (attr->policy != COIR_POLICY_SLICE)
-        return COIR_EINVAL;
+    /* Member by member, since clearing the block and then filling it in would
+     * be most of the cost of a coroutine that is never started. */
+    co->ctx.sp = NULL;
     co->thread_id = t->id;
     co->state = COIR_CORO_NEW;
     co->policy = (uint8_t)attr->policy;
+    co->flags = 0;
     co->parent = parent;
     co->fn = fn;
     co->arg = arg;
     co->name = attr->name;
+    co->user = NULL;
     co->reserve_size = attr->reserve;
+    co->reserve = NULL;
+    if (attr->policy == COIR_POLICY_DEDICATED) {
+        co->u.dedicated.stack.base = NULL;
+        co->u.dedicated.stack.size = stack_size + attr->reserve;
+        co->u.dedicated.stack.slot = NULL;
+    }
+    else {
+        co->u.slice.stack_stop = NULL;
+        co->u.slice.stack_copy = NULL;
+        co->u.slice.stack_saved = 0;
+        co->u.slice.stack_prev = NULL;
+    }
+    co->cxx_exceptions[0] = NULL;
+    co->cxx_exceptions[1] = NULL;
+    co->sanitizer = NULL;
     return 0;
 }
 
@@ -127,8 +143,7 @@ take_stack(coir__thread *t, coir_coro *co)
         if (err < 0)
             return err;
         if (co->reserve_size != 0)
-            co->reserve =
-                (char *)stack->base + stack->size - co->reserve_size;
+            co->reserve = (char *)stack->base + stack->size - co->reserve_size;
     }
     else {
         int err = coir__slice_prepare(t);
@@ -199,7 +214,8 @@ arrive(coir__thread *t)
 static inline int
 leave(coir__thread *t, coir_coro *from, coir_coro *to)
 {
-    if (coir__unlikely(coir__on_thread_stack(to) && to != t->slice_top))
+    if (coir__unlikely(coir__on_thread_stack(to)) &&
+        !coir__slice_in_place(t, to))
         return coir__slice_switch(t, from, to);
     uint8_t state = to->state;
     if (from->state == COIR_CORO_RUNNING)
@@ -215,8 +231,7 @@ leave(coir__thread *t, coir_coro *from, coir_coro *to)
         to->flags &= (uint8_t)~COIR__CORO_PREPARED;
         const coir_stack *stack = &to->u.dedicated.stack;
         (void)coir_ctx_start(
-            &from->ctx,
-            (char *)stack->base + stack->size - to->reserve_size,
+            &from->ctx, (char *)stack->base + stack->size - to->reserve_size,
             coir__coro_entry, t);
     }
     return 0;
@@ -269,8 +284,7 @@ transfer(coir__thread *t, coir_coro *to, int status, void *value, int event,
                 *out = value;
             return status;
         }
-        if (to->state == COIR_CORO_NEW &&
-            !(to->flags & COIR__CORO_PREPARED)) {
+        if (to->state == COIR_CORO_NEW && !(to->flags & COIR__CORO_PREPARED)) {
             int err = take_stack(t, to);
             if (err < 0)
                 return start_failed(t, err);
@@ -363,8 +377,7 @@ finish(coir__thread *t, coir_coro *from, coir_coro *to, int status,
     for (;;) {
         to = resolve(to, &status, &value);
         int err = 0;
-        if (to->state == COIR_CORO_NEW &&
-            !(to->flags & COIR__CORO_PREPARED))
+        if (to->state == COIR_CORO_NEW && !(to->flags & COIR__CORO_PREPARED))
             err = take_stack(t, to);
         t->value = value;
         t->status = status;

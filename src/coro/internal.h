@@ -29,8 +29,9 @@ typedef struct coir__thread {
     coir_coro *hook_from;
     int hook_event;
 
-    unsigned starts; /* of coroutines, for a look at cxx_globals now and then */
-    size_t alive;    /* started, not finished, main not counted */
+    unsigned
+        starts;   /* of coroutines, for a look at cxx_globals now and then */
+    size_t alive; /* started, not finished, main not counted */
     size_t stack_size;
     coir_stack_pool *pool;
     coir_stack_pool_attr pool_attr;
@@ -72,6 +73,14 @@ static inline int
 coir__on_thread_stack(const coir_coro *co)
 {
     return co->policy == COIR_POLICY_SLICE; /* main counts as one */
+}
+
+/* Can `co`, SUSPENDED or NEW, run without anything being moved? When the one
+ * below it has finished it may be the lowest and still miss its lower end. */
+static inline int
+coir__slice_in_place(const coir__thread *t, const coir_coro *co)
+{
+    return co == t->slice_top && co->u.slice.stack_saved == 0;
 }
 
 /* Get ready for coir__slice_switch(). Returns 0 or COIR_ENOMEM. */

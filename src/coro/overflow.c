@@ -78,8 +78,7 @@ on_fault(int sig, siginfo_t *info, void *ucontext)
         void *low;
         size_t size = coir_stack_guard_bounds(stack, &low);
         uintptr_t at = (uintptr_t)info->si_addr;
-        if (size != 0 && at >= (uintptr_t)low &&
-            at < (uintptr_t)stack->base) {
+        if (size != 0 && at >= (uintptr_t)low && at < (uintptr_t)stack->base) {
             report(t->current, info->si_addr);
             abort();
         }

@@ -169,8 +169,7 @@ coir_thread_pool(void)
     coir__thread *t = coir__thread_get();
     if (t == NULL)
         return NULL;
-    if (t->pool == NULL &&
-        coir_stack_pool_new(&t->pool, &t->pool_attr) == 0)
+    if (t->pool == NULL && coir_stack_pool_new(&t->pool, &t->pool_attr) == 0)
         coir__overflow_init(t);
     return t->pool;
 }
@@ -233,7 +232,8 @@ coir_thread_check(void)
     for (const coir_coro *co = t->current; co != &t->main; co = co->parent)
         require(co != NULL, "parents end at main");
     if (coir__on_thread_stack(t->current))
-        require(t->slice_top == t->current, "a running slice is in place");
+        require(coir__slice_in_place(t, t->current),
+                "a running slice is in place");
     const char *stop = NULL;
     for (const coir_coro *co = t->slice_top; co != NULL;
          co = co->u.slice.stack_prev) {

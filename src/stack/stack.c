@@ -30,11 +30,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/platform.h"
@@ -303,16 +305,34 @@ guard_budget(void)
     return budget;
 }
 
+/* Emulators answer 0 to advice they have never heard of. Ask the kernel to
+ * read a signal set, all zeros, from the page: a guard gives EFAULT. */
+static bool
+is_guarded(const void *page)
+{
+    return syscall(SYS_rt_sigprocmask, SIG_BLOCK, page, NULL, 8) != 0 &&
+           errno == EFAULT;
+}
+
 /* Returns 0; COIR_ENOSYS if the kernel can't do it here; COIR_ENOMEM. */
 static int
 guard_by_madvise(void *low, size_t size)
 {
+    enum { UNKNOWN, WORKS, BROKEN };
+    static atomic_int verdict;
+    int known = atomic_load_explicit(&verdict, memory_order_relaxed);
+    if (known == BROKEN)
+        return COIR_ENOSYS;
     while (madvise(low, size, COIR__MADV_GUARD_INSTALL) != 0) {
         if (errno == EINTR || errno == EAGAIN)
             continue;
         return errno == ENOMEM ? COIR_ENOMEM : COIR_ENOSYS;
     }
-    return 0;
+    if (coir__likely(known == WORKS))
+        return 0;
+    known = is_guarded(low) ? WORKS : BROKEN;
+    atomic_store_explicit(&verdict, known, memory_order_relaxed);
+    return known == WORKS ? 0 : COIR_ENOSYS;
 }
 
 static int

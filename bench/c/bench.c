@@ -1,0 +1,145 @@
+/* See bench.h. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static size_t profiled_ops; /* by --ops; 0: measure */
+
+uint64_t
+bench_clock(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) < 0)
+        bench_die("clock_gettime");
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void
+bench_die(const char *what)
+{
+    fprintf(stderr, "benchmark failed: %s\n", what);
+    exit(1);
+}
+
+void
+bench_add(struct bench_result *out, double sample)
+{
+    if (out->count == sizeof(out->samples) / sizeof(out->samples[0]))
+        bench_die("too many samples");
+    out->samples[out->count++] = sample;
+}
+
+void
+bench_note(struct bench_result *out, const char *name, double value)
+{
+    size_t i = 0;
+    while (out->note[i] != NULL)
+        if (++i == sizeof(out->note) / sizeof(out->note[0]))
+            bench_die("too many notes");
+    out->note[i] = name;
+    out->note_value[i] = value;
+}
+
+void
+bench_measure(bench_batch batch, void *arg, int quick,
+              struct bench_result *out)
+{
+    if (profiled_ops > 0) {
+        batch(profiled_ops, arg);
+        _exit(0);
+    }
+    uint64_t aim = quick ? 5000000 : 25000000;
+    uint64_t taken;
+    size_t ops = 1000;
+    for (;; ops *= 2) {
+        uint64_t start = bench_clock();
+        batch(ops, arg);
+        taken = bench_clock() - start;
+        if (taken >= aim / 4)
+            break;
+    }
+    ops = (size_t)((double)ops * (double)aim / (double)taken) + 1;
+
+    out->unit = "ns";
+    for (int i = 0; i < (quick ? 3 : 9); i++) {
+        uint64_t start = bench_clock();
+        batch(ops, arg);
+        taken = bench_clock() - start;
+        bench_add(out, (double)taken / (double)ops);
+    }
+}
+
+double
+bench_rss(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    unsigned long size, resident;
+    if (file == NULL || fscanf(file, "%lu %lu", &size, &resident) != 2)
+        bench_die("cannot read /proc/self/statm");
+    fclose(file);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+double
+bench_page_tables(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long kib = 0;
+    if (file == NULL)
+        bench_die("cannot read /proc/self/status");
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "VmPTE: %lu", &kib) == 1)
+            break;
+    fclose(file);
+    return (double)kib * 1024;
+}
+
+static void
+print_result(const struct bench_result *result)
+{
+    printf("{\"unit\": \"%s\", \"samples\": [", result->unit);
+    for (size_t i = 0; i < result->count; i++)
+        printf("%s%.4f", i == 0 ? "" : ", ", result->samples[i]);
+    printf("], \"note\": {");
+    for (size_t i = 0; i < 4 && result->note[i] != NULL; i++)
+        printf("%s\"%s\": %.4f", i == 0 ? "" : ", ", result->note[i],
+               result->note_value[i]);
+    printf("}}\n");
+}
+
+int
+bench_main(int argc, char **argv, const struct bench_entry *entries)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    const char *option = argc > 2 ? argv[2] : "";
+    int list = argc == 2 && strcmp(name, "--list") == 0;
+    int quick = argc == 3 && strcmp(option, "--quick") == 0;
+    if (argc == 4 && strcmp(option, "--ops") == 0)
+        profiled_ops = strtoul(argv[3], NULL, 10);
+    if (argc < 2 || (argc > 2 && !quick && profiled_ops == 0)) {
+        fprintf(stderr, "usage: %s ROW [--quick | --ops N] | --list\n",
+                argv[0]);
+        return 2;
+    }
+    for (; entries->name != NULL; entries++) {
+        if (list) {
+            puts(entries->name);
+        }
+        else if (strcmp(name, entries->name) == 0) {
+            struct bench_result result = {0};
+            entries->row(quick, &result);
+            print_result(&result);
+            fflush(stdout);
+            /* A million suspended coroutines are left to the kernel. */
+            _exit(0);
+        }
+    }
+    if (!list)
+        fprintf(stderr, "%s: no row %s\n", argv[0], name);
+    return list ? 0 : 2;
+}

@@ -1,0 +1,194 @@
+"""What a run needs and where it ran: builds, virtual environments, facts.
+
+Everything is kept under ``${XDG_CACHE_HOME:-~/.cache}/coir/bench/`` and made
+again when the sources change.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from targets import GREENLET_REQUIREMENT
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SetupError(Exception):
+    """The text says what is missing and what to do."""
+
+
+def cache_dir():
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "coir" / "bench"
+
+
+def run_logged(argv, log, **options):
+    """Run a set-up step; its output goes to `log`, and its end to the user if
+    it fails."""
+    with open(log, "ab") as out:
+        out.write(f"$ {' '.join(map(str, argv))}\n".encode())
+        out.flush()
+        done = subprocess.run(
+            [str(a) for a in argv], stdout=out, stderr=out, **options
+        )
+    if done.returncode:
+        tail = Path(log).read_text(errors="replace").splitlines()[-15:]
+        raise SetupError(
+            f"{argv[0]} failed (all of it: {log}):\n  " + "\n  ".join(tail)
+        )
+
+
+def source_digest():
+    """Changes when anything changes that the Python package is built from."""
+    digest = hashlib.sha256()
+    files = [ROOT / "meson.build", ROOT / "meson.options"]
+    files += [ROOT / "pyproject.toml"]
+    for directory in ("include", "src", "python"):
+        files += sorted((ROOT / directory).rglob("*"))
+    for path in files:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0")
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def find_python(name):
+    """An interpreter named by its path, or by its version as in ``3.13``."""
+    path = shutil.which(name) or shutil.which(f"python{name}")
+    if path is None:
+        raise SetupError(f"no interpreter {name} (nor python{name}) in PATH")
+    return path
+
+
+def python_environment(python):
+    """A virtual environment with greenlet and with Coir built from this tree.
+
+    :returns: its interpreter, and implementation -> why it cannot be used.
+    """
+    what = subprocess.run(
+        [python, "-c", "import sys; print(sys.version, sys.base_prefix)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()
+    key = hashlib.sha256(" ".join(what).encode()).hexdigest()[:8]
+    home = cache_dir() / f"venv-{what[0]}-{key}"
+    interpreter = home / "bin" / "python"
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "setup.log"
+    stamp = home / "installed.json"
+    wanted = {"greenlet": GREENLET_REQUIREMENT, "coir": source_digest()}
+    have = json.loads(stamp.read_text()) if stamp.exists() else {}
+    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install"]
+    if have.get("greenlet") != wanted["greenlet"]:
+        print(f"setting up {home} ...", flush=True)
+        run_logged([python, "-m", "venv", home], log)
+        run_logged([*pip, GREENLET_REQUIREMENT], log)
+        have = {"greenlet": wanted["greenlet"]}
+    missing = {}
+    if have.get("coir") != wanted["coir"]:
+        print(f"building Coir for Python {what[0]} ...", flush=True)
+        have.pop("coir", None)
+        try:
+            run_logged([*pip, "--no-deps", "--force-reinstall", ROOT], log)
+            have["coir"] = wanted["coir"]
+        except SetupError as error:
+            missing["Coir"] = str(error)
+    stamp.write_text(json.dumps(have))
+    return interpreter, missing
+
+
+def find_tool(name):
+    """A build tool: of this interpreter's environment, else in PATH."""
+    here = Path(sys.executable).parent / name
+    found = str(here) if here.exists() else shutil.which(name)
+    if found is None:
+        raise SetupError(f"{name} is missing: pip install {name}")
+    return found
+
+
+def core_build():
+    """The directory that holds the C programs of the core suite."""
+    key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+    build = cache_dir() / f"core-{key}"
+    log = cache_dir() / f"core-{key}.log"
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    environ = dict(os.environ, NINJA=find_tool("ninja"))
+    if not (build / "build.ninja").exists():
+        run_logged(
+            [find_tool("meson"), "setup", build, ROOT, "--buildtype=release",
+             "-Dbench=enabled", "-Dtests=disabled", "-Dpython=disabled"],
+            log, env=environ,
+        )
+    print("building the C programs ...", flush=True)
+    run_logged([find_tool("ninja"), "-C", build], log, env=environ)
+    return build / "bench" / "c"
+
+
+def command_output(argv):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as f:
+        for line in f:
+            if line.startswith(("model name", "CPU part", "Model")):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def memory_available():
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def facts():
+    """Where this runs, for the head of a report."""
+    commit = command_output(["git", "rev-parse", "--short", "HEAD"])
+    if commit and command_output(["git", "status", "--porcelain"]):
+        commit += " with changes"
+    return {
+        "kernel": f"{platform.system()} {platform.release()}",
+        "cpu": f"{cpu_model()}, {os.cpu_count()} CPUs, {platform.machine()}",
+        "libc": " ".join(platform.libc_ver()),
+        "commit": commit or "unknown",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "environment": {
+            k: v for k, v in sorted(os.environ.items())
+            if k.startswith("COIR_") or k == "PYTHONMALLOC"
+        },
+    }
+
+
+VERSIONS = """
+import json, platform, sys, sysconfig
+facts = {"python": sys.version.split()[0],
+         "compiler": platform.python_compiler(),
+         "optimised": "--enable-optimizations" in
+                      (sysconfig.get_config_var("CONFIG_ARGS") or "")}
+for name in ("greenlet", "coir"):
+    try:
+        facts[name] = __import__(name).__version__
+    except ImportError as error:
+        facts[name] = f"not available: {error}"
+print(json.dumps(facts))
+"""
+
+
+def python_facts(interpreter):
+    done = subprocess.run(
+        [interpreter, "-c", VERSIONS], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SetupError(f"{interpreter}: {done.stderr.strip()}")
+    return json.loads(done.stdout)

@@ -1,0 +1,120 @@
+"""Instructions per operation, counted by valgrind's callgrind.
+
+A count does not move with the machine's load, and says where a row's time can
+go. Each program runs twice, with N and with 3 N operations; the difference,
+function by function, is what 2 N operations cost.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import environment
+import targets
+
+HERE = Path(__file__).resolve().parent
+
+
+def plain(name):
+    """Without the mark that callgrind gives to recursive calls."""
+    return re.sub(r"'\d+$", "", name)
+
+
+def self_costs(path):
+    """Instructions of each function itself, from a callgrind output file."""
+    costs = Counter()
+    names = {}
+    function, inclusive = None, False
+    for line in path.read_text().splitlines():
+        if line.startswith("fn="):
+            number, name = re.match(r"fn=(\(\d+\))\s*(.*)", line).groups()
+            function = names.setdefault(number, plain(name))
+        elif line.startswith("calls="):
+            inclusive = True  # the next line counts what was called
+        elif line.startswith("cfn="):
+            number, name = re.match(r"cfn=(\(\d+\))\s*(.*)", line).groups()
+            names.setdefault(number, plain(name))
+        elif function is not None and re.match(r"[+\-*0-9]", line):
+            if not inclusive:
+                costs[function] += int(line.split()[-1])
+            inclusive = False
+    return costs
+
+
+def count(argv, ops):
+    """Function -> instructions per operation."""
+    costs = []
+    for times in (1, 3):
+        with tempfile.TemporaryDirectory() as directory:
+            out = Path(directory) / "callgrind.out"
+            done = subprocess.run(
+                ["valgrind", "--tool=callgrind", "-q",
+                 f"--callgrind-out-file={out}", *map(str, argv), "--ops",
+                 str(ops * times)],
+                env=dict(os.environ, PYTHONHASHSEED="0"),
+                capture_output=True, text=True,
+            )
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip()[-500:])
+            costs.append(self_costs(out))
+    costs[1].subtract(costs[0])
+    return Counter({
+        name: cost / (2 * ops) for name, cost in costs[1].items()
+        if cost >= ops / 2
+    })
+
+
+def report(label, counts, top):
+    total = sum(counts.values())
+    print(f"{label}: {total:,.0f} instructions per operation")
+    for name, cost in counts.most_common(top):
+        print(f"    {cost:8,.1f}  {cost / total:4.0%}  {name}")
+    sys.stdout.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--python", action="append", metavar="PYTHON",
+        help="interpreters for the rows in Python (default: the running one)")
+    parser.add_argument(
+        "--rows", nargs="+", default=["switch", "run_finish"], metavar="ROW",
+        help="short rows of the greenlet suite (default: switch run_finish)")
+    parser.add_argument(
+        "--core", nargs="*", default=["switch", "spawn"], metavar="ROW",
+        help="short rows of the core suite (default: switch spawn)")
+    parser.add_argument("--ops", type=int, default=5000, metavar="N")
+    parser.add_argument(
+        "--top", type=int, default=12, metavar="N",
+        help="functions shown (default 12)")
+    options = parser.parse_args()
+
+    for python in options.python or [sys.executable]:
+        if not options.rows:
+            break
+        interpreter, _ = environment.python_environment(
+            environment.find_python(python))
+        version = environment.python_facts(interpreter)["python"]
+        for row in options.rows:
+            for name, module in targets.GREENLET_IMPLEMENTATIONS.items():
+                program = HERE / "python" / "greenlet_rows.py"
+                counts = count([interpreter, program, module, row],
+                               options.ops)
+                report(f"CPython {version}, {row}, {name}", counts,
+                       options.top)
+    programs = environment.core_build() if options.core else None
+    for row in options.core:
+        for name, (program, _) in targets.CORE_IMPLEMENTATIONS.items():
+            if (programs / program).exists():
+                counts = count([programs / program, row], options.ops)
+                report(f"{row}, {name}", counts, options.top)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Tables of results, for the terminal and for docs/bench.md."""
+
+import statistics
+
+BEGIN = "<!-- tables: bench/run.py --markdown -->"
+END = "<!-- end of tables -->"
+
+
+def summary(samples):
+    """Median, least and the quartiles of all samples of all rounds."""
+    if len(samples) == 1:
+        q1 = q3 = samples[0]
+    else:
+        q1, _, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return {
+        "median": statistics.median(samples),
+        "min": min(samples),
+        "q1": q1,
+        "q3": q3,
+        "samples": samples,
+    }
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def ratio_text(ratio):
+    return f"{ratio:.1f} x" if ratio < 10 else f"{ratio:.0f} x"
+
+
+def cell(result, unit, spread=True):
+    if result is None:
+        return ""
+    if "error" in result:
+        return result["error"]
+    text = f"{number(result['median'])} {unit}"
+    if spread and len(result["samples"]) > 1:
+        text += (
+            f" (min {number(result['min'])},"
+            f" IQR {number(result['q3'] - result['q1'])})"
+        )
+    return text
+
+
+def ratio(row, implementations):
+    """Median of the best peer over Coir's; None if either is missing."""
+    results = row["results"]
+    coir = results.get("Coir")
+    peers = [
+        results[name]["median"]
+        for name in implementations
+        if name != "Coir" and "median" in (results.get(name) or {})
+    ]
+    if not peers or not coir or not coir.get("median"):
+        return None
+    return min(peers) / coir["median"]
+
+
+def target_text(row):
+    text = []
+    if row["target"] is not None:
+        text.append(f"{number(row['target'])} {row['unit']}")
+    if row["target_ratio"] is not None:
+        text.append(f"{row['target_ratio']:g} x")
+    return ", ".join(text)
+
+
+def verdict(row, implementations):
+    """Which of a row's targets are met, in words."""
+    coir = row["results"].get("Coir") or {}
+    if "median" not in coir:
+        return "no figure" if target_text(row) else ""
+    parts = []
+    if row["target"] is not None:
+        parts.append(coir["median"] <= row["target"])
+    reached = ratio(row, implementations)
+    if row["target_ratio"] is not None and reached is not None:
+        parts.append(reached >= row["target_ratio"])
+    if not parts:
+        return ""
+    if all(parts):
+        return "met"
+    if not any(parts):
+        return "**missed**"
+    return "figure only" if parts[0] else "ratio only"
+
+
+def run_title(run):
+    if "python" in run["facts"]:
+        return f"CPython {run['facts']['python']}"
+    return "libcoir"
+
+
+def markdown_run(run):
+    names = run["implementations"]
+    lines = [
+        "| | " + " | ".join(names) + " | ratio | target | |",
+        "|---" * (len(names) + 4) + "|",
+    ]
+    for row in run["rows"]:
+        cells = [cell(row["results"].get(n), row["unit"]) for n in names]
+        reached = ratio(row, names)
+        cells.append(ratio_text(reached) if reached else "")
+        cells += [target_text(row), verdict(row, names)]
+        lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
+    notes = [
+        f"{row['label']}, {name}: {note.replace('_', ' ')} {number(value)}"
+        for row in run["rows"]
+        for name, result in row["results"].items()
+        for note, value in (result or {}).get("note", {}).items()
+    ]
+    if notes:
+        lines += ["", "Further figures: " + "; ".join(notes) + "."]
+    return "\n".join(lines)
+
+
+def facts_text(run):
+    facts = run["facts"]
+    keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "coir",
+            "commit", "context", "guards", "rounds", "load", "load_end",
+            "environment")
+    return "; ".join(
+        f"{key.replace('_', ' ')}: {facts[key]}" for key in keys
+        if facts.get(key)
+    )
+
+
+def markdown(runs):
+    """The tables of several runs, a section each, greenlet's suite first."""
+    order = sorted(
+        runs, key=lambda run: (run["suite"] != "greenlet", version_key(run))
+    )
+    parts = []
+    for run in order:
+        parts.append(f"### {run_title(run)}\n\n{facts_text(run)}\n")
+        parts.append(markdown_run(run) + "\n")
+    return "\n".join(parts)
+
+
+def version_key(run):
+    version = run["facts"].get("python", "0")
+    return [int(part) for part in version.split(".") if part.isdigit()]
+
+
+def replace_tables(page, tables):
+    """The page's text with what lies between the two marks replaced."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no lines {BEGIN} and {END}")
+    return f"{head}{BEGIN}\n\n{tables}\n{END}{tail}"

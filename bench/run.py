@@ -1,0 +1,278 @@
+"""Benchmarks of Coir beside its peers.
+
+For each row the implementations run in turn, A B A B ..., each measurement in
+a process of its own, so that a change of the machine's mood meets all alike.
+Figures are medians over all samples of all rounds; what counts is the ratio
+within one run. Nothing here judges: a slow result is no error.
+"""
+
+import argparse
+import datetime
+import fnmatch
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import environment
+import report
+import targets
+
+HERE = Path(__file__).resolve().parent
+TIMEOUT = 600  # seconds for one measurement
+GUARDS = ("auto", "MADV_GUARD_INSTALL", "mprotect", "none")
+
+
+def measure(argv):
+    """One measurement: what the program printed, or {"error": text}."""
+    try:
+        done = subprocess.run(
+            [str(a) for a in argv], capture_output=True, text=True,
+            timeout=TIMEOUT, cwd=HERE,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done in {TIMEOUT} s"}
+    if done.returncode < 0:
+        return {"error": signal.Signals(-done.returncode).name}
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [""]
+        return {"error": f"failed: {lines[-1]}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_row(row, commands, options):
+    """Measure a row with all its implementations, in turn.
+
+    :param commands: implementation -> argument list, or text why not.
+    """
+    rounds = min(options.rounds, row.rounds or options.rounds)
+    found = {name: [] for name in commands}
+    unit = ""
+    for number in range(rounds):
+        # Every other round the other way about: none is always the first.
+        names = list(commands)
+        if number % 2:
+            names.reverse()
+        for name in names:
+            failed = found[name] and "error" in found[name][-1]
+            if failed:
+                continue
+            if isinstance(commands[name], str):
+                got = {"error": commands[name]}
+            elif environment.memory_available() < row.memory:
+                got = {"error": f"needs {row.memory >> 30} GiB of memory"}
+            else:
+                got = measure(commands[name])
+            found[name].append(got)
+            unit = got.get("unit", unit)
+            print(".", end="", flush=True)
+    results = {}
+    for name, all_got in found.items():
+        if "error" in all_got[-1]:
+            results[name] = {"error": all_got[-1]["error"]}
+            continue
+        samples = [s for got in all_got for s in got["samples"]]
+        results[name] = report.summary(samples)
+        results[name]["note"] = all_got[-1]["note"]
+    return {
+        "row": row.name,
+        "label": row.label,
+        "unit": unit,
+        "target": row.target,
+        "target_ratio": row.ratio,
+        "results": results,
+    }
+
+
+def run_rows(suite, rows, command, implementations, facts, options):
+    """Measure all rows of a suite.
+
+    :param command: (implementation, row) -> arguments, text why not, or None
+        for a row that is not the implementation's.
+    """
+    rows = [
+        row for row in rows
+        if any(fnmatch.fnmatch(row.name, p) for p in options.rows)
+        and not (options.quick and row.slow)
+    ]
+    facts["date"] = now()
+    facts["rounds"] = options.rounds
+    print("\n" + report.facts_text({"facts": facts}), flush=True)
+    run = {"suite": suite, "quick": options.quick, "facts": facts,
+           "implementations": list(implementations), "rows": []}
+    for number, row in enumerate(rows, 1):
+        print(f"[{number:2}/{len(rows)}] {row.label} ", end="", flush=True)
+        commands = {}
+        for name in implementations:
+            argv = command(name, row)
+            if argv is not None:
+                commands[name] = argv
+        done = run_row(row, commands, options)
+        run["rows"].append(done)
+        print_row(done, implementations)
+    facts["load_end"] = f"{os.getloadavg()[0]:.1f}"
+    return run
+
+
+def print_row(row, implementations):
+    print()
+    for name in implementations:
+        if name in row["results"]:
+            text = report.cell(row["results"][name], row["unit"])
+            print(f"        {name:16} {text}")
+    ratio = report.ratio(row, implementations)
+    text = f"ratio {report.ratio_text(ratio)}" if ratio else ""
+    wanted = report.target_text(row)
+    if wanted:
+        text += f"   target {wanted}:"
+        text += f" {report.verdict(row, implementations).strip('*')}"
+    if text:
+        print(f"        {text.strip()}", flush=True)
+
+
+def now():
+    stamp = datetime.datetime.now(datetime.timezone.utc)
+    return stamp.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def greenlet_suite(options):
+    runs = []
+    for python in options.python or [sys.executable]:
+        python = environment.find_python(python)
+        interpreter, missing = environment.python_environment(python)
+        facts = environment.facts() | environment.python_facts(interpreter)
+
+        def command(name, row):
+            if name in row.programs:
+                return None
+            if name in missing:
+                return "not built"
+            argv = [interpreter, HERE / "python" / "greenlet_rows.py",
+                    targets.GREENLET_IMPLEMENTATIONS[name], row.name]
+            return argv + ["--quick"] * options.quick
+
+        for text in missing.values():
+            print(text, file=sys.stderr)
+        runs.append(run_rows(
+            "greenlet", targets.GREENLET_ROWS, command,
+            targets.GREENLET_IMPLEMENTATIONS, facts, options,
+        ))
+    return runs
+
+
+def core_suite(options):
+    programs = environment.core_build()
+    facts = environment.facts()
+    info = measure([programs / "bench_coir", "info"])
+    if "error" not in info:
+        facts["context"] = info["unit"]
+        facts["guards"] = GUARDS[int(info["samples"][0])]
+
+    def command(name, row):
+        program, package = targets.CORE_IMPLEMENTATIONS[name]
+        if name in row.programs:
+            return None
+        if not (programs / program).exists():
+            return f"not installed ({package})"
+        argv = [programs / program, row.name]
+        return argv + ["--quick"] * options.quick
+
+    return [run_rows(
+        "core", targets.CORE_ROWS, command, targets.CORE_IMPLEMENTATIONS,
+        facts, options,
+    )]
+
+
+SUITES = {"greenlet": greenlet_suite, "core": core_suite}
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        prog="bench/run.py", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Everything it builds or installs is kept under "
+               "${XDG_CACHE_HOME:-~/.cache}/coir/bench/.",
+    )
+    parser.add_argument(
+        "--suite", choices=[*SUITES, "all"], default="all",
+        help="greenlet: Python, against the greenlet package; core: C,"
+             " against boost.context and ucontext; all (the default)")
+    parser.add_argument(
+        "--python", action="append", metavar="PYTHON",
+        help="interpreter for the greenlet suite, a path or a version such as"
+             " 3.13; may be given several times (default: the running one)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N",
+        help="turns per implementation and row; rows that take long have"
+             " fewer (default 5)")
+    parser.add_argument(
+        "--rows", action="append", metavar="PATTERN",
+        help="only rows whose name matches, as in 'switch*'; may be given"
+             " several times")
+    parser.add_argument(
+        "--quick", action="store_true",
+        help="few samples and a tenth of the greenlets: shows that all works,"
+             " not how fast it is")
+    parser.add_argument(
+        "--json", metavar="FILE",
+        help="where the results go (default bench-SUITE.json)")
+    parser.add_argument(
+        "--list", action="store_true", help="list the rows and leave")
+    parser.add_argument(
+        "--markdown", nargs="+", metavar="JSON",
+        help="measure nothing: print the tables of earlier runs")
+    parser.add_argument(
+        "--into", metavar="PAGE",
+        help="with --markdown: replace the tables of this page")
+    options = parser.parse_args(argv)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    if options.into and not options.markdown:
+        parser.error("--into needs --markdown")
+    options.rows = options.rows or ["*"]
+    return options
+
+
+def print_markdown(options):
+    runs = []
+    for name in options.markdown:
+        runs += json.loads(Path(name).read_text())["runs"]
+    tables = report.markdown(runs)
+    if options.into is None:
+        print(tables)
+        return
+    page = Path(options.into)
+    page.write_text(report.replace_tables(page.read_text(), tables))
+
+
+def main(argv=None):
+    options = parse(argv)
+    if options.markdown:
+        print_markdown(options)
+        return 0
+    names = list(SUITES) if options.suite == "all" else [options.suite]
+    if options.list:
+        for suite in names:
+            for row in getattr(targets, f"{suite.upper()}_ROWS"):
+                print(f"{suite:9} {row.name:20} {row.label}")
+        return 0
+    # A peer may crash, and is reported; its core dump is not wanted.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    runs = []
+    try:
+        for name in names:
+            runs += SUITES[name](options)
+    except environment.SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    path = Path(options.json or f"bench-{options.suite}.json")
+    path.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+    print(f"\nwritten to {path}; tables: bench/run.py --markdown {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The rows of each suite, who runs them, and what Coir is to reach.
+
+Figures to reach come from the project's list of targets: `target` is the
+most that Coir may take, `ratio` how many times less than the best peer.
+"""
+
+from dataclasses import dataclass, field
+
+GREENLET = "greenlet 3.5.6"
+GREENLET_REQUIREMENT = "greenlet==3.5.6"
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    label: str
+    target: float | None = None
+    ratio: float | None = None
+    #: implementation -> its own row, where it is not `name`; None: not run.
+    programs: dict = field(default_factory=dict)
+    #: at most so many rounds, for rows that take long.
+    rounds: int | None = None
+    #: left out of --quick.
+    slow: bool = False
+    #: bytes of free memory needed.
+    memory: int = 0
+
+
+GIB = 1 << 30
+
+#: name -> Python module.
+GREENLET_IMPLEMENTATIONS = {GREENLET: "greenlet", "Coir": "coir.greenlet"}
+
+GREENLET_ROWS = (
+    Row("create", "create and free", 50, 2),
+    Row("getcurrent", "`getcurrent()`", 21, 1),
+    Row("switch", "switch round trip, shallow", 60, 7),
+    Row("switch_depth", "same, Python depth 100", 60, 23),
+    Row("switch_nested", "same, in 20 nested `sorted(key=)`", 60, 47),
+    Row("run_finish", "create + run + finish", 180, 44),
+    Row("start_kill", "create + start + kill", 700, 17),
+    Row("throw", "throw round trip, caught", 700, 5),
+    Row("chain_100k", "`chain(100000)`, per greenlet", 3000, 3, rounds=3,
+        memory=2 * GIB),
+    Row("chain_1k_end", "`chain(1000)` with teardown", 2500, 12),
+    Row("chain_100k_end", "`chain(100000)` with teardown", rounds=3,
+        slow=True, memory=2 * GIB),
+    Row("chain_1m_end", "`chain(1000000)` with teardown", rounds=1, slow=True,
+        programs={GREENLET: None}, memory=10 * GIB),
+    Row("switch_random", "switch over 100,000 live, random order", 400, 6,
+        rounds=3, memory=2 * GIB),
+    Row("rss", "RSS of each of 100,000 suspended", 4500, 1.4, rounds=3,
+        memory=2 * GIB),
+    Row("gc_collect", "`gc.collect()` with 100,000 suspended", 21, 1,
+        rounds=3, memory=2 * GIB),
+)
+
+#: name -> program and the system package it needs.
+CORE_IMPLEMENTATIONS = {
+    "boost.context": ("bench_fcontext", "libboost-context-dev"),
+    "ucontext": ("bench_ucontext", None),
+    "Coir": ("bench_coir", None),
+}
+
+PEERS_NOT_RUN = {"boost.context": None, "ucontext": None}
+
+CORE_ROWS = (
+    Row("context", "context switch, one way", 5.5),
+    Row("switch", "coroutine switch, one way"),
+    Row("spawn", "spawn + run + finish, warm", 28),
+    Row("spawn_alive", "the same with 1,000 alive", 70),
+    Row("spawn_cold", "cold spawn with a guard page", 3000),
+    Row("spawn_cold_mprotect", "the same, guards by `mprotect`",
+        programs=PEERS_NOT_RUN),
+    Row("switch_random", "round trip over 100,000 live, random order",
+        rounds=3, memory=2 * GIB),
+    Row("rss", "RSS of each of 1,000,000 suspended", 4300, rounds=1,
+        memory=6 * GIB),
+    Row("slice_switch", "slice policy: switch, one way",
+        programs=PEERS_NOT_RUN),
+    Row("slice_spawn", "slice policy: spawn + run + finish",
+        programs=PEERS_NOT_RUN),
+    Row("slice_rss", "slice policy: RSS of each of 1,000,000", 400, rounds=1,
+        programs=PEERS_NOT_RUN, memory=2 * GIB),
+)

@@ -1,0 +1,21 @@
+"""Two greenlets take turns. Prints 12 56 34 end."""
+
+from coir.greenlet import greenlet
+
+
+def test1():
+    print(12)
+    gr2.switch()
+    print(34)
+
+
+def test2():
+    print(56)
+    gr1.switch()
+    print(78)  # never: nobody switches to gr2 again
+
+
+gr1 = greenlet(test1)
+gr2 = greenlet(test2)
+gr1.switch()
+print("end")

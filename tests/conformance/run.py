@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Run other projects' own tests on Coir's greenlets.
+
+    run.py --suite greenlet     greenlet's tests
+    run.py --suite stock        gevent, eventlet and SQLAlchemy, unmodified
+
+All set-up is done here, in virtual environments below the user's cache
+directory. The last line is ``N passed, M failed, K skipped``; the exit
+status is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import re
+import shlex
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from _env import SetupError, interpreter_tag  # noqa: E402
+
+SUITES = ("greenlet", "stock")
+LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--suite", required=True, choices=SUITES)
+    parser.add_argument(
+        "--on", choices=("coir", "original"), default="coir",
+        help="what the tests run on (default: coir)")
+    parser.add_argument(
+        "--python", action="append", metavar="COMMAND", default=[],
+        help="an interpreter to run on, instead of this one; may be given\n"
+             "again, and may be a command such as 'chroot DIR python3.14'")
+    parser.add_argument(
+        "--all", action="store_true",
+        help="run on every interpreter that the test matrix runs on")
+    parser.add_argument("-k", metavar="TEXT",
+                        help="only tests with TEXT in their name")
+    parser.add_argument("-j", "--jobs", type=int,
+                        default=min(4, os.cpu_count() or 1))
+    parser.add_argument(
+        "--timeout", type=float, default=120, metavar="S",
+        help="seconds without progress before a process is killed")
+    parser.add_argument("--quick", action="store_true",
+                        help="stock: a representative part only")
+    parser.add_argument("--only", metavar="PACKAGE", action="append",
+                        help="stock: only gevent, eventlet or sqlalchemy")
+    parser.add_argument("--json", metavar="FILE", type=pathlib.Path,
+                        help="write all outcomes there")
+    return parser.parse_args()
+
+
+def run_elsewhere(options: argparse.Namespace, command: list[str]
+                  ) -> tuple[int, int, int]:
+    """Run this program under another interpreter and read its last line."""
+    args = ["--suite", options.suite, "--on", options.on,
+            "--jobs", str(options.jobs), "--timeout", str(options.timeout)]
+    if options.k:
+        args += ["-k", options.k]
+    if options.quick:
+        args.append("--quick")
+    for package in options.only or ():
+        args += ["--only", package]
+    print(f"==== {shlex.join(command)}", flush=True)
+    found = None
+    with subprocess.Popen([*command, os.path.abspath(__file__), *args],
+                          text=True, stdout=subprocess.PIPE) as proc:
+        for line in proc.stdout:
+            found = LAST_LINE.match(line.rstrip())
+            print(line, end="", flush=True)
+    if found is None:
+        print("FAILED:", shlex.join(command), "did not run to its end")
+        return 0, 1, 0
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
+    if options.suite == "greenlet":
+        import greenlet_suite as suite
+    else:
+        import stock_suite as suite
+    print(f"{platform.python_implementation()} {platform.python_version()} "
+          f"({interpreter_tag()}), suite {options.suite}, on {options.on}",
+          flush=True)
+    totals, outcomes = suite.run(options)
+    if options.json:
+        options.json.write_text(json.dumps(
+            {"python": platform.python_version(), "suite": options.suite,
+             "on": options.on, "outcomes": outcomes}, indent=1))
+    return totals.passed, totals.failed, totals.skipped
+
+
+def main() -> int:
+    options = parse_arguments()
+    commands = [shlex.split(command) for command in options.python]
+    if options.json and (commands or options.all):
+        sys.exit("run.py: --json is for a single interpreter, the running one")
+    try:
+        counts = ([run_elsewhere(options, command) for command in commands]
+                  if commands else [run_here(options)])
+    except SetupError as err:
+        sys.exit(f"run.py: {err}")
+    passed, failed, skipped = map(sum, zip(*counts))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

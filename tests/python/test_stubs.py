@@ -1,0 +1,63 @@
+"""The type stubs say what is there."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import coir
+import pytest
+from coir import _core
+
+PACKAGE = pathlib.Path(coir.__file__).parent
+STUB = ast.parse((PACKAGE / "_core.pyi").read_text())
+
+
+def names_in(body):
+    """Names that these statements of a stub define."""
+    names = set()
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign):
+            names.add(node.target.id)
+    return names
+
+
+def public(namespace):
+    return {name for name in namespace if not name.startswith("_")}
+
+
+def test_module_has_the_names_of_the_stub():
+    assert public(names_in(STUB.body)) == public(vars(_core))
+    private = names_in(STUB.body) - public(names_in(STUB.body)) - {"_Trace"}
+    assert private <= set(vars(_core))
+
+
+@pytest.mark.parametrize("name", ["greenlet", "error", "GreenletExit"])
+def test_classes_have_the_members_of_the_stub(name):
+    (node,) = (n for n in STUB.body if getattr(n, "name", "") == name)
+    cls = getattr(_core, name)
+    assert public(names_in(node.body)) == public(vars(cls))
+    assert names_in(node.body) <= set(dir(cls))
+    assert [ast.unparse(base) for base in node.bases] == [
+        base.__name__ for base in cls.__bases__ if base is not object
+    ]
+
+
+def test_the_package_is_marked_as_typed():
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_stubtest(tmp_path):
+    pytest.importorskip("mypy.stubtest")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "coir"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPY_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,479 @@
+"""Show Coir at work: what `make demo` runs, after it has built everything.
+
+1. The five example programs, in Python on coir.greenlet and in C on libcoir;
+   what they print is checked.
+2. A ring of 100,000 greenlets that pass a message ten times around, on Coir
+   and on the original greenlet, turn by turn.
+3. An echo server written for stock gevent, unchanged, that serves 1,000
+   connections on Coir's greenlets, and on the original ones.
+
+Times and memory are those of child processes, the medians of a few runs each;
+every message that comes back is compared with the one that was sent.
+
+What it compares with is installed into the environment of the Python that
+runs this. It ends with "demo: ok", or says what went wrong and exits with 1.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import resource
+import select
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PYTHON_EXAMPLES = ROOT / "examples" / "python"
+C_EXAMPLES = ROOT / "build" / "c" / "examples" / "c"
+REQUIREMENTS = ROOT / "tools" / "requirements" / "demo.txt"
+
+PROGRAMS = {
+    "1_switch": "12 56 34 end",
+    "2_parent": "12 56 34 78",
+    "3_values": "12 56 34",
+    "4_arguments": "test1: 2 | test2: 32 | test1: over",
+    "5_result": (
+        "enter func1() | enter func2() | out func2() | return from func2"
+    ),
+}
+
+#: COIR_AS for each of the two that are compared.
+ENGINES = {"coir": "greenlet", "greenlet": ""}
+
+GREENLETS = 100_000
+LAPS = 10
+RING_RUNS = 3
+
+CONNECTIONS = 1_000
+MESSAGES = 40  # on each connection
+MESSAGE_SIZE = 64
+ECHO_RUNS = 3
+
+TIMEOUT = 120  # seconds for any child; far more than it needs
+
+
+class DemoError(Exception):
+    """Something did not do what this demo promises."""
+
+
+class Screen:
+    """Progress on one line of a terminal; plain lines anywhere else."""
+
+    def __init__(self):
+        self.tty = sys.stdout.isatty()
+
+    def progress(self, text, detail=""):
+        """Say what goes on; `detail` is for those who look on."""
+        if self.tty:
+            print(f"\r\033[K  ... {text}{detail}", end="", flush=True)
+        elif not detail:
+            print(f"  ... {text}", flush=True)
+
+    def line(self, text=""):
+        print(f"\r\033[K{text}" if self.tty else text, flush=True)
+
+    def title(self, text):
+        self.line()
+        self.line(f"\033[1m{text}\033[0m" if self.tty else text)
+
+
+screen = Screen()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    # How it calls itself, for a run of the ring in a process of its own.
+    parser.add_argument("--ring", choices=ENGINES, help=argparse.SUPPRESS)
+    engine = parser.parse_args().ring
+    if engine:
+        print(json.dumps(ring(engine, GREENLETS, LAPS)))
+        return 0
+    started = time.monotonic()
+    try:
+        introduce()
+        install_peers()
+        show_programs()
+        rows = [*show_ring(), *show_echo()]
+    except DemoError as exc:
+        screen.line()
+        print(f"demo: failed: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        screen.line()
+        print("demo: interrupted", file=sys.stderr)
+        return 130
+    show_table(rows)
+    took = time.monotonic() - started
+    screen.line(f"demo: ok ({took:.0f} s)")
+    return 0
+
+
+def introduce():
+    try:
+        import coir.greenlet
+    except ImportError as exc:
+        raise DemoError(f"Coir is not installed here: {exc}") from None
+    screen.line(
+        f"Coir {coir.__version__} on CPython {platform.python_version()}, "
+        f"{platform.system()} {platform.release()}, {platform.machine()}, "
+        f"{os.cpu_count()} CPUs"
+    )
+
+
+def install_peers():
+    """Install gevent and greenlet, unless the right ones are there."""
+    from importlib import metadata
+
+    lines = REQUIREMENTS.read_text().split("\n")
+    wanted = [line for line in lines if line and line[0] != "#"]
+    for requirement in wanted:
+        name, version = requirement.split("==")
+        try:
+            if metadata.version(name) != version:
+                break
+        except metadata.PackageNotFoundError:
+            break
+    else:
+        return
+    screen.progress(f"installing {', '.join(wanted)}")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    pip += ["--disable-pip-version-check", f"--requirement={REQUIREMENTS}"]
+    done = run(pip, timeout=600)
+    if done.returncode:
+        raise DemoError(f"cannot install gevent:\n{done.stderr.strip()}")
+
+
+# Programs
+
+
+def show_programs():
+    screen.title("Five programs, in Python on coir.greenlet, in C on libcoir")
+    for name, expected in PROGRAMS.items():
+        screen.progress(name)
+        check_program(
+            f"{name}.py",
+            [sys.executable, PYTHON_EXAMPLES / f"{name}.py"],
+            expected,
+        )
+        check_program(f"{name}.c", [C_EXAMPLES / name], expected)
+        screen.line(f"  {name:12} Python ok   C ok   {expected}")
+
+
+def check_program(name, command, expected):
+    try:
+        done = run(command)
+    except OSError as exc:
+        raise DemoError(f"cannot run {name}: {exc}") from None
+    separator = " | " if "|" in expected else " "
+    printed = separator.join(done.stdout.split("\n")).removesuffix(separator)
+    if done.returncode or printed != expected:
+        raise DemoError(
+            f"{name} printed {printed!r} with status {done.returncode}, "
+            f"expected {expected!r}\n{done.stderr}"
+        )
+
+
+# Ring
+
+
+def show_ring():
+    switches = GREENLETS * LAPS
+    screen.title(
+        f"Ring of {GREENLETS:,} greenlets, a message {LAPS} times around: "
+        f"{switches:,} switches"
+    )
+    results = {engine: [] for engine in ENGINES}
+    for turn in range(RING_RUNS):
+        for engine in in_turn(turn):
+            screen.progress(f"run {turn + 1} of {RING_RUNS} on {engine}")
+            results[engine].append(run_ring(engine))
+    rows = []
+    for title, key, unit, scale in [
+        ("create and start", "start", "us each", 1e6 / GREENLETS),
+        ("switch", "around", "us each", 1e6 / switches),
+        ("kill", "end", "us each", 1e6 / GREENLETS),
+        ("all of it", "all", "s", 1),
+        ("memory suspended", "memory", "KB each", 1 / 1024 / GREENLETS),
+    ]:
+        figures = {
+            engine: statistics.median(run[key] for run in runs) * scale
+            for engine, runs in results.items()
+        }
+        rows.append((title, unit, figures))
+        show_bars(title, unit, figures)
+    return rows
+
+
+def run_ring(engine):
+    command = [sys.executable, __file__, "--ring", engine]
+    done = run(command, coir_as=ENGINES[engine])
+    if done.returncode:
+        raise DemoError(f"the ring on {engine} failed:\n{done.stderr}")
+    result = json.loads(done.stdout)
+    if result["message"] != GREENLETS * LAPS:
+        raise DemoError(f"the ring on {engine} lost count: {result}")
+    return result
+
+
+def ring(engine, count, laps):
+    """Pass a message around; runs in a process of its own."""
+    from greenlet import getcurrent, greenlet
+
+    main_one = getcurrent()
+    total = count * laps
+    members = []
+
+    def member(next_number):
+        # Started, it waits; from then on every switch brings the message.
+        message = main_one.switch()
+        following = members[next_number]
+        while message < total:
+            message = following.switch(message + 1)
+        main_one.switch(message)
+
+    before = resident_bytes()
+    started = time.perf_counter()
+    members += [greenlet(member) for _ in range(count)]
+    for number, one in enumerate(members):
+        one.switch((number + 1) % count)
+    waiting = time.perf_counter()
+    memory = resident_bytes() - before
+    sent = time.perf_counter()
+    message = members[0].switch(0)
+    back = time.perf_counter()
+    finished = [one.throw() for one in members]
+    ended = time.perf_counter()
+    assert all(one.dead for one in members) and len(finished) == count
+    check_engine(engine, os.getpid())
+    return {
+        "message": message,
+        "start": waiting - started,
+        "around": back - sent,
+        "end": ended - back,
+        "all": ended - started,
+        "memory": memory,
+    }
+
+
+def resident_bytes():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# Echo
+
+
+def show_echo():
+    count = CONNECTIONS * MESSAGES
+    screen.title(
+        f"Echo server for stock gevent, unchanged: {CONNECTIONS:,} "
+        f"connections, {count:,} messages"
+    )
+    allow_descriptors(CONNECTIONS + 100)
+    results = {engine: [] for engine in ENGINES}
+    for turn in range(ECHO_RUNS):
+        for engine in in_turn(turn):
+            what = f"run {turn + 1} of {ECHO_RUNS} on {engine}"
+            screen.progress(what)
+            results[engine].append(run_echo(engine, what))
+    rates = {
+        engine: statistics.median(count / run["time"] for run in runs)
+        for engine, runs in results.items()
+    }
+    screen.line(
+        f"  every echo was right; messages per second, client included: "
+        f"{rates['coir']:,.0f} on coir, {rates['greenlet']:,.0f} on greenlet"
+    )
+    cpu = {
+        engine: statistics.median(run["cpu"] for run in runs) / count * 1e6
+        for engine, runs in results.items()
+    }
+    row = ("server CPU", "us/echo", cpu)
+    show_bars(*row)
+    return [row]
+
+
+def allow_descriptors(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise DemoError(
+            f"this needs {count} open files, and no more than {hard} are "
+            f"allowed (ulimit -Hn)"
+        )
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+def run_echo(engine, what):
+    server = subprocess.Popen(
+        [sys.executable, PYTHON_EXAMPLES / "echo_gevent.py"],
+        env=environment(ENGINES[engine]),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            line = server.stdout.readline().split()
+            if not line:
+                raise DemoError(f"the echo server on {engine} did not start")
+            check_engine(engine, server.pid)
+            cpu = cpu_seconds(server.pid)
+            started = time.perf_counter()
+            talk(int(line[-1]), what)
+            took = time.perf_counter() - started
+            if server.poll() is not None:
+                raise DemoError(f"the echo server on {engine} ended early")
+            return {"time": took, "cpu": cpu_seconds(server.pid) - cpu}
+        finally:
+            server.kill()
+
+
+def talk(port, what):
+    """Open all connections; send on each, and check what comes back.
+
+    All connections talk at once, each with one message on its way.
+    """
+    connections = {}
+    with contextlib.ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        for number in range(CONNECTIONS):
+            connection = socket.create_connection(("127.0.0.1", port), 30)
+            stack.enter_context(connection)
+            connection.setblocking(False)
+            connections[connection.fileno()] = Talk(connection, number)
+            poll.register(connection, select.EPOLLIN)
+            if number % 100 == 99:
+                screen.progress(what, f": {number + 1:,} connections")
+        for one in connections.values():
+            one.send()
+        talking = len(connections)
+        while talking:
+            events = poll.poll(timeout=30)
+            if not events:
+                raise DemoError(f"{talking} echoes did not come back")
+            for fd, _ in events:
+                if connections[fd].receive():
+                    talking -= 1
+
+
+class Talk:
+    """One connection: its messages, one after the other."""
+
+    def __init__(self, connection, number):
+        self.connection = connection
+        self.number = number
+        self.left = MESSAGES
+        self.expected = b""
+
+    def send(self):
+        text = f"{self.number} {self.left} "
+        self.expected = text.encode() * (MESSAGE_SIZE // len(text) + 1)
+        self.connection.sendall(self.expected)
+
+    def receive(self):
+        """Check what came; returns true after the last message."""
+        try:
+            data = self.connection.recv(65536)
+        except OSError as exc:
+            raise DemoError(f"connection {self.number}: {exc}") from None
+        if not data or not self.expected.startswith(data):
+            raise DemoError(
+                f"connection {self.number}: sent {self.expected!r}, "
+                f"got {data!r}"
+            )
+        self.expected = self.expected[len(data) :]
+        if self.expected:
+            return False
+        self.left -= 1
+        if self.left:
+            self.send()
+        return self.left == 0
+
+
+def cpu_seconds(pid):
+    """CPU time, user and system, that the process has used."""
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Children and pictures
+
+
+def environment(coir_as):
+    env = {k: v for k, v in os.environ.items() if k != "COIR_AS"}
+    if coir_as:
+        env["COIR_AS"] = coir_as
+    return env
+
+
+def run(command, coir_as="", timeout=TIMEOUT):
+    try:
+        return subprocess.run(
+            command,
+            env=environment(coir_as),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise DemoError(f"{command[-1]} hangs: {exc}") from None
+
+
+def check_engine(engine, pid):
+    """Are the greenlets of the process whose they should be?"""
+    libraries = {
+        pathlib.Path(line.split()[-1])
+        for line in pathlib.Path(f"/proc/{pid}/maps").read_text().split("\n")
+        if ".so" in line
+    }
+    names = {f"{path.parent.name}.{path.name}" for path in libraries}
+    ours = any(name.startswith("coir._core.") for name in names)
+    theirs = any(name.startswith("greenlet._greenlet.") for name in names)
+    if (ours, theirs) != (engine == "coir", engine == "greenlet"):
+        raise DemoError(f"{engine} was to run, but it is not what did")
+
+
+def in_turn(turn):
+    """The engines, first one first, next time the other."""
+    return list(ENGINES) if turn % 2 == 0 else list(reversed(ENGINES))
+
+
+def ratio(figures):
+    return figures["greenlet"] / figures["coir"]
+
+
+def show_bars(title, unit, figures):
+    """A bar for each, as long as its figure."""
+    width = 36
+    longest = max(figures.values())
+    for engine, figure in figures.items():
+        bar = "#" * max(1, round(figure / longest * width))
+        times = f"{ratio(figures):.1f} x" if engine == "coir" else ""
+        screen.line(
+            f"  {title:17} {engine:9}{figure:8.2f} {unit:8}{bar:{width}} "
+            f"{times}".rstrip()
+        )
+        title = ""
+
+
+def show_table(rows):
+    screen.title("Summary")
+    screen.line(f"  {'':17} {'':8} {'coir':>9} {'greenlet':>9} {'ratio':>8}")
+    for title, unit, figures in rows:
+        screen.line(
+            f"  {title:17} {unit:8} {figures['coir']:9.2f} "
+            f"{figures['greenlet']:9.2f} {ratio(figures):6.1f} x"
+        )
+    screen.line()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
