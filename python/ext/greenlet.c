@@ -118,7 +118,8 @@ child_new(PyTypeObject *type)
         return NULL;
     /* That may have collected garbage and let other threads run, but this
      * thread is still in the same greenlet. */
-    g->block->parent = (GreenletObject *)Py_NewRef((PyObject *)t->current);
+    coir__block_set_parent(
+        g->block, (GreenletObject *)Py_NewRef((PyObject *)t->current));
     return g;
 }
 
@@ -293,7 +294,7 @@ greenlet_clear(PyObject *op)
     if (b != NULL) {
         /* What an active one runs with is still in use. Without a parent it
          * would end in its thread's main greenlet. */
-        Py_CLEAR(b->parent);
+        coir__block_set_parent(b, NULL);
         Py_CLEAR(b->run);
         if (b->state != GREENLET_ACTIVE)
             (void)coir_pystate_set_context(&b->py, NULL, Py_None);
@@ -434,17 +435,22 @@ coir__greenlet_set_parent(GreenletObject *g, PyObject *parent)
                      Py_TYPE(parent)->tp_name);
         return -1;
     }
-    const GreenletObject *main = NULL;
-    for (GreenletObject *p = (GreenletObject *)parent; p != NULL;
-         p = p->block->parent) {
+    GreenletObject *up = (GreenletObject *)parent;
+    /* Only one with children can be above its new parent: programs that build
+     * a long chain of parents need not pay for looking at all of it. */
+    for (GreenletObject *p = up; p != NULL; p = p->block->parent) {
         if (p == g) {
             PyErr_SetString(PyExc_ValueError, "cyclic parent chain");
             return -1;
         }
-        if (main == NULL)
-            main = p->block->main;
+        if (b->children == 0)
+            break;
     }
-    if (main == NULL) {
+    while (b->main != NULL && up->block->main == NULL &&
+           up->block->parent != NULL)
+        up = up->block->parent;
+    const GreenletObject *main = up->block->main;
+    if (main == NULL && up->block->parent == NULL) {
         PyErr_SetString(PyExc_ValueError,
                         "parent must not be garbage collected");
         return -1;
@@ -454,7 +460,7 @@ coir__greenlet_set_parent(GreenletObject *g, PyObject *parent)
                         "parent cannot be on a different thread");
         return -1;
     }
-    Py_XSETREF(b->parent, (GreenletObject *)Py_NewRef(parent));
+    coir__block_set_parent(b, (GreenletObject *)Py_NewRef(parent));
     return 0;
 }
 

@@ -69,6 +69,7 @@ struct coir_block {
     GreenletObject *self;  /* borrowed */
     GreenletObject *main;  /* strong, NULL when NEW; a main's own: borrowed */
     GreenletObject *parent; /* strong; NULL for main, or cleared by the GC */
+    Py_ssize_t children;    /* how many have it as their parent, at most */
     PyObject *run;         /* strong: set by the user; NULL once started */
     PyObject *callable;    /* strong: what is running */
     PyObject *args;        /* strong: what it was started with */
@@ -124,6 +125,21 @@ greenlet_check(const void *op)
 {
     return op != NULL &&
            PyObject_TypeCheck((PyObject *)op, &coir__greenlet_type);
+}
+
+/* Set or clear the parent; the reference to the new one is used up. May
+ * release the old one, thus run any code, last. */
+static inline void
+coir__block_set_parent(coir_block *b, GreenletObject *parent)
+{
+    GreenletObject *old = b->parent;
+    b->parent = parent;
+    if (parent != NULL)
+        parent->block->children++;
+    if (old != NULL) {
+        old->block->children--;
+        Py_DECREF(old);
+    }
 }
 
 /* --- thread.c: threads, the condemned ------------------------------------ */

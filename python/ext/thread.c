@@ -40,11 +40,11 @@ __thread coir_pythread *coir__pythread
 static int
 is_ancestor(const GreenletObject *g, const GreenletObject *of)
 {
-    for (; of != NULL; of = of->block->parent) {
-        if (of == g)
-            return 1;
-    }
-    return 0;
+    if (g->block->children == 0 && g != of)
+        return 0;
+    while (of != NULL && of != g)
+        of = of->block->parent;
+    return of != NULL;
 }
 
 /* Throw GreenletExit into a suspended greenlet of this thread, as its parent,
@@ -57,7 +57,8 @@ kill_now(coir_pythread *t, GreenletObject *g)
     if (is_ancestor(g, killer))
         return; /* someone came to hold it after all */
     GreenletObject *parent = b->parent;
-    b->parent = (GreenletObject *)Py_NewRef((PyObject *)killer);
+    b->parent = NULL; /* kept for later, and still counts b as its child */
+    coir__block_set_parent(b, (GreenletObject *)Py_NewRef((PyObject *)killer));
     b->kill_depth = (uint16_t)(killer->block->kill_depth + 1);
 
     PyErr_SetNone(coir__core.exit);
@@ -69,11 +70,12 @@ kill_now(coir_pythread *t, GreenletObject *g)
 
     b->kill_depth = 0;
     if (b->parent == killer) {
+        coir__block_set_parent(b, NULL);
         b->parent = parent;
-        Py_DECREF(killer);
     }
-    else {
-        Py_XDECREF(parent); /* it was moved meanwhile: that counts */
+    else if (parent != NULL) {
+        parent->block->children--; /* it was moved meanwhile: that counts */
+        Py_DECREF(parent);
     }
 }
 
