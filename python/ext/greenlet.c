@@ -342,8 +342,7 @@ greenlet_dealloc(PyObject *op)
         !(b->flags & GREENLET_MAIN) && resurrect(op))
         return;
     PyObject_GC_UnTrack(op);
-    Py_TRASHCAN_BEGIN(op, greenlet_dealloc)
-    if (g->weakreflist != NULL)
+    Py_TRASHCAN_BEGIN(op, greenlet_dealloc) if (g->weakreflist != NULL)
         PyObject_ClearWeakRefs(op);
     (void)greenlet_clear(op);
     if (b != NULL) {
@@ -394,9 +393,8 @@ set_run(GreenletObject *g, PyObject *run)
         return -1;
     }
     if (b->state != GREENLET_NEW) {
-        PyErr_SetString(
-            PyExc_AttributeError,
-            "run cannot be set after the start of the greenlet");
+        PyErr_SetString(PyExc_AttributeError,
+                        "run cannot be set after the start of the greenlet");
         return -1;
     }
     Py_XSETREF(b->run, Py_XNewRef(run));
@@ -642,10 +640,9 @@ greenlet_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
                      "throw() takes at most 3 arguments (%zd given)", nargs);
         return NULL;
     }
-    return coir__greenlet_throw((GreenletObject *)op,
-                                nargs > 0 ? args[0] : coir__core.exit,
-                                nargs > 1 ? args[1] : NULL,
-                                nargs > 2 ? args[2] : NULL);
+    return coir__greenlet_throw(
+        (GreenletObject *)op, nargs > 0 ? args[0] : coir__core.exit,
+        nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL);
 }
 
 static PyObject *
@@ -668,7 +665,8 @@ PyDoc_STRVAR(
     "switch(*args, **kwargs)\n\n"
     "Switch to this greenlet; returns when something switches back.\n\n"
     "One that was never switched to is started by run(*args, **kwargs). In a\n"
-    "suspended one, the pending call of switch() returns what is brought: the\n"
+    "suspended one, the pending call of switch() returns what is brought: "
+    "the\n"
     "argument if there is one, a tuple of arguments, or a dict of keyword\n"
     "arguments, or a tuple of both. In place of a dead one its parent is\n"
     "switched to.");
@@ -693,10 +691,8 @@ static PyMethodDef greenlet_methods[] = {
 };
 
 static PyGetSetDef greenlet_getset[] = {
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
-     NULL},
-    {"run", get_run, greenlet_set_run, "What the first switch() calls.",
-     NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"run", get_run, greenlet_set_run, "What the first switch() calls.", NULL},
     {"parent", get_parent, greenlet_set_parent,
      "Where the end of this greenlet leads; None for a main greenlet.", NULL},
     {"gr_frame", get_frame, NULL,
@@ -714,14 +710,12 @@ static PyNumberMethods greenlet_number = {
 };
 
 PyTypeObject coir__greenlet_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "greenlet.greenlet",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "greenlet.greenlet",
     .tp_basicsize = sizeof(GreenletObject),
     .tp_dealloc = greenlet_dealloc,
     .tp_repr = greenlet_repr,
     .tp_as_number = &greenlet_number,
-    .tp_flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = greenlet_doc,
     .tp_traverse = greenlet_traverse,
     .tp_clear = greenlet_clear,
@@ -771,17 +765,16 @@ set_flag(PyObject *op, PyObject *value, void *closure)
 static PyGetSetDef unswitchable_getset[] = {
     {"force_switch_error", get_flag, set_flag, "Switching to it fails.",
      (void *)(uintptr_t)GREENLET_FAIL},
-    {"force_slp_switch_error", get_flag, set_flag,
-     "Switching to it is fatal.", (void *)(uintptr_t)GREENLET_CRASH},
+    {"force_slp_switch_error", get_flag, set_flag, "Switching to it is fatal.",
+     (void *)(uintptr_t)GREENLET_CRASH},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyTypeObject coir__unswitchable_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "greenlet._greenlet.UnswitchableGreenlet",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name =
+        "greenlet._greenlet.UnswitchableGreenlet",
     .tp_basicsize = sizeof(GreenletObject),
-    .tp_flags =
-        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "A greenlet that refuses to be switched to; for tests.",
     .tp_traverse = greenlet_traverse,
     .tp_clear = greenlet_clear,

@@ -124,8 +124,8 @@ core_init(void)
         return -1;
     c->cleanup = 1;
     c->error = PyErr_NewException("greenlet.error", NULL, NULL);
-    c->exit = PyErr_NewException("greenlet.GreenletExit",
-                                 PyExc_BaseException, NULL);
+    c->exit =
+        PyErr_NewException("greenlet.GreenletExit", PyExc_BaseException, NULL);
     c->empty_tuple = PyTuple_New(0);
     c->str_run = PyUnicode_InternFromString("run");
     c->str_stack_size = PyUnicode_InternFromString("stack_size");
@@ -150,8 +150,8 @@ core_exec(PyObject *m)
     if (core_init() < 0)
         return -1;
     PyObject *capsule = coir__capi_new();
-    int err = capsule != NULL ? PyModule_AddObjectRef(m, "_C_API", capsule)
-                              : -1;
+    int err =
+        capsule != NULL ? PyModule_AddObjectRef(m, "_C_API", capsule) : -1;
     Py_XDECREF(capsule);
     if (err < 0 || PyModule_AddFunctions(m, coir__settings_methods) < 0 ||
         PyModule_AddObjectRef(m, "greenlet",
@@ -163,8 +163,7 @@ core_exec(PyObject *m)
         PyModule_AddIntConstant(m, "GREENLET_USE_GC", 1) < 0 ||
         PyModule_AddIntConstant(m, "GREENLET_USE_TRACING", 1) < 0 ||
         PyModule_AddIntConstant(m, "GREENLET_USE_CONTEXT_VARS", 1) < 0 ||
-        PyModule_AddIntConstant(m, "GREENLET_USE_STANDARD_THREADING", 1) <
-            0 ||
+        PyModule_AddIntConstant(m, "GREENLET_USE_STANDARD_THREADING", 1) < 0 ||
         PyModule_AddIntConstant(m, "CLOCKS_PER_SEC", CLOCKS_PER_SEC) < 0)
         return -1;
     return 0;

@@ -42,8 +42,7 @@ find_policy(const char *name)
 static int
 policy_from(PyObject *value, int *policy)
 {
-    const char *name =
-        PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
+    const char *name = PyUnicode_Check(value) ? PyUnicode_AsUTF8(value) : NULL;
     int found = name != NULL ? find_policy(name) : -1;
     if (found < 0) {
         PyErr_Clear(); /* a surrogate in the name */

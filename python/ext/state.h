@@ -33,8 +33,7 @@ typedef struct coir_pythread coir_pythread;
 
 /* Exactly greenlet's: gevent and others embed it as their first member. */
 typedef struct {
-    PyObject_HEAD
-    PyObject *weakreflist;
+    PyObject_HEAD PyObject *weakreflist;
     PyObject *dict;    /* strong; NULL until somebody asks for it */
     coir_block *block; /* owned; `pimpl` for others */
 } GreenletObject;
@@ -65,19 +64,19 @@ struct coir_block {
     coir_coro *co; /* &coro, or the thread's main coroutine; NULL when NEW */
     uint8_t state; /* enum greenlet_state */
     uint8_t flags; /* enum greenlet_flags */
-    uint16_t kill_depth;   /* how many are unwinding each other above it */
-    GreenletObject *self;  /* borrowed */
-    GreenletObject *main;  /* strong, NULL when NEW; a main's own: borrowed */
+    uint16_t kill_depth;    /* how many are unwinding each other above it */
+    GreenletObject *self;   /* borrowed */
+    GreenletObject *main;   /* strong, NULL when NEW; a main's own: borrowed */
     GreenletObject *parent; /* strong; NULL for main, or cleared by the GC */
     Py_ssize_t children;    /* how many have it as their parent, at most */
-    PyObject *run;         /* strong: set by the user; NULL once started */
-    PyObject *callable;    /* strong: what is running */
-    PyObject *args;        /* strong: what it was started with */
-    PyObject *kwargs;      /* strong or NULL */
-    coir_pythread *thread; /* main only: its thread, NULL once that exited */
-    coir_block *next;      /* in the thread's list of started ones, a ring */
+    PyObject *run;          /* strong: set by the user; NULL once started */
+    PyObject *callable;     /* strong: what is running */
+    PyObject *args;         /* strong: what it was started with */
+    PyObject *kwargs;       /* strong or NULL */
+    coir_pythread *thread;  /* main only: its thread, NULL once that exited */
+    coir_block *next;       /* in the thread's list of started ones, a ring */
     coir_block *prev;
-    coir_block *queued;    /* next in a queue of condemned ones */
+    coir_block *queued; /* next in a queue of condemned ones */
     coir_pystate py;
     coir_coro coro;
 };
@@ -100,16 +99,16 @@ struct coir_pythread {
 /* There is one, never freed: other interpreters are refused, and modules that
  * are imported again share the types with what is left of the first. */
 typedef struct {
-    PyObject *error;     /* strong: greenlet.error */
-    PyObject *exit;      /* strong: greenlet.GreenletExit */
-    PyObject *str_run;   /* strong, as are the other names */
+    PyObject *error;   /* strong: greenlet.error */
+    PyObject *exit;    /* strong: greenlet.GreenletExit */
+    PyObject *str_run; /* strong, as are the other names */
     PyObject *str_stack_size;
     PyObject *str_stack_policy;
     PyObject *empty_tuple;
-    size_t stack_size; /* default in bytes, the root chunk included */
-    int policy;        /* default, enum coir_policy */
-    int cleanup;       /* unwind a thread's greenlets when it exits */
-    long cleanup_clocks; /* clock() spent on that */
+    size_t stack_size;          /* default in bytes, the root chunk included */
+    int policy;                 /* default, enum coir_policy */
+    int cleanup;                /* unwind a thread's greenlets when it exits */
+    long cleanup_clocks;        /* clock() spent on that */
     Py_ssize_t main_count;      /* main greenlets that exist */
     Py_ssize_t condemned_count; /* in all queues */
 } coir_core;
@@ -232,9 +231,8 @@ COIR__HIDDEN int coir__greenlet_types_init(void);
 
 /* Go to `g` with what `p` holds; it is used up in any case. Returns what is
  * brought back, a new reference, or NULL with an exception. */
-COIR__HIDDEN PyObject *coir__greenlet_switch(coir_pythread *t,
-                                             GreenletObject *g,
-                                             coir_payload p);
+COIR__HIDDEN PyObject *
+coir__greenlet_switch(coir_pythread *t, GreenletObject *g, coir_payload p);
 /* The same with an exception; checks the arguments as raise would. val and tb
  * may be NULL. */
 COIR__HIDDEN PyObject *coir__greenlet_throw(GreenletObject *g, PyObject *typ,
