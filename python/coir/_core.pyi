@@ -6,7 +6,7 @@ from contextvars import Context
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, overload
 
-from typing_extensions import CapsuleType
+from typing_extensions import CapsuleType, disjoint_base
 
 _Trace: TypeAlias = Callable[
     [Literal["switch", "throw"], tuple[greenlet, greenlet]], object
@@ -19,6 +19,7 @@ class UnswitchableGreenlet(greenlet):
     force_switch_error: bool
     force_slp_switch_error: bool
 
+@disjoint_base
 class greenlet:
     error: ClassVar[type[error]]
     GreenletExit: ClassVar[type[GreenletExit]]

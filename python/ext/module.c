@@ -123,9 +123,10 @@ core_init(void)
     if (coir_pystate_selftest() < 0 || coir__settings_init() < 0)
         return -1;
     c->cleanup = 1;
-    c->error = PyErr_NewException("greenlet.error", NULL, NULL);
-    c->exit =
-        PyErr_NewException("greenlet.GreenletExit", PyExc_BaseException, NULL);
+    /* greenlet/__init__.py renames them where they go by the other name. */
+    c->error = PyErr_NewException("coir.greenlet.error", NULL, NULL);
+    c->exit = PyErr_NewException("coir.greenlet.GreenletExit",
+                                 PyExc_BaseException, NULL);
     c->empty_tuple = PyTuple_New(0);
     c->str_run = PyUnicode_InternFromString("run");
     c->str_stack_size = PyUnicode_InternFromString("stack_size");
@@ -154,6 +155,7 @@ core_exec(PyObject *m)
         capsule != NULL ? PyModule_AddObjectRef(m, "_C_API", capsule) : -1;
     Py_XDECREF(capsule);
     if (err < 0 || PyModule_AddFunctions(m, coir__settings_methods) < 0 ||
+        PyModule_AddFunctions(m, coir__info_methods) < 0 ||
         PyModule_AddObjectRef(m, "greenlet",
                               (PyObject *)&coir__greenlet_type) < 0 ||
         PyModule_AddObjectRef(m, "UnswitchableGreenlet",

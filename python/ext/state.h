@@ -250,6 +250,10 @@ COIR__HIDDEN int coir__settings_of(PyTypeObject *type, size_t *size,
                                    int *policy);
 COIR__HIDDEN extern PyMethodDef coir__settings_methods[];
 
+/* --- info.c -------------------------------------------------------------- */
+
+COIR__HIDDEN extern PyMethodDef coir__info_methods[];
+
 /* --- tracing.c ----------------------------------------------------------- */
 
 /* Call the trace function about the switch that has just happened. If it
