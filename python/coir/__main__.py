@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import site
 import sys
 from typing import NoReturn
@@ -40,7 +41,7 @@ _EPILOG = """\
 environment:
   COIR_AS          names to answer to, such as "greenlet", in every Python
                    that has Coir installed
-  COIR_STACK_SIZE  C stack of a greenlet, in bytes, or with suffix K, M or G
+  COIR_STACK_SIZE  stack of a greenlet, in bytes, or with suffix K or M
   COIR_STACK       "dedicated" or "slice": how greenlets get their stacks
 """
 
@@ -139,7 +140,7 @@ def _run(
         parser.error(str(exc))
     if not sys.executable:
         parser.error("cannot find the Python to run it with")
-    if not _hook_is_installed():
+    if _hook() is None:
         parser.error(
             f"the start-up file {_alias.HOOK} is in none of the directories "
             f"where {sys.executable} looks for such files, or it was started "
@@ -157,17 +158,18 @@ def _run(
         parser.error(f"cannot run {sys.executable}: {exc.strerror}")
 
 
-def _hook_is_installed() -> bool:
-    """True if Python runs our start-up file when it starts."""
+def _hook() -> str | None:
+    """Path of our start-up file, if Python runs it when it starts."""
     if sys.flags.no_site:
-        return False
+        return None
     directories = site.getsitepackages()
     if site.ENABLE_USER_SITE:
         directories.append(site.getusersitepackages())
-    return any(
-        os.path.exists(os.path.join(directory, _alias.HOOK))
-        for directory in directories
-    )
+    for directory in directories:
+        path = os.path.join(directory, _alias.HOOK)
+        if os.path.exists(path):
+            return path
+    return None
 
 
 def _interpreter_options() -> list[str]:
@@ -186,8 +188,69 @@ def _interpreter_options() -> list[str]:
 
 
 def _info() -> int:
-    print("to be written")
+    rows = [("coir", coir.__version__), ("python", _python()), *_engine()]
+    rows += [
+        ("COIR_AS", os.environ.get(_alias.VARIABLE) or "not set"),
+        ("start-up file", _hook() or f"missing: {_alias.HOOK}"),
+        ("greenlet", _original_version("greenlet")),
+        ("system", f"{platform.platform()}, {platform.machine()}"),
+        ("limits", _limits()),
+    ]
+    for title, text in rows:
+        print(f"{title:14} {text}")
     return 0
+
+
+def _python() -> str:
+    return (
+        f"{platform.python_implementation()} {platform.python_version()} "
+        f"({', '.join(platform.python_build())}), {sys.executable}"
+    )
+
+
+def _engine() -> list[tuple[str, str]]:
+    """What there is to say about the extension, if it can be loaded."""
+    try:
+        from coir import _core
+    except ImportError as exc:
+        return [("engine", f"cannot be loaded: {exc}")]
+    _core.greenlet(int).switch()  # it takes a stack to know its guard
+    info = _core._info()
+    size = _core.get_stack_size() // 1024
+    return [
+        ("built for", f"CPython {info['python']} by {info['compiler']}"),
+        ("context", f"{info['context']}"),
+        ("stacks", f"{size} KB, {_core.get_stack_policy()}"),
+        ("guards", f"{info['guard'] or 'not used'}"),
+    ]
+
+
+def _original_version(name: str) -> str:
+    """Version of the installed package of that name that is not ours."""
+    from importlib import metadata
+
+    # With a path given, the finder of _alias keeps out of it.
+    for found in metadata.distributions(name=name, path=sys.path):
+        return f"{found.version} is installed"
+    return "is not installed"
+
+
+def _limits() -> str:
+    """What limits the number of stacks and their size."""
+    import resource
+
+    parts = []
+    for name in "STACK", "AS":
+        soft, _ = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))
+        infinite = soft == resource.RLIM_INFINITY
+        text = "unlimited" if infinite else f"{soft // 1024} KB"
+        parts.append(f"RLIMIT_{name} {text}")
+    try:
+        with open("/proc/sys/vm/max_map_count") as file:
+            parts.append(f"vm.max_map_count {file.read().strip()}")
+    except OSError:
+        pass  # not Linux
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":

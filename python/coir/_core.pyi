@@ -1,11 +1,12 @@
 """The C extension. Private: what it offers is public in ``coir.greenlet``."""
 
+import sys
 from collections.abc import Callable
 from contextvars import Context
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Final, Literal, TypeAlias, overload
 
-from typing_extensions import CapsuleType
+from typing_extensions import CapsuleType, disjoint_base
 
 _Trace: TypeAlias = Callable[
     [Literal["switch", "throw"], tuple[greenlet, greenlet]], object
@@ -13,8 +14,12 @@ _Trace: TypeAlias = Callable[
 
 class error(Exception): ...
 class GreenletExit(BaseException): ...
-class UnswitchableGreenlet(greenlet): ...
 
+class UnswitchableGreenlet(greenlet):
+    force_switch_error: bool
+    force_slp_switch_error: bool
+
+@disjoint_base
 class greenlet:
     error: ClassVar[type[error]]
     GreenletExit: ClassVar[type[GreenletExit]]
@@ -65,15 +70,23 @@ def gettrace() -> _Trace | None: ...
 
 _C_API: Final[CapsuleType]
 
-GREENLET_USE_GC: Final[bool]
-GREENLET_USE_TRACING: Final[bool]
-GREENLET_USE_CONTEXT_VARS: Final[bool]
-GREENLET_USE_STANDARD_THREADING: Final[bool]
+GREENLET_USE_GC: Final[int]
+GREENLET_USE_TRACING: Final[int]
+GREENLET_USE_CONTEXT_VARS: Final[int]
+GREENLET_USE_STANDARD_THREADING: Final[int]
 CLOCKS_PER_SEC: Final[int]
 
 def enable_optional_cleanup(enabled: bool, /) -> None: ...
-def get_clocks_used_doing_optional_cleanup() -> int: ...
+def get_clocks_used_doing_optional_cleanup() -> int | None: ...
 def get_pending_cleanup_count() -> int: ...
 def get_total_main_greenlets() -> int: ...
-def get_tstate_trash_delete_nesting() -> int: ...
+
+if sys.version_info < (3, 13):
+    def get_tstate_trash_delete_nesting() -> int: ...
+
 def set_thread_local(key: object, value: object, /) -> None: ...
+def get_stack_size() -> int: ...
+def set_stack_size(size: int, /) -> None: ...
+def get_stack_policy() -> Literal["dedicated", "slice"]: ...
+def set_stack_policy(policy: Literal["dedicated", "slice"], /) -> None: ...
+def _info() -> dict[str, str | None]: ...

@@ -190,6 +190,25 @@ def test_version():
     assert done.stdout == f"coir {coir.__version__}\n"
 
 
+def test_info():
+    import platform
+
+    import coir
+    from coir import _core
+
+    env = {"COIR_STACK_SIZE": "256K", "COIR_STACK": "slice"}
+    done = run(*COIR, "info", env=env)
+    assert done.returncode == 0 and done.stderr == ""
+    info = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert info["coir"] == coir.__version__
+    assert platform.python_version() in info["python"]
+    assert info["context"] == _core._info()["context"]
+    assert info["stacks"] == "256 KB, slice"
+    assert info["COIR_AS"] == "not set"
+    assert "coir_as.pth" in info["start-up"]
+    assert run(*COIR, "info", env={"COIR_AS": "greenlet"}).returncode == 0
+
+
 def test_help_names_everything():
     done = run(*COIR, "--help")
     assert done.returncode == 0

@@ -67,4 +67,4 @@ def test_nothing_of_libcoir_is_installed():
         if path.endswith(suffixes) or "libcoir" in path
     }
     # The header of the C API, for extensions written for greenlet.
-    assert extras <= {"coir/greenlet/greenlet.h"}
+    assert extras <= {"coir/greenlet/include/greenlet/greenlet.h"}

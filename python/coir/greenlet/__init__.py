@@ -5,6 +5,10 @@ Use it under this name, or let :func:`coir.install_as` give it the name
 
 Nothing but names may live here: this file is also run as a module of its own
 under the name ``greenlet``, and both must stay the same thing.
+
+Coir's additions: :func:`get_stack_size`, :func:`set_stack_size`,
+:func:`get_stack_policy`, :func:`set_stack_policy`, and the class attributes
+``stack_size`` and ``stack_policy`` of subclasses of :class:`greenlet`.
 """
 
 from coir._core import (  # noqa: F401
@@ -17,9 +21,13 @@ from coir._core import (  # noqa: F401
     enable_optional_cleanup,
     error,
     get_clocks_used_doing_optional_cleanup,
+    get_stack_policy,
+    get_stack_size,
     getcurrent,
     gettrace,
     greenlet,
+    set_stack_policy,
+    set_stack_size,
     settrace,
 )
 
@@ -39,3 +47,7 @@ __all__ = [
     "gettrace",
     "settrace",
 ]
+
+if __name__ == "greenlet":
+    # What is pickled under this name can be read by the original, too.
+    error.__module__ = GreenletExit.__module__ = __name__
