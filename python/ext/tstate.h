@@ -145,10 +145,10 @@ void coir_pystate_leave(coir_pystate *s, PyThreadState *ts);
 
 /* Give up a parked greenlet that will never be resumed: its thread is gone,
  * or it refused to finish. Frees its chunks, root excepted, and drops its
- * context and handled exception; what its frames hold is leaked, since the
- * C code between them may rely on it. Frame objects that others still refer
- * to are detached first and stay usable, so that the caller may reuse chunk
- * and stack. Does nothing for one that was never started. */
+ * context and handled exception; what its frames hold is leaked. Frame objects
+ * that others still refer to are detached first and stay usable, so that the
+ * caller may reuse chunk and stack. For one that is new or finished it only
+ * drops the context. */
 void coir_pystate_abandon(coir_pystate *s);
 
 /* Tell that the C stack of this greenlet is copied away while it is parked.
@@ -189,6 +189,17 @@ int coir_pystate_traverse(const coir_pystate *s, visitproc visit, void *arg);
 /* Slices only, see tstate.c. */
 void coir__pystate_hide(coir_pystate *s, const PyThreadState *ts);
 void coir__pystate_reveal(coir_pystate *s);
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000
+/* 3.11 keeps in each _PyCFrame whether to trace; that may have been turned on
+ * or off since this one ran last. */
+static inline void
+coir__pystate_trace(PyThreadState *ts)
+{
+    int traced = ts->tracing == 0 && (ts->c_tracefunc || ts->c_profilefunc);
+    ts->cframe->use_tracing = traced ? 255 : 0;
+}
 #endif
 
 /* Running -> parked. No memory is allocated, nothing can fail. */
@@ -243,6 +254,10 @@ coir_pystate_save(coir_pystate *s, PyThreadState *ts)
 static inline void
 coir_pystate_restore(coir_pystate *s, PyThreadState *ts)
 {
+#if COIR__PY_ENTRIES
+    if (s->hidden)
+        coir__pystate_reveal(s); /* first: it may change s->frame */
+#endif
     if (ts->context != s->context) {
         ts->context = s->context;
         ts->context_ver++; /* or ContextVar.get() believes its cache */
@@ -266,10 +281,7 @@ coir_pystate_restore(coir_pystate *s, PyThreadState *ts)
     s->frame = NULL;
 #if PY_VERSION_HEX < 0x030C0000
     ts->trash_delete_nesting = s->trash_nesting;
-    /* Tracing may have been turned on or off since; the interpreter keeps
-     * the answer in each _PyCFrame. */
-    int traced = (ts->c_tracefunc || ts->c_profilefunc) && ts->tracing == 0;
-    ts->cframe->use_tracing = traced ? 255 : 0;
+    coir__pystate_trace(ts);
 #elif PY_VERSION_HEX < 0x030D0000
     ts->trash.delete_nesting = s->trash_nesting;
 #endif
@@ -287,10 +299,6 @@ coir_pystate_restore(coir_pystate *s, PyThreadState *ts)
 #endif
 #if PY_VERSION_HEX >= 0x030F0000
     ts->jit_exit = s->jit_exit;
-#endif
-#if COIR__PY_ENTRIES
-    if (s->hidden)
-        coir__pystate_reveal(s);
 #endif
 }
 
