@@ -573,6 +573,10 @@ coir_pystate_traverse(const coir_pystate *s, visitproc visit, void *arg)
 {
     Py_VISIT(s->context);
     Py_VISIT(s->exc_item.exc_value);
+#if PY_VERSION_HEX < 0x030C0000
+    if (Py_Version < 0x030B0100)
+        return 0; /* 3.11.0 leaves frames linked while it clears them */
+#endif
     for (const pyframe *f = s->frame; f; f = f->previous) {
         if (f->owner != FRAME_OWNED_BY_THREAD)
             continue;
@@ -739,7 +743,8 @@ check_run(probe *p, PyObject *function, PyThreadState *ts)
     if (p->error || !p->ran)
         return refuse(p->error ? p->error : "functions do not run");
 
-    PyThreadState before = *ts;
+    PyThreadState before;
+    memcpy(&before, ts, sizeof(before)); /* padding, too */
     coir_pystate_init(&outer);
     coir_pystate_save(&outer, ts);
     coir_pystate_restore(&outer, ts);
