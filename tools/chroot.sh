@@ -6,8 +6,8 @@
 #     chroot.sh run SUITE COMMAND...       run a command in it, in this tree
 #
 # It lies in our cache and is kept. The mirror is the one that this machine's
-# apt is configured for. The tree and pip's cache are mounted into it at their
-# own paths, in a mount namespace that ends with the command: nothing stays
+# apt is configured for. The tree, at its own path, and pip's cache are mounted
+# into it in a mount namespace that ends with the command: nothing stays
 # mounted, and removing the chroot can never reach the tree.
 source "$(dirname "$0")/lib.sh"
 
@@ -63,7 +63,10 @@ inside() {
     local root=$1
     shift
     mkdir -p "$root$ROOT" "$root/root/.cache/pip" "$CACHE/pip"
-    local keep=() name
+    # Each time: installing ca-certificates puts its own file there.
+    copy_network_settings "$root"
+    local keep=() name wheels=${PIP_FIND_LINKS:-}
+    [[ $wheels = /* && -d $wheels ]] && mkdir -p "$root$wheels" || wheels=
     for name in $(compgen -e); do
         case $name in
         PIP_* | *_proxy | *_PROXY | *_CA_BUNDLE | SSL_CERT_* | CI | JOBS | \
@@ -73,15 +76,16 @@ inside() {
     [ ! -e $ca ] || keep+=("PIP_CERT=${PIP_CERT:-$ca}")
     # shellcheck disable=SC2016
     unshare --mount --propagation private bash -euc '
-        root=$1 tree=$2 pip=$3
-        shift 3
+        root=$1 tree=$2 pip=$3 wheels=$4
+        shift 4
         mount --bind "$tree" "$root$tree"
         mount --bind "$pip" "$root/root/.cache/pip"
+        [ -z "$wheels" ] || mount --bind "$wheels" "$root$wheels"
         mount --rbind /dev "$root/dev"
         mount -t proc proc "$root/proc" 2>/dev/null ||
             mount --rbind /proc "$root/proc"
         exec chroot "$root" env -i "$@"
-    ' bash "$root" "$ROOT" "$CACHE/pip" \
+    ' bash "$root" "$ROOT" "$CACHE/pip" "$wheels" \
         HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         "${keep[@]}" "$@"
@@ -110,7 +114,6 @@ make_chroot() {
         tail -n 3 "$log" >&2
         return 1
     fi
-    copy_network_settings "$new"
     mv -T "$new" "$dir"
 }
 

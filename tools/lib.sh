@@ -105,7 +105,7 @@ venv() {
 tools_venv() {
     need_compiler
     need_python
-    venv .venv "$PYTHON" build test
+    venv .venv "$PYTHON" build test lint
     export PATH=$ROOT/.venv/bin:$PATH
 }
 

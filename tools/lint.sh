@@ -5,8 +5,7 @@ source "$(dirname "$0")/lib.sh"
 
 tools_venv
 need_python_headers "$PYTHON"
-venv build/lint/venv "$PYTHON" lint
-bin=build/lint/venv/bin
+mkdir -p build/lint
 tally=build/lint/lint.tally
 : >"$tally"
 
@@ -60,7 +59,7 @@ if [ "${1:-}" = --fix ]; then
     format=$(clang_format) ||
         die "clang-format 14 not found: install Debian package clang-format-14"
     "$format" -i "${c_files[@]}"
-    "$bin/ruff" check --fix .
+    ruff check --fix .
     exit
 fi
 
@@ -81,8 +80,8 @@ else
     skip "clang without warnings" clang
     skip "clang-tidy" clang-tidy
 fi
-check "ruff" "$bin/ruff" check --output-format concise .
-check "mypy" "$bin/mypy"
+check "ruff" ruff check --output-format concise .
+check "mypy" mypy
 
 say "Result"
 "$PYTHON" tools/tally.py total "$tally"
