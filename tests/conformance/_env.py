@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parent.parent
-BUILD_REQUIREMENTS = HERE / "build-requirements.txt"
+BUILD_REQUIREMENTS = TREE / "tools" / "requirements" / "build.txt"
 
 #: what the Python package is built from, relative to the tree
 SOURCES = ("meson.build", "meson.options", "pyproject.toml", "include", "src",
@@ -134,8 +134,9 @@ class Environment:
         bin_dir = str(self.dir / "bin")
         os.environ["PATH"] = bin_dir + os.pathsep + os.environ["PATH"]
         self.pip("install", "--no-build-isolation", "--no-deps",
-                 "--force-reinstall", "--no-cache-dir", str(TREE),
-                 what="building coir")
+                 "--force-reinstall", "--no-cache-dir", "--no-index",
+                 f"--config-settings=build-dir={self.dir / 'build'}",
+                 str(TREE), what="building coir")
         stamp.write_text(want)
 
 
