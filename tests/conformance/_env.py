@@ -158,13 +158,13 @@ def variables(on: str) -> dict[str, str]:
 #: run by a plain interpreter: tells whose greenlets `import greenlet` gives
 PROBE = """\
 import greenlet, json, sys
-coir = sys.modules.get('coir.greenlet')
+core = sys.modules.get('coir._core')
 maps = open('/proc/self/maps').read()
 print(json.dumps({
     'type': repr(greenlet.greenlet),
     'version': greenlet.__version__,
     'file': greenlet._greenlet.__file__,
-    'coir': coir is not None and coir.greenlet is greenlet.greenlet,
+    'coir': core is not None and core.greenlet is greenlet.greenlet,
     'original_mapped': '/greenlet/_greenlet.' in maps,
 }))
 """
