@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parent.parent
-BUILD_REQUIREMENTS = HERE / "build-requirements.txt"
+BUILD_REQUIREMENTS = TREE / "tools" / "requirements" / "build.txt"
 
 #: what the Python package is built from, relative to the tree
 SOURCES = ("meson.build", "meson.options", "pyproject.toml", "include", "src",
@@ -134,8 +134,9 @@ class Environment:
         bin_dir = str(self.dir / "bin")
         os.environ["PATH"] = bin_dir + os.pathsep + os.environ["PATH"]
         self.pip("install", "--no-build-isolation", "--no-deps",
-                 "--force-reinstall", "--no-cache-dir", str(TREE),
-                 what="building coir")
+                 "--force-reinstall", "--no-cache-dir", "--no-index",
+                 f"--config-settings=build-dir={self.dir / 'build'}",
+                 str(TREE), what="building coir")
         stamp.write_text(want)
 
 
@@ -157,13 +158,13 @@ def variables(on: str) -> dict[str, str]:
 #: run by a plain interpreter: tells whose greenlets `import greenlet` gives
 PROBE = """\
 import greenlet, json, sys
-coir = sys.modules.get('coir.greenlet')
+core = sys.modules.get('coir._core')
 maps = open('/proc/self/maps').read()
 print(json.dumps({
     'type': repr(greenlet.greenlet),
     'version': greenlet.__version__,
     'file': greenlet._greenlet.__file__,
-    'coir': coir is not None and coir.greenlet is greenlet.greenlet,
+    'coir': core is not None and core.greenlet is greenlet.greenlet,
     'original_mapped': '/greenlet/_greenlet.' in maps,
 }))
 """

@@ -12,6 +12,7 @@ status is 1 if anything failed.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import pathlib
@@ -25,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from _env import SetupError, interpreter_tag  # noqa: E402
 
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 SUITES = ("greenlet", "stock")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
@@ -83,6 +85,38 @@ def run_elsewhere(options: argparse.Namespace, command: list[str]
     return int(found[1]), int(found[2]), int(found[3])
 
 
+def discover() -> list[list[str]]:
+    """Commands of the interpreters that the test matrix runs on.
+
+    Those of this machine, and for versions that it has not those of the
+    chroot that ``make test-matrix`` has made.
+    """
+    found = []
+    tree = pathlib.Path(__file__).resolve().parents[2]
+    for version in VERSIONS:
+        candidates = [[sys.executable], [f"python{version}"]]
+        candidates += [[path] for path in sorted(glob.glob(os.path.join(
+            os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv")),
+            "versions", f"{version}.*", "bin", f"python{version}")))]
+        candidates.append([str(tree / "tools" / "chroot.sh"), "run", "sid",
+                           f"python{version}"])
+        for command in candidates:
+            try:
+                out = subprocess.run(
+                    [*command, "-c", "import sys, ensurepip;"
+                     "print('%d.%d' % sys.version_info[:2])"],
+                    capture_output=True, text=True)
+            except OSError:
+                continue
+            if out.returncode == 0 and out.stdout.strip() == version:
+                found.append(command)
+                break
+        else:
+            print(f"CPython {version}: not found; make test-matrix makes a "
+                  "chroot that has it", flush=True)
+    return found
+
+
 def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
     if options.suite == "greenlet":
         import greenlet_suite as suite
@@ -102,6 +136,8 @@ def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
 def main() -> int:
     options = parse_arguments()
     commands = [shlex.split(command) for command in options.python]
+    if options.all:
+        commands += discover()
     if options.json and (commands or options.all):
         sys.exit("run.py: --json is for a single interpreter, the running one")
     try:

@@ -12,7 +12,9 @@ references from outside, its thread holds none to it.
 
 import _thread
 import contextvars
+import sys
 import threading
+import types
 
 
 class error(Exception):
@@ -254,5 +256,9 @@ class greenlet:
             old, fiber.parent = fiber.parent, getcurrent()
             try:
                 _switch([self], (None, GreenletExit()))
+            except BaseException as exc:
+                # Its traceback would keep us.
+                sys.unraisablehook(types.SimpleNamespace(
+                    exc_type=type(exc), exc_value=exc.with_traceback(None)))
             finally:
                 fiber.parent = old

@@ -88,11 +88,11 @@ def main():
 
         import greenlet  # whose it was is known only now
 
-        coir = sys.modules.get("coir.greenlet")
+        core = sys.modules.get("coir._core")
         with open("/proc/self/maps") as maps:
             mapped = "/greenlet/_greenlet." in maps.read()
         note(event="done", original_mapped=mapped,
-             coir=coir is not None and coir.greenlet is greenlet.greenlet)
+             coir=core is not None and core.greenlet is greenlet.greenlet)
 
 
 if __name__ == "__main__":
