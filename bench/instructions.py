@@ -83,7 +83,7 @@ def main():
         "--python", action="append", metavar="PYTHON",
         help="interpreters for the rows in Python (default: the running one)")
     parser.add_argument(
-        "--rows", nargs="+", default=["switch", "run_finish"], metavar="ROW",
+        "--rows", nargs="*", default=["switch", "run_finish"], metavar="ROW",
         help="short rows of the greenlet suite (default: switch run_finish)")
     parser.add_argument(
         "--core", nargs="*", default=["switch", "spawn"], metavar="ROW",
