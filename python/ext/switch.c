@@ -407,8 +407,9 @@ find_heir(coir_pythread *t, GreenletObject *g, PyObject **value,
     }
 }
 
-/* The end of the running greenlet, with a result or a pending exception. */
-static __attribute__((noreturn)) void
+/* The end of the running greenlet, with a result or a pending exception. What
+ * is left to do is to return from its body: the heir is its parent then. */
+static void
 finish(coir_pythread *t, GreenletObject *g, PyObject *result)
 {
     coir_block *b = g->block;
@@ -443,7 +444,9 @@ finish(coir_pythread *t, GreenletObject *g, PyObject *result)
         coir__error_give(exc);
     if (heir->block->state == GREENLET_NEW)
         commit(t, heir);
-    coir_coro_exit(heir->block->co, 0, NULL);
+    int err = coir_coro_set_parent(b->co, heir->block->co);
+    assert(err == 0);
+    (void)err;
 }
 
 /* Arrive in a new greenlet and run it. */
@@ -476,6 +479,7 @@ body(void *arg, void *Py_UNUSED(value), void **Py_UNUSED(result))
     coir_pystate_enter(&b->py, t->tstate, coir_coro_reserve(b->co),
                        ROOT_CHUNK_SIZE, low, high, thread);
     finish(t, b->self, run_first(t, b));
+    return 0;
 }
 
 /* --- throw --------------------------------------------------------------- */
