@@ -422,9 +422,10 @@ carve(coir_stack_pool *pool, unsigned class_index, slot **out)
     s->slab = sl;
     s->guard = kind;
 #if COIR__HAVE_VALGRIND
+    /* Its end is in, or the first push would not be on it. */
     char *base = cell_base(sl, sl->fresh);
     s->valgrind_id =
-        VALGRIND_STACK_REGISTER(base, base + class_size(class_index) - 1);
+        VALGRIND_STACK_REGISTER(base, base + class_size(class_index));
 #endif
     pool->stats.guard = kind;
     pool->stats.stacks++;
