@@ -134,7 +134,7 @@ def print_row(row, implementations):
 
 
 def now():
-    stamp = datetime.datetime.now(datetime.timezone.utc)
+    stamp = datetime.datetime.now(datetime.UTC)
     return stamp.strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -145,7 +145,7 @@ def greenlet_suite(options):
         interpreter, missing = environment.python_environment(python)
         facts = environment.facts() | environment.python_facts(interpreter)
 
-        def command(name, row):
+        def command(name, row, interpreter=interpreter, missing=missing):
             if name in row.programs:
                 return None
             if name in missing:

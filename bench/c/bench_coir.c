@@ -64,6 +64,7 @@ context_loop(void *arg)
     (void)arg;
     for (;;)
         (void)coir_ctx_swap(&context_other, &context_main, NULL);
+    return NULL;
 }
 
 static void

@@ -187,6 +187,8 @@ static PyModuleDef core_module = {
     .m_slots = core_slots,
 };
 
+PyMODINIT_FUNC PyInit__core(void);
+
 PyMODINIT_FUNC
 PyInit__core(void)
 {

@@ -760,6 +760,8 @@ check_run(probe *p, PyObject *function, PyThreadState *ts)
     res = PyObject_CallOneArg(p->func, function);
     coir_pystate_leave(&inner, ts);
     coir_pystate_restore(&outer, ts);
+    p->inner = NULL;
+    p->chunk = NULL;
     if (res == NULL)
         return -1;
     Py_DECREF(res);

@@ -41,7 +41,7 @@
 
 #include "base/platform.h"
 #if COIR__HAVE_VALGRIND
-#include <valgrind/valgrind.h>
+#include <valgrind/memcheck.h>
 #endif
 
 enum {
@@ -93,6 +93,9 @@ struct coir_stack_pool {
     slab *slabs;
     coir_stack_pool_attr attr;
     coir_stack_pool_stats stats;
+#if COIR__HAVE_VALGRIND
+    bool on_valgrind;
+#endif
 };
 
 /* Mappings that mprotect() guards of all pools have cost so far. */
@@ -154,6 +157,9 @@ coir_stack_pool_new(coir_stack_pool **out, const coir_stack_pool_attr *attr)
         return COIR_ENOMEM;
     pool->attr = a;
     pool->stats.guard = a.guard;
+#if COIR__HAVE_VALGRIND
+    pool->on_valgrind = RUNNING_ON_VALGRIND != 0;
+#endif
     *out = pool;
     return 0;
 }
@@ -477,6 +483,11 @@ coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
     out->base = cell_base(s->slab, slot_index(s));
     out->size = class_size(index);
     out->slot = s;
+#if COIR__HAVE_VALGRIND
+    /* What its last user had popped is out of bounds to memcheck. */
+    if (coir__unlikely(pool->on_valgrind))
+        (void)VALGRIND_MAKE_MEM_UNDEFINED(out->base, out->size);
+#endif
     return 0;
 }
 
@@ -523,7 +534,8 @@ static void
 give_back(coir_stack_pool *pool, stack_class *cl)
 {
     slot **end = &cl->warm;
-    for (size_t keep = cl->warm_count; keep > GIVE_BACK_BATCH; keep--)
+    for (size_t keep = cl->warm_count; keep > GIVE_BACK_BATCH && *end != NULL;
+         keep--)
         end = &(*end)->next;
     slot *batch[GIVE_BACK_BATCH];
     size_t count = 0;

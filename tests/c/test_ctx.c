@@ -782,7 +782,7 @@ TEST(ctx, every_instruction_can_be_unwound)
     if (steps.wrong != 0)
         coir_test_fail(__FILE__, __LINE__, "%d wrong, the first at +%#lx",
                        steps.wrong, (unsigned long)steps.first_wrong);
-    CHECK(steps.start > 15);
+    CHECK(steps.start > 10);
     CHECK(steps.swap > 60); /* three swaps */
 }
 #endif

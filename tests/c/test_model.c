@@ -428,9 +428,10 @@ step(int me)
 static int
 live(int me, int depth, ending_of *end)
 {
-    unsigned char room[1 + below(1500)];
+    const size_t size = 1 + below(1500);
+    unsigned char room[size];
     volatile unsigned char *seen = room;
-    for (size_t i = 0; i < sizeof room; i++)
+    for (size_t i = 0; i < size; i++)
         seen[i] = pattern(me, depth, i);
 
     int finishing = 0;
@@ -449,8 +450,8 @@ live(int me, int depth, ending_of *end)
             steps_left--;
             status = step(me);
         }
-        for (size_t i = 0; i < sizeof room; i++)
-            CHECK_EQ(seen[i], pattern(me, depth, i));
+        for (size_t i = 0; i < size; i++)
+            CHECK_EQ((unsigned char)seen[i], pattern(me, depth, i));
         if (me == MAIN || finishing)
             continue;
         /* An error may be handled, or end it, by itself or another one. */
@@ -508,7 +509,8 @@ run_model(int which_policies, int failing)
     if (steps_at_first >= 5000) {
         for (int op = 0; op < 10; op++)
             CHECK(counts[op] > 0);
-        CHECK(!with_failures || failures() > 10);
+        /* Warm stacks need no memory: how often it fails is up to chance. */
+        CHECK(!with_failures || coir_test_is_slow() || failures() > 10);
     }
     ending = 1;
     with_failures = 0;

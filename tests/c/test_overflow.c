@@ -134,7 +134,7 @@ TEST(overflow, other_faults_kill_as_ever)
 {
     CHECK_DIES(SIGSEGV, "")
     {
-        run(body_writes_to, NULL, (coir_coro_attr){0});
+        run(body_writes_to, (void *)16, (coir_coro_attr){0});
     }
     CHECK_DIES(SIGSEGV, "")
     {
@@ -165,7 +165,7 @@ TEST(overflow, other_faults_go_to_the_previous_handler)
     CHECK_DIES(0, "the program's own handler")
     {
         CHECK(signal(SIGSEGV, on_segv) != SIG_ERR);
-        run(body_writes_to, NULL, (coir_coro_attr){0});
+        run(body_writes_to, (void *)16, (coir_coro_attr){0});
     }
     CHECK_DIES(0, "the program's own handler")
     {

@@ -233,6 +233,8 @@ thread_abandons(void *arg)
 
 TEST_EACH_POLICY(threads, exit_abandons_suspended_coroutines)
 {
+    if (coir_test_on_valgrind())
+        SKIP("they keep their memory for ever, which valgrind reports");
     /* They keep their memory for ever, so let a process of its own do it. */
     pid_t pid = fork();
     if (pid == 0) {

@@ -9,7 +9,6 @@ import threading
 import weakref
 
 import pytest
-
 from coir._core import GreenletExit, error, getcurrent, greenlet
 
 

@@ -14,8 +14,8 @@ import textwrap
 import weakref
 
 import pytest
-
 from coir._core import getcurrent, greenlet
+
 
 class Dedicated(greenlet):
     stack_policy = "dedicated"

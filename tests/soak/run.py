@@ -38,6 +38,8 @@ sys.path.insert(0, str(HERE.parent / "conformance"))
 
 from _env import (  # noqa: E402
     HERE as CONFORMANCE,
+)
+from _env import (  # noqa: E402
     Environment,
     SetupError,
     cache_dir,
