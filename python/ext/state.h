@@ -49,7 +49,9 @@ enum greenlet_flags {
     GREENLET_UNVISITED = 2, /* the collector no longer sees its frames */
     GREENLET_LOST = 4,      /* abandoned: the stack still uses the block */
     GREENLET_FAIL = 8,      /* UnswitchableGreenlet: switching to it fails */
-    GREENLET_CRASH = 16     /* the same, fatally */
+    GREENLET_CRASH = 16,    /* the same, fatally */
+    GREENLET_CLOSED = 32,   /* a scheduler whose thread exits: see thread.c */
+    GREENLET_GUARDED = GREENLET_FAIL | GREENLET_CRASH | GREENLET_CLOSED
 };
 
 /* What a switch brings: a value, arguments, or nothing and then the pending

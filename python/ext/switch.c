@@ -252,6 +252,11 @@ switch_fails(const coir_block *b)
 {
     if (b->flags & GREENLET_CRASH)
         Py_FatalError("greenlet: Failed to switch stacks.");
+    if (b->flags & GREENLET_CLOSED) {
+        PyErr_SetString(coir__core.error,
+                        "cannot switch to a scheduler whose thread ends");
+        return NULL;
+    }
     PyErr_SetString(PyExc_SystemError,
                     "Failed to switch stacks into a running greenlet.");
     return NULL;
@@ -284,7 +289,7 @@ switch_slowly(coir_pythread *t, GreenletObject *to, coir_payload p)
                 (void)thread_error(t, b->main);
                 goto fail;
             }
-            if (b->flags & (GREENLET_FAIL | GREENLET_CRASH)) {
+            if (b->flags & GREENLET_GUARDED) {
                 (void)switch_fails(b);
                 goto fail;
             }
@@ -336,7 +341,7 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
     const coir_block *b = to->block;
     if (COIR__LIKELY(b->state == GREENLET_ACTIVE && b->main == t->main &&
                      to != t->current &&
-                     (b->flags & (GREENLET_FAIL | GREENLET_CRASH)) == 0)) {
+                     (b->flags & GREENLET_GUARDED) == 0)) {
         if (COIR__UNLIKELY(swap(t, to, &p) < 0))
             return NULL;
         return arrive(t);
@@ -381,7 +386,8 @@ find_heir(coir_pythread *t, GreenletObject *g, PyObject **value,
              * another thread now, still has a thread to go on. */
             if (up == NULL)
                 up = t->main;
-        } while (up->block->state == GREENLET_DEAD);
+        } while (up->block->state == GREENLET_DEAD ||
+                 (up->block->flags & GREENLET_CLOSED));
         Py_INCREF(up);
         int ready;
         if (up->block->state == GREENLET_NEW) {

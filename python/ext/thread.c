@@ -7,6 +7,10 @@
  * so that its `finally` blocks run, whoever may still refer to it: it can
  * never run again. What refuses to end is abandoned. (That is what
  * enable_optional_cleanup() turns off and on.)
+ * Schedulers, the hubs of gevent and eventlet, are not resumed: their loop
+ * swallows what is thrown into it, and then waits for events, for ever. They
+ * are closed: a switch to one of them, from a `finally` say, is an error, and
+ * in the end they are abandoned as greenlet does it.
  *
  * Condemned is a suspended greenlet that nobody can reach any more: its last
  * reference went, or the collector found it in a cycle. It unwinds at once by
@@ -23,6 +27,7 @@
  * abandoned, as greenlet does. */
 #include "state.h"
 
+#include <string.h>
 #include <time.h>
 
 #define KILL_DEPTH 50
@@ -148,9 +153,54 @@ coir__greenlet_abandon(coir_block *b)
 
 /* --- threads ------------------------------------------------------------- */
 
+/* Is `type` the class `name` of `module`, or derived from it? */
+static int
+derives_from(PyTypeObject *type, const char *module, const char *name)
+{
+    PyObject *mro = type->tp_mro; /* borrowed: the type keeps it */
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        const char *dot = strrchr(base->tp_name, '.');
+        if (strcmp(dot != NULL ? dot + 1 : base->tp_name, name) != 0)
+            continue;
+        PyObject *where = PyObject_GetAttrString((PyObject *)base,
+                                                 "__module__");
+        int found = where != NULL && PyUnicode_Check(where) &&
+                    PyUnicode_CompareWithASCIIString(where, module) == 0;
+        PyErr_Clear();
+        Py_XDECREF(where);
+        if (found)
+            return 1;
+    }
+    return 0;
+}
+
+/* gevent's is a greenlet itself, eventlet's runs in one. */
+static int
+is_scheduler(const coir_block *b)
+{
+    if (derives_from(Py_TYPE(b->self), "gevent.hub", "Hub"))
+        return 1;
+    return b->callable != NULL && PyMethod_Check(b->callable) &&
+           derives_from(Py_TYPE(PyMethod_GET_SELF(b->callable)),
+                        "eventlet.hubs.hub", "BaseHub");
+}
+
+static void
+close_schedulers(coir_pythread *t)
+{
+    coir_block *b = t->live;
+    do {
+        if (is_scheduler(b))
+            b->flags |= GREENLET_CLOSED;
+        b = b->next;
+    } while (b != t->live);
+}
+
 static void
 unwind_all(coir_pythread *t)
 {
+    close_schedulers(t);
     for (int round = 0; round < EXIT_ROUNDS && t->live != NULL; round++) {
         size_t n = 0;
         coir_block *b = t->live;
@@ -161,6 +211,8 @@ unwind_all(coir_pythread *t)
         for (; n > 0 && t->live != NULL; n--) {
             b = t->live;
             t->live = b->next; /* a ring: now it is the last */
+            if (b->flags & GREENLET_CLOSED)
+                continue;
             GreenletObject *g = b->self;
             Py_INCREF(g);
             kill_now(t, g);
