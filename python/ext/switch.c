@@ -88,18 +88,20 @@ arrive(coir_pythread *t)
 /* --- leaving ------------------------------------------------------------- */
 
 static COIR__COLD void
-swap_failed(coir_pythread *t, GreenletObject *to)
+swap_failed(coir_pythread *t)
 {
     t->current = t->origin;
     t->origin = NULL;
     payload_drop(&t->payload);
-    Py_DECREF(to);
     PyErr_NoMemory();
 }
 
 /* Go to `to`, ACTIVE or just prepared, of this thread and not the current one.
+ * Takes over the reference to it: a suspended greenlet keeps nobody alive just
+ * for having switched to them.
  * Returns 0 when somebody has come back; -1 with MemoryError if there was no
- * way to go, and then nothing but the payload is lost. */
+ * way to go: then nothing but the payload is lost, and the reference is the
+ * caller's again. */
 static inline int
 swap(coir_pythread *t, GreenletObject *to, const coir_payload *p)
 {
@@ -108,14 +110,14 @@ swap(coir_pythread *t, GreenletObject *to, const coir_payload *p)
     PyThreadState *ts = t->tstate;
     int saved_errno = errno;
     t->origin = from; /* the reference moves */
-    t->current = (GreenletObject *)Py_NewRef((PyObject *)to);
+    t->current = to;
     t->payload = *p;
     coir_pystate_save(&b->py, ts);
     int err = coir_coro_switch(to->block->co, NULL, NULL);
     coir_pystate_restore(&b->py, ts);
     errno = saved_errno;
     if (COIR__UNLIKELY(err < 0)) {
-        swap_failed(t, to);
+        swap_failed(t);
         return -1;
     }
     return 0;
@@ -314,8 +316,8 @@ switch_slowly(coir_pythread *t, GreenletObject *to, coir_payload p)
             if (start)
                 commit(t, to);
             if (swap(t, to, &p) == 0)
-                res = arrive(t);
-            else if (start)
+                return arrive(t);
+            if (start)
                 rollback(t, to);
         }
         Py_DECREF(to);
@@ -342,9 +344,11 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
     if (COIR__LIKELY(b->state == GREENLET_ACTIVE && b->main == t->main &&
                      to != t->current &&
                      (b->flags & GREENLET_GUARDED) == 0)) {
-        if (COIR__UNLIKELY(swap(t, to, &p) < 0))
-            return NULL;
-        return arrive(t);
+        Py_INCREF(to);
+        if (COIR__LIKELY(swap(t, to, &p) == 0))
+            return arrive(t);
+        Py_DECREF(to);
+        return NULL;
     }
     return switch_slowly(t, to, p);
 }

@@ -441,3 +441,27 @@ def test_subinterpreter_is_refused():
         """
     )
     assert out.strip() == "True"
+
+
+def test_switch_through_a_dead_one_keeps_nobody_alive():
+    """A suspended greenlet held whom it had reached through a dead one."""
+    main = getcurrent()
+    log = []
+
+    def wait(name):
+        try:
+            main.switch()
+        finally:
+            log.append(name)
+
+    target = greenlet(lambda: wait("target"))
+    dead = greenlet(lambda: None)
+    dead.switch()
+    dead.parent = target
+    other = greenlet(dead.switch)  # on to the parent, which it starts
+    other.switch()
+    assert dead.dead and not target.dead and not other.dead
+    del target
+    dead.parent = main
+    assert log == ["target"]
+    other.throw(GreenletExit)
