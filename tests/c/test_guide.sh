@@ -1,0 +1,65 @@
+#!/bin/sh
+# test_guide.sh ROOT LIBRARY - the guide's programs print what the guide says,
+# and the reference names all that the headers declare, and nothing else.
+# ROOT is the source tree, LIBRARY the static library. CC is the compiler.
+. "$(dirname "$0")/tap.sh"
+
+root=$1
+library=$2
+guide=$root/docs/guide/coroutines-in-c.md
+
+# Block n of C to n.c, the text block that follows it to n.expected.
+awk -v dir="$tmp" '
+    /^```c$/ { n++; out = dir "/" n ".c"; next }
+    /^```text$/ { out = dir "/" n ".expected"; next }
+    /^```/ { out = ""; next }
+    out != "" { print > out }
+' "$guide"
+
+compile() {
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -I"$root/include" "$@" "$library"
+}
+
+program() {
+    compile -o "$tmp/program" "$tmp/$1.c" && \
+        "$tmp/program" >"$tmp/printed" && \
+        diff "$tmp/$1.expected" "$tmp/printed"
+}
+
+# Part of a program: it need only compile.
+fragment() {
+    { echo '#include <coir.h>'; cat "$tmp/$1.c"; } >"$tmp/fragment.c"
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -Wno-unused-function \
+        -I"$root/include" -fsyntax-only "$tmp/fragment.c"
+}
+
+n=1
+while [ -e "$tmp/$n.c" ]; do
+    if [ -e "$tmp/$n.expected" ]; then
+        check "program $n of the guide prints what it says" program $n
+    else
+        check "fragment $n of the guide compiles" fragment $n
+    fi
+    n=$((n + 1))
+done
+
+# Names that a header gives to its users; some are of another one's page.
+cat "$root"/docs/reference/c/*.md |
+    grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
+for header in base ctx stack coro; do
+    sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
+        sed '/^\/\*/,/\*\//d; /^ \*/d' |
+        grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
+        grep -vE '^COIR_(API|STATIC|BASE_H|CTX_H|STACK_H|CORO_H)$|^COIR__' |
+        sort -u >"$tmp/$header.names"
+    comm -23 "$tmp/$header.names" "$tmp/documented" >"$tmp/missing"
+    check "the reference of coir/$header.h names all of it" \
+        diff /dev/null "$tmp/missing"
+done
+cat "$tmp"/*.names | sort -u >"$tmp/names"
+cat "$root"/docs/reference/c/*.md "$guide" |
+    grep -oE '\bcoir_[a-z_]+\b' | sort -u | comm -23 - "$tmp/names" |
+    grep -v '^coir_$' >"$tmp/unknown"
+check "the documents name nothing that is not there" \
+    diff /dev/null "$tmp/unknown"
+tap_done
