@@ -6,9 +6,13 @@
  * - set_stack_size() and set_stack_policy(), for greenlets that start later;
  * - COIR_STACK_SIZE (bytes; suffix K or M) and COIR_STACK in the environment
  *   at import;
- * - 1 MB, address space only: a stack takes up the pages it has touched. On
- *   3.11, which does not limit C recursion other than by the Python recursion
- *   limit, 3 MB: what a thousand nested sorted(key=) take. */
+ * - a default by version. It is address space: a stack takes up the pages it
+ *   has touched, and page tables by its size. CPython 3.14 knows the bounds of
+ *   the stack and raises RecursionError before they are reached: 512 KB, room
+ *   for the largest frames of C code that asks nobody. 3.12 and 3.13 count
+ *   calls, of which the parser's are the largest: 1 MB. 3.11 has no limit to C
+ *   recursion but the Python recursion limit: 3 MB, what a thousand nested
+ *   sorted(key=) take. */
 #include "state.h"
 
 #include <stdlib.h>
@@ -16,8 +20,10 @@
 
 #if PY_VERSION_HEX < 0x030C0000
 #define DEFAULT_SIZE ((size_t)3 << 20)
-#else
+#elif PY_VERSION_HEX < 0x030E0000
 #define DEFAULT_SIZE ((size_t)1 << 20)
+#else
+#define DEFAULT_SIZE ((size_t)512 << 10)
 #endif
 /* Room for the root chunk and the interpreter's own margin. */
 #define MIN_SIZE ((size_t)64 << 10)
