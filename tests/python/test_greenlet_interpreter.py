@@ -568,9 +568,10 @@ def test_exit_with_greenlets_in_daemon_threads():
 
 def test_fork_in_a_greenlet():
     out, err = run_child("""
-    import os, threading
+    import os, threading, warnings
     from coir.greenlet import greenlet, getcurrent
 
+    warnings.simplefilter("ignore")  # of fork beside threads
     main = getcurrent()
     parked = threading.Event()
     leave = threading.Event()
