@@ -91,16 +91,19 @@ object_new(PyTypeObject *type)
         PyObject_GC_Track(g);
         return g;
     }
-    /* object.__new__() refuses abstract classes. */
+    /* The block first: no instance is without one, not even for its __del__.
+     * object.__new__() refuses abstract classes. */
+    coir_block *b = block_new(NULL);
+    if (b == NULL)
+        return NULL;
     g = (GreenletObject *)PyBaseObject_Type.tp_new(
         type, coir__core.empty_tuple, NULL);
-    if (g == NULL)
-        return NULL;
-    g->block = block_new(g);
-    if (g->block == NULL) {
-        Py_DECREF(g);
+    if (g == NULL) {
+        block_free(b);
         return NULL;
     }
+    b->self = g;
+    g->block = b;
     return g;
 }
 

@@ -342,8 +342,7 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
     }
     const coir_block *b = to->block;
     if (COIR__LIKELY(b->state == GREENLET_ACTIVE && b->main == t->main &&
-                     to != t->current &&
-                     (b->flags & GREENLET_GUARDED) == 0)) {
+                     to != t->current && (b->flags & GREENLET_GUARDED) == 0)) {
         Py_INCREF(to);
         if (COIR__LIKELY(swap(t, to, &p) == 0))
             return arrive(t);
@@ -374,46 +373,43 @@ call_run(coir_block *b, coir_payload *p)
     return PyObject_Call(run, p->value, p->kwargs);
 }
 
+/* Where the end of `g` leads first: a new reference. One whose parent was
+ * cleared by the collector still has a thread to go on. */
+static GreenletObject *
+next_up(coir_pythread *t, const GreenletObject *g)
+{
+    GreenletObject *up = g->block->parent;
+    return (GreenletObject *)Py_NewRef((PyObject *)(up ? up : t->main));
+}
+
 /* Who goes on when `g` has ended: ACTIVE, or NEW and prepared; a new
  * reference. `*value` or `*exc` is what it is brought; if somebody on the way
- * up cannot be started, the next one gets to know why. */
+ * up cannot be started, the next one gets to know why. References are dropped
+ * before the one above is looked at, never after: that may run any code. */
 static GreenletObject *
 find_heir(coir_pythread *t, GreenletObject *g, PyObject **value,
           PyObject **exc)
 {
-    GreenletObject *below = (GreenletObject *)Py_NewRef((PyObject *)g);
+    GreenletObject *up = next_up(t, g);
     for (;;) {
-        GreenletObject *up = below;
-        do {
-            up = up->block->parent;
-            /* One whose parent was cleared by the collector, or belongs to
-             * another thread now, still has a thread to go on. */
-            if (up == NULL)
-                up = t->main;
-        } while (up->block->state == GREENLET_DEAD ||
-                 (up->block->flags & GREENLET_CLOSED));
-        Py_INCREF(up);
-        int ready;
+        while (up->block->state == GREENLET_DEAD ||
+               (up->block->flags & GREENLET_CLOSED))
+            Py_SETREF(up, next_up(t, up));
         if (up->block->state == GREENLET_NEW) {
             int err = prepare(t, up);
-            if (err > 0) {
-                Py_DECREF(up);
+            if (err == 0)
+                return up;
+            if (err > 0)
                 continue;
-            }
-            ready = err == 0;
         }
         else {
-            ready = up->block->main == t->main;
-            if (!ready)
-                (void)thread_error(t, up->block->main);
-        }
-        if (ready) {
-            Py_DECREF(below);
-            return up;
+            if (up->block->main == t->main)
+                return up;
+            (void)thread_error(t, up->block->main);
         }
         Py_XSETREF(*exc, coir__error_take());
         Py_CLEAR(*value);
-        Py_SETREF(below, up);
+        Py_SETREF(up, next_up(t, up));
     }
 }
 
