@@ -7,7 +7,8 @@
  *     GreenletObject  --block-->  coir_block { coro, py, parent, run, ... }
  *
  * Tree of parents: kept here, in Python references. For libcoir every
- * coroutine's parent is the thread's main one; it never gets to see it.
+ * coroutine's parent is the thread's main one, until its end: then it is
+ * whoever goes on.
  *
  * Threads: everything needs the GIL. A greenlet belongs to the thread whose
  *          main greenlet is its `main`; only that thread may switch to it.
