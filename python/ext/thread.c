@@ -163,8 +163,8 @@ derives_from(PyTypeObject *type, const char *module, const char *name)
         const char *dot = strrchr(base->tp_name, '.');
         if (strcmp(dot != NULL ? dot + 1 : base->tp_name, name) != 0)
             continue;
-        PyObject *where = PyObject_GetAttrString((PyObject *)base,
-                                                 "__module__");
+        PyObject *where =
+            PyObject_GetAttrString((PyObject *)base, "__module__");
         int found = where != NULL && PyUnicode_Check(where) &&
                     PyUnicode_CompareWithASCIIString(where, module) == 0;
         PyErr_Clear();

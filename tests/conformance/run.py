@@ -19,6 +19,7 @@ import pathlib
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -95,9 +96,12 @@ def discover() -> list[list[str]]:
     tree = pathlib.Path(__file__).resolve().parents[2]
     for version in VERSIONS:
         candidates = [[sys.executable], [f"python{version}"]]
-        candidates += [[path] for path in sorted(glob.glob(os.path.join(
-            os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv")),
-            "versions", f"{version}.*", "bin", f"python{version}")))]
+        if shutil.which("pyenv"):
+            root = subprocess.run(["pyenv", "root"], capture_output=True,
+                                  text=True).stdout.strip()
+            candidates += [[path] for path in sorted(glob.glob(os.path.join(
+                root, "versions", f"{version}.*", "bin",
+                f"python{version}")))]
         candidates.append([str(tree / "tools" / "chroot.sh"), "run", "sid",
                            f"python{version}"])
         for command in candidates:
