@@ -180,6 +180,11 @@ relocate(void *arg)
     }
     to->state = COIR_CORO_RUNNING;
     to->flags &= (uint8_t)~COIR__CORO_PREPARED;
+#if COIR__HAVE_VALGRIND
+    /* Memcheck misses that the first pushes make the stack grow, when they
+     * come right after the move to it. */
+    VALGRIND_MAKE_MEM_UNDEFINED(stack_stop(to) - 128, 128);
+#endif
     coir_ctx gone;
     (void)coir_ctx_start(&gone, stack_stop(to), coir__coro_entry, t);
     __builtin_unreachable();
