@@ -247,18 +247,40 @@ coir__getcurrent(void)
 
 /* --- collection ---------------------------------------------------------- */
 
+static int
+can_unwind(const coir_block *b)
+{
+    return b != NULL && b->state == GREENLET_ACTIVE &&
+           !(b->flags & (GREENLET_MAIN | GREENLET_CLOSED)) &&
+           !coir__is_finalizing();
+}
+
 static void
-greenlet_finalize(PyObject *op)
+unwind(PyObject *op)
 {
     coir_block *b = ((GreenletObject *)op)->block;
-    if (b == NULL || b->state != GREENLET_ACTIVE ||
-        (b->flags & GREENLET_MAIN) || coir__is_finalizing())
-        return;
     PyObject *exc = coir__error_take();
     coir__greenlet_condemn((GreenletObject *)op);
     if (b->state == GREENLET_ACTIVE)
         b->flags |= GREENLET_UNVISITED;
     coir__error_give(exc);
+}
+
+/* For the collector; for the last reference to an instance of a subclass,
+ * too, but then tp_dealloc does what was not done here. */
+static void
+greenlet_finalize(PyObject *op)
+{
+    coir_block *b = ((GreenletObject *)op)->block;
+    if (!can_unwind(b))
+        return;
+    PyObject *exc = coir__error_take();
+    int keep = coir__is_scheduler((GreenletObject *)op);
+    coir__error_give(exc);
+    if (keep)
+        b->flags |= GREENLET_UNVISITED; /* lives on, as with greenlet */
+    else
+        unwind(op);
 }
 
 /* May the collector see what a suspended greenlet's frames hold? */
@@ -312,12 +334,12 @@ static int
 resurrect(PyObject *op)
 {
     coir_block *b = ((GreenletObject *)op)->block;
-    if (coir__is_finalizing()) {
+    if (!can_unwind(b)) {
         coir__greenlet_abandon(b);
         return 0;
     }
     Py_SET_REFCNT(op, 1);
-    greenlet_finalize(op);
+    unwind(op);
     if (Py_REFCNT(op) == 1 && b->state == GREENLET_ACTIVE) {
         PyObject *exc = coir__error_take();
         PySys_FormatStderr("GreenletExit did not kill %R\n", op);

@@ -51,7 +51,7 @@ enum greenlet_flags {
     GREENLET_LOST = 4,      /* abandoned: the stack still uses the block */
     GREENLET_FAIL = 8,      /* UnswitchableGreenlet: switching to it fails */
     GREENLET_CRASH = 16,    /* the same, fatally */
-    GREENLET_CLOSED = 32,   /* a scheduler whose thread exits: see thread.c */
+    GREENLET_CLOSED = 32,   /* a scheduler whose thread exits */
     GREENLET_GUARDED = GREENLET_FAIL | GREENLET_CRASH | GREENLET_CLOSED
 };
 
@@ -97,6 +97,7 @@ struct coir_pythread {
     coir_block *live;      /* ring of ACTIVE ones but main, or NULL */
     coir_block *condemned; /* queue, each with a strong reference to self */
     coir_block **condemned_tail;
+    int exits; /* its greenlets are being unwound; no scheduler starts */
 };
 
 /* There is one, never freed: other interpreters are refused, and modules that
@@ -169,6 +170,13 @@ COIR__HIDDEN void coir__greenlet_condemn(GreenletObject *g);
 
 /* Declare an ACTIVE greenlet dead without unwinding it. */
 COIR__HIDDEN void coir__greenlet_abandon(coir_block *b);
+
+/* --- scheduler.c: whom unwinding would not end --------------------------- */
+
+/* Is this ACTIVE or DEAD greenlet a scheduler? */
+COIR__HIDDEN int coir__is_scheduler(GreenletObject *g);
+/* Will it be one when it runs `run`? */
+COIR__HIDDEN int coir__starts_scheduler(GreenletObject *g, PyObject *run);
 
 /* The ring of a thread's ACTIVE greenlets. */
 static inline void

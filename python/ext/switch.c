@@ -157,6 +157,13 @@ thread_error(coir_pythread *t, GreenletObject *main)
     return -1;
 }
 
+static COIR__COLD void
+scheduler_error(void)
+{
+    PyErr_SetString(coir__core.error,
+                    "cannot switch to a scheduler whose thread ends");
+}
+
 /* May this thread switch to `g`? A NEW one belongs to the thread of its
  * nearest ancestor that was started. Returns 0, or -1 with an exception. */
 static int
@@ -192,6 +199,10 @@ prepare(coir_pythread *t, GreenletObject *g)
     if (!Py_IS_TYPE((PyObject *)g, &coir__greenlet_type) &&
         coir__settings_of(Py_TYPE(g), &attr.stack_size, &attr.policy) < 0)
         goto fail;
+    if (COIR__UNLIKELY(t->exits) && coir__starts_scheduler(g, run)) {
+        scheduler_error();
+        goto fail;
+    }
     if (check_thread(t, g) < 0)
         goto fail;
     if (b->state != GREENLET_NEW) {
@@ -255,8 +266,7 @@ switch_fails(const coir_block *b)
     if (b->flags & GREENLET_CRASH)
         Py_FatalError("greenlet: Failed to switch stacks.");
     if (b->flags & GREENLET_CLOSED) {
-        PyErr_SetString(coir__core.error,
-                        "cannot switch to a scheduler whose thread ends");
+        scheduler_error();
         return NULL;
     }
     PyErr_SetString(PyExc_SystemError,

@@ -7,10 +7,9 @@
  * so that its `finally` blocks run, whoever may still refer to it: it can
  * never run again. What refuses to end is abandoned. (That is what
  * enable_optional_cleanup() turns off and on.)
- * Schedulers, the hubs of gevent and eventlet, are not resumed: their loop
- * swallows what is thrown into it, and then waits for events, for ever. They
- * are closed: a switch to one of them, from a `finally` say, is an error, and
- * in the end they are abandoned as greenlet does it.
+ * Schedulers, see scheduler.c, are not resumed, and new ones are not started.
+ * They are closed: a switch to one of them, from a `finally` say, is an error,
+ * and in the end they are abandoned as greenlet does it.
  *
  * Condemned is a suspended greenlet that nobody can reach any more: its last
  * reference went, or the collector found it in a cycle. It unwinds at once by
@@ -27,7 +26,6 @@
  * abandoned, as greenlet does. */
 #include "state.h"
 
-#include <string.h>
 #include <time.h>
 
 #define KILL_DEPTH 50
@@ -59,8 +57,8 @@ kill_now(coir_pythread *t, GreenletObject *g)
 {
     coir_block *b = g->block;
     GreenletObject *killer = t->current;
-    if (is_ancestor(g, killer))
-        return; /* someone came to hold it after all */
+    if ((b->flags & GREENLET_CLOSED) || is_ancestor(g, killer))
+        return; /* a scheduler; or someone came to hold it after all */
     GreenletObject *parent = b->parent;
     b->parent = NULL; /* kept for later, and still counts b as its child */
     coir__block_set_parent(b, (GreenletObject *)Py_NewRef((PyObject *)killer));
@@ -153,71 +151,51 @@ coir__greenlet_abandon(coir_block *b)
 
 /* --- threads ------------------------------------------------------------- */
 
-/* Is `type` the class `name` of `module`, or derived from it? */
-static int
-derives_from(PyTypeObject *type, const char *module, const char *name)
+/* Call `act` once for each that is suspended now; it may end them. */
+static void
+each_live(coir_pythread *t, void (*act)(coir_pythread *, GreenletObject *))
 {
-    PyObject *mro = type->tp_mro; /* borrowed: the type keeps it */
-    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++) {
-        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
-        const char *dot = strrchr(base->tp_name, '.');
-        if (strcmp(dot != NULL ? dot + 1 : base->tp_name, name) != 0)
-            continue;
-        PyObject *where =
-            PyObject_GetAttrString((PyObject *)base, "__module__");
-        int found = where != NULL && PyUnicode_Check(where) &&
-                    PyUnicode_CompareWithASCIIString(where, module) == 0;
-        PyErr_Clear();
-        Py_XDECREF(where);
-        if (found)
-            return 1;
+    if (t->live == NULL)
+        return;
+    size_t n = 0;
+    coir_block *b = t->live;
+    do {
+        n++;
+        b = b->next;
+    } while (b != t->live);
+    for (; n > 0 && t->live != NULL; n--) {
+        b = t->live;
+        t->live = b->next; /* a ring: now it is the last */
+        GreenletObject *g = (GreenletObject *)Py_NewRef((PyObject *)b->self);
+        act(t, g);
+        Py_DECREF(g);
     }
-    return 0;
-}
-
-/* gevent's is a greenlet itself, eventlet's runs in one. */
-static int
-is_scheduler(const coir_block *b)
-{
-    if (derives_from(Py_TYPE(b->self), "gevent.hub", "Hub"))
-        return 1;
-    return b->callable != NULL && PyMethod_Check(b->callable) &&
-           derives_from(Py_TYPE(PyMethod_GET_SELF(b->callable)),
-                        "eventlet.hubs.hub", "BaseHub");
 }
 
 static void
-close_schedulers(coir_pythread *t)
+close_scheduler(coir_pythread *Py_UNUSED(t), GreenletObject *g)
 {
-    coir_block *b = t->live;
-    do {
-        if (is_scheduler(b))
-            b->flags |= GREENLET_CLOSED;
-        b = b->next;
-    } while (b != t->live);
+    if (coir__is_scheduler(g))
+        g->block->flags |= GREENLET_CLOSED;
+}
+
+static void
+unwind(coir_pythread *t, GreenletObject *g)
+{
+    /* One that has unwound may have left others waiting in a loop. */
+    close_scheduler(t, g);
+    if (g->block->state == GREENLET_ACTIVE)
+        kill_now(t, g);
 }
 
 static void
 unwind_all(coir_pythread *t)
 {
-    close_schedulers(t);
+    t->exits = 1;
+    /* All of them first: nobody who unwinds shall get into one. */
+    each_live(t, close_scheduler);
     for (int round = 0; round < EXIT_ROUNDS && t->live != NULL; round++) {
-        size_t n = 0;
-        coir_block *b = t->live;
-        do {
-            n++;
-            b = b->next;
-        } while (b != t->live);
-        for (; n > 0 && t->live != NULL; n--) {
-            b = t->live;
-            t->live = b->next; /* a ring: now it is the last */
-            if (b->flags & GREENLET_CLOSED)
-                continue;
-            GreenletObject *g = b->self;
-            Py_INCREF(g);
-            kill_now(t, g);
-            Py_DECREF(g);
-        }
+        each_live(t, unwind);
         coir__pythread_drain(t);
     }
 }
