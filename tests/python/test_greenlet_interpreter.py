@@ -554,6 +554,8 @@ def test_keyboard_interrupt_in_a_greenlet():
     def child():
         signal.raise_signal(signal.SIGINT)
 
+    # A shell without job control has background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         greenlet(child).switch()
     except KeyboardInterrupt:
