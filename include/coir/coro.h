@@ -6,7 +6,11 @@
  * root is the thread's main coroutine, which is the thread itself. One that
  * finishes hands its result, or its error, to its parent: to the nearest
  * ancestor that has not finished, where the pending coir_coro_switch()
- * returns it. (An ancestor that has not been started is started by it.)
+ * returns it. (An ancestor that has not been started is started by it.) If
+ * one cannot be reached, because slices in its way find no memory to be saved
+ * in, the next one gets COIR_ENOMEM instead. If not even the main coroutine
+ * can be reached, the process is aborted with a message: the finished one has
+ * nowhere to go back to.
  *
  * Two policies, free to mix in one thread:
  *   dedicated  a guarded stack from the thread's pool. A switch copies
@@ -119,7 +123,9 @@ COIR_API int coir_coro_free(coir_coro *co);
  * Fails with COIR_ETHREAD, or with COIR_ENOMEM if `to` could not get a stack
  * or the slices in its way no room on the heap: nothing happened then, and
  * the switch can be tried again. (To tell such a failure from an error that
- * was brought, see coir_coro_switch_failed().) */
+ * was brought, see coir_coro_switch_failed().)
+ * errno is the thread's, not the coroutine's, and is not kept: after a switch
+ * it is what the others left in it. Save it before if it is needed after. */
 COIR_API int coir_coro_switch(coir_coro *to, void *value, void **out);
 
 /* Switch to `to` and bring it an error, below zero: its pending switch returns

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_examples.sh BUILT SOURCES NAME... - runs each built example and compares
-# what it prints with SOURCES/NAME.expected.
+# what it prints with SOURCES/NAME.expected. EMULATOR is the command to run
+# them with, empty for none.
 . "$(dirname "$0")/tap.sh"
 
 built=$1
@@ -8,7 +9,7 @@ sources=$2
 shift 2
 
 run() {
-    "$built/$1" >"$tmp/printed" && \
+    ${EMULATOR:-} "$built/$1" >"$tmp/printed" && \
         diff "$sources/$1.expected" "$tmp/printed"
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_guide.sh ROOT LIBRARY - the guide's programs print what the guide says,
-# and the reference names all that the headers declare, and nothing else.
+# and the reference and the manual pages name all that the headers declare,
+# and nothing else.
 # ROOT is the source tree, LIBRARY the static library. CC is the compiler.
 . "$(dirname "$0")/tap.sh"
 
@@ -46,6 +47,7 @@ done
 # Names that a header gives to its users; some are of another one's page.
 cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
+echo coir_h >"$tmp/before" # names of the headers before, of other pages
 for header in base ctx stack coro; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
@@ -55,7 +57,40 @@ for header in base ctx stack coro; do
     comm -23 "$tmp/$header.names" "$tmp/documented" >"$tmp/missing"
     check "the reference of coir/$header.h names all of it" \
         diff /dev/null "$tmp/missing"
+    sed 's/\\f[BIR]//g' "$root/docs/man/coir_$header.3" |
+        grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/in_page"
+    comm -23 "$tmp/$header.names" "$tmp/in_page" |
+        grep -vxFf "$tmp/before" >"$tmp/missing"
+    check "coir_$header(3) names all of it" diff /dev/null "$tmp/missing"
+    cat "$tmp/$header.names" >>"$tmp/before"
 done
+
+# A page's own name is no function's.
+cat "$tmp"/*.names >"$tmp/in_headers"
+ls "$root/docs/man" | sed 's/\..*//' >>"$tmp/in_headers"
+sort -u "$tmp/in_headers" -o "$tmp/in_headers"
+sed 's/\\f[BIR]//g' "$root"/docs/man/*.[0-9] | grep -oE '\bcoir_[a-z_]+\b' |
+    sort -u | comm -23 - "$tmp/in_headers" | grep -v '^coir_$' >"$tmp/unknown"
+check "the manual pages name nothing that is not there" \
+    diff /dev/null "$tmp/unknown"
+
+# No warning of the formatter: what it prints is no matter.
+formats() {
+    if command -v mandoc >/dev/null; then
+        mandoc -Tlint -Wwarning "$1"
+    else
+        groff -man -ww -Tutf8 "$1" 2>&1 >/dev/null | diff /dev/null -
+    fi
+}
+for page in "$root"/docs/man/*.[0-9]; do
+    name="$(basename "$page") is well-formed"
+    if command -v mandoc >/dev/null || command -v groff >/dev/null; then
+        check "$name" formats "$page"
+    else
+        skip "$name" "no mandoc, no groff"
+    fi
+done
+
 cat "$tmp"/*.names | sort -u >"$tmp/names"
 cat "$root"/docs/reference/c/*.md "$guide" |
     grep -oE '\bcoir_[a-z_]+\b' | sort -u | comm -23 - "$tmp/names" |

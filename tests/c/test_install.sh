@@ -13,7 +13,7 @@ shift 4
 
 root=$tmp/root
 "$meson" install -C "$build" --no-rebuild --destdir "$root" \
-    --tags devel,runtime >"$tmp/log" 2>&1
+    --tags devel,runtime,man >"$tmp/log" 2>&1
 status=$?
 if [ $status -ne 0 ]; then
     not_ok "meson install" "$tmp/log"
@@ -56,6 +56,11 @@ check "coir.pc names version $version" test "$installed" = "$version"
 for header in coir.h coir/base.h coir/ctx.h coir/stack.h coir/coro.h; do
     check "$header is installed" \
         test -f "$root$(field includedir)/$header"
+done
+
+for page in coir.1 coir_base.3 coir_coro.3 coir_ctx.3 coir_stack.3 coir.7; do
+    check "the manual page $page is installed" \
+        test -n "$(find "$root" -path "*/man${page##*.}/$page")"
 done
 
 # try NAME LIBS...: compile an example, run it, compare what it prints.
