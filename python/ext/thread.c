@@ -72,12 +72,14 @@ kill_now(coir_pythread *t, GreenletObject *g)
     Py_XDECREF(res);
 
     b->kill_depth = 0;
-    if (b->parent == killer) {
+    /* Unless it was moved meanwhile, or what was its parent is below it now:
+     * a cycle of dead ones would be an endless way to a living one. */
+    if (b->parent == killer && (parent == NULL || !is_ancestor(g, parent))) {
         coir__block_set_parent(b, NULL);
         b->parent = parent;
     }
     else if (parent != NULL) {
-        parent->block->children--; /* it was moved meanwhile: that counts */
+        parent->block->children--;
         Py_DECREF(parent);
     }
 }

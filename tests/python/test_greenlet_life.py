@@ -465,3 +465,25 @@ def test_switch_through_a_dead_one_keeps_nobody_alive():
     dead.parent = main
     assert log == ["target"]
     other.throw(GreenletExit)
+
+
+def test_parent_put_below_its_dying_child_makes_no_cycle():
+    """Switching to the dead child looked for a living parent for ever."""
+    main = getcurrent()
+    kept = []
+    parent = greenlet(lambda: None)
+
+    def body():
+        try:
+            main.switch()
+        finally:
+            parent.parent = getcurrent()
+            kept.append(getcurrent())
+
+    child = greenlet(body, parent)
+    child.switch()
+    del child
+    assert kept[0].dead
+    assert kept[0].parent is main
+    parent.switch()
+    assert kept[0].switch(1) == 1
