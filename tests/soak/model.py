@@ -261,4 +261,8 @@ class greenlet:
                 sys.unraisablehook(types.SimpleNamespace(
                     exc_type=type(exc), exc_value=exc.with_traceback(None)))
             finally:
-                fiber.parent = old
+                above = old
+                while above is not None and above is not self:
+                    above = above._fiber.parent
+                if above is None:  # else it was put below us meanwhile
+                    fiber.parent = old
