@@ -6,5 +6,6 @@
 #include <coir/ctx.h>
 #include <coir/stack.h>
 #include <coir/coro.h>
+#include <coir/loop.h>
 
 #endif

@@ -1,0 +1,276 @@
+/* internal.h - what the files of the loop share. */
+#ifndef COIR__LOOP_INTERNAL_H
+#define COIR__LOOP_INTERNAL_H
+
+#include <coir/loop.h>
+
+#include <stdatomic.h>
+
+#include "base/platform.h"
+#include "loop/backend.h"
+
+#define COIR__PRIORITIES (COIR_MAXPRI - COIR_MINPRI + 1)
+
+/* In `active` of timers, periodics and stats: those of coir/ev.h, whose times
+ * are doubles in seconds in the same places. */
+#define COIR__SECONDS 0x40000000
+/* In `events` of an io watcher whose descriptor was set since the last start:
+ * the number may mean another file now. The value is EV__IOFDSET. */
+#define COIR__FDSET 0x80
+
+/* --- pieces of a loop ---------------------------------------------------- */
+
+/* What is known of one descriptor number. */
+typedef struct coir__fd {
+    coir_io *head;       /* its watchers */
+    uint32_t generation; /* of its registration; stale events have another */
+    int next_change;     /* in the list of changed ones; -1 ends it */
+    uint8_t registered;  /* events the backend watches for */
+    uint8_t changed;     /* 0, or enum coir__fd_change */
+    uint8_t always;      /* cannot be watched, is always ready: a file */
+} coir__fd;
+
+enum coir__fd_change {
+    COIR__FD_CHANGED = 1, /* in the list */
+    COIR__FD_SET = 2      /* and may be another file */
+};
+
+/* Watchers of one type; `active` is the index + 1. */
+typedef struct coir__array {
+    coir_watcher **items;
+    int count;
+    int size;
+} coir__array;
+
+typedef struct coir__timers coir__timers; /* timer.c */
+
+struct coir_loop {
+    int64_t now;  /* monotonic, of this turn */
+    int64_t wall; /* the same moment on the wall clock */
+    int active;   /* watchers that keep it running */
+    int depth;
+    int done; /* enum coir_break_how */
+    unsigned iteration;
+
+    /* Stacks: what is fed last is called first, as in libev. */
+    coir_watcher *pending[COIR__PRIORITIES];
+    unsigned pending_mask; /* bit: that stack may be other than empty */
+    unsigned pending_count;
+
+    coir__fd *fds;
+    int fd_count;    /* length of fds */
+    int fd_changes;  /* head of the list, -1 if empty */
+    int fd_audit;    /* the next one to audit */
+    int fd_dirty;    /* how many to audit until all have been */
+    int fd_always;   /* registered ones that are always ready */
+    const coir__backend *backend;
+    void *backend_data;
+
+    coir__timers *timers;
+    coir_periodic **periodics; /* a heap, see periodic.c */
+    int periodic_count;
+    int periodic_size;
+
+    coir__array prepares, checks, forks, cleanups, asyncs, embeds;
+    coir__array idles[COIR__PRIORITIES];
+    int idle_count;
+
+    coir_stat *stats;
+    int inotify_fd;      /* -1: none, -2: not tried yet */
+    coir_io inotify_io;
+
+    /* Wake-ups: see async.c. */
+    atomic_int wake_wanted;  /* it blocks, or is about to */
+    atomic_int wake_pending; /* one of the next, or coir_loop_wakeup() */
+    atomic_int async_pending;
+    atomic_int signal_pending;
+    int wake_fd; /* eventfd, -1: none yet */
+    coir_io wake_io;
+    int signal_fd; /* -1: none */
+    coir_io signal_io;
+    int timer_fd; /* tells of jumps of the wall clock; -1: none */
+    coir_io timer_io;
+
+    unsigned flags;
+    int reset; /* kernel objects are to be made anew, and forks be called */
+    int pid;
+    int64_t wall_checked; /* monotonic: when the wall clock was read */
+    int64_t io_collect;
+    int64_t timer_collect;
+    int suspended;
+    int bare_callbacks; /* of ev.h without EV_MULTIPLICITY: no loop argument */
+    void (*invoke_pending)(coir_loop *loop);
+    void (*release)(coir_loop *loop);
+    void (*acquire)(coir_loop *loop);
+    void *user;
+    coir__clock clock;
+};
+
+/* --- loop.c -------------------------------------------------------------- */
+
+extern coir_loop *coir__default_loop;
+
+/* A system call failed for a reason that may pass: see coir_set_syserr(). */
+void coir__syserr(const char *call);
+
+/* For coir_loop_error(). */
+void coir__loop_explain(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+static inline int
+coir__priority_index(const coir_watcher *w)
+{
+    return w->priority - COIR_MINPRI;
+}
+
+static inline void
+coir__feed(coir_loop *loop, coir_watcher *w, int revents)
+{
+    if (w->pending) {
+        w->revents |= revents;
+        return;
+    }
+    int p = coir__priority_index(w);
+    coir_watcher *top = loop->pending[p];
+    w->pending = 1;
+    w->revents = revents;
+    w->pending_next = top;
+    w->pending_at = &loop->pending[p];
+    if (top != NULL)
+        top->pending_at = &w->pending_next;
+    loop->pending[p] = w;
+    loop->pending_mask |= 1U << p;
+    loop->pending_count++;
+}
+
+/* Take it off its stack, if it is on one; returns its events. */
+static inline int
+coir__unfeed(coir_loop *loop, coir_watcher *w)
+{
+    if (!w->pending)
+        return 0;
+    w->pending = 0;
+    *w->pending_at = w->pending_next;
+    if (w->pending_next != NULL)
+        w->pending_next->pending_at = w->pending_at;
+    loop->pending_count--;
+    return w->revents;
+}
+
+/* For a batch that is to be called in the order in which it is fed. Put
+ * onto the stacks, before anything else is fed, by coir__batch_feed(). */
+typedef struct coir__batch {
+    coir_watcher *head[COIR__PRIORITIES];
+    coir_watcher **tail[COIR__PRIORITIES];
+    unsigned count;
+} coir__batch;
+
+void coir__batch_init(coir__batch *batch);
+void coir__batch_add(coir__batch *batch, coir_watcher *w, int revents);
+void coir__batch_feed(coir_loop *loop, coir__batch *batch);
+
+static inline void
+coir__clamp_priority(coir_watcher *w)
+{
+    if (w->priority < COIR_MINPRI)
+        w->priority = COIR_MINPRI;
+    else if (w->priority > COIR_MAXPRI)
+        w->priority = COIR_MAXPRI;
+}
+
+/* Arrays. add() clamps the priority, sets `active`, counts it for the loop. */
+int coir__array_add(coir_loop *loop, coir__array *array, coir_watcher *w);
+void coir__array_remove(coir_loop *loop, coir__array *array, coir_watcher *w);
+
+/* Read the clocks; `slept` is how long at most has passed, for the detection
+ * of jumps. Reschedules periodics if the wall clock jumped. */
+void coir__time_update(coir_loop *loop);
+
+/* --- io.c ---------------------------------------------------------------- */
+
+/* From a backend: this registration is ready for events. One that is stale
+ * asks for a reset. */
+void coir__io_ready(coir_loop *loop, int fd, uint32_t generation, int events);
+
+/* Bring what the backend watches up to date with the watchers. */
+void coir__io_apply(coir_loop *loop);
+/* After a reset of the backend: nothing is registered. */
+void coir__io_forget(coir_loop *loop);
+/* Look whether registrations still hold, a few per call; all if the loop was
+ * idle. Returns how long a wait may take at most, because some are left. */
+int64_t coir__io_audit(coir_loop *loop, int idle);
+void coir__io_fini(coir_loop *loop);
+void coir__io_verify(coir_loop *loop);
+/* Stop all watchers of a descriptor and tell them COIR_ERROR. */
+void coir__io_kill(coir_loop *loop, int fd);
+
+/* An io watcher of the loop itself: does not count as active. */
+int coir__io_start_own(coir_loop *loop, coir_io *w);
+void coir__io_stop_own(coir_loop *loop, coir_io *w);
+
+/* --- timer.c ------------------------------------------------------------- */
+
+int coir__timers_init(coir_loop *loop); /* makes loop->timers */
+void coir__timers_fini(coir_loop *loop);
+/* flags: COIR__SECONDS or 0. */
+int coir__timer_start(coir_loop *loop, coir_timer *w, int flags);
+int coir__timer_again(coir_loop *loop, coir_timer *w, int flags);
+/* When the loop must wake at the latest: a deadline, or somewhat earlier when
+ * that is far away; COIR_FOREVER if there are none. */
+int64_t coir__timers_next(coir_loop *loop);
+/* Feed those whose deadline is not later than loop->now, re-arm repeating
+ * ones. */
+void coir__timers_expire(coir_loop *loop);
+/* All deadlines are later by so much. */
+void coir__timers_shift(coir_loop *loop, int64_t delta_ns);
+void coir__timers_walk(coir_loop *loop,
+                       void (*cb)(coir_loop *loop, coir_timer *w, void *arg),
+                       void *arg);
+void coir__timers_verify(coir_loop *loop);
+
+/* --- periodic.c ---------------------------------------------------------- */
+
+int coir__periodic_start(coir_loop *loop, coir_periodic *w, int flags);
+int64_t coir__periodics_next(const coir_loop *loop); /* on the loop's clock */
+void coir__periodics_expire(coir_loop *loop);
+void coir__periodics_reschedule(coir_loop *loop); /* the wall clock jumped */
+void coir__periodics_fini(coir_loop *loop);
+void coir__periodics_verify(coir_loop *loop);
+
+/* --- async.c, signal.c, child.c, stat.c, embed.c ------------------------- */
+
+/* The eventfd that ends a wait, and its watcher. 0, or COIR_ENOMEM. */
+int coir__wake_init(coir_loop *loop);
+void coir__wake_fini(coir_loop *loop);
+/* Any thread, signal handlers: end a wait, or keep the loop from the next. */
+void coir__wake(coir_loop *loop);
+/* Feed the async and signal watchers that are due. */
+void coir__wake_collect(coir_loop *loop);
+void coir__asyncs_collect(coir_loop *loop);
+void coir__signals_collect(coir_loop *loop);
+
+/* The loop goes: take its signals from it. And its child watchers. */
+void coir__signals_fini(coir_loop *loop);
+void coir__children_fini(coir_loop *loop);
+void coir__stats_fini(coir_loop *loop);
+int coir__stat_start(coir_loop *loop, coir_stat *w, int flags);
+
+/* In the child after a fork, once the backend was reset. */
+void coir__wake_forked(coir_loop *loop);
+void coir__signals_forked(coir_loop *loop);
+void coir__stats_forked(coir_loop *loop);
+void coir__periodics_forked(coir_loop *loop);
+
+/* For coir_loop_walk(). */
+void coir__signals_walk(coir_loop *loop,
+                        void (*cb)(coir_loop *loop, int type, void *w));
+void coir__children_walk(coir_loop *loop,
+                         void (*cb)(coir_loop *loop, int type, void *w));
+
+/* --- seconds of coir/ev.h ------------------------------------------------ */
+
+/* Rounded up, so that nothing is early; cut off at the ends of the range. */
+int64_t coir__from_seconds(double seconds);
+double coir__to_seconds(int64_t ns);
+
+#endif
