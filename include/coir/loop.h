@@ -52,6 +52,7 @@ enum coir_events {
     COIR_NONE = 0,
     COIR_READ = 0x01,  /* reading does not block, or fails */
     COIR_WRITE = 0x02, /* writing does not block, or fails */
+    COIR__FDSET = 0x80, /* set by coir_io_init(): fd may be another file */
     COIR_TIMER = 0x0100,
     COIR_PERIODIC = 0x0200,
     COIR_SIGNAL = 0x0400,
@@ -230,7 +231,7 @@ coir_io_init(coir_io *w, coir_io_fn *cb, int fd, int events)
 {
     COIR__INIT(w, cb);
     w->fd = fd;
-    w->events = events;
+    w->events = events | COIR__FDSET;
 }
 
 static inline void

@@ -14,9 +14,8 @@
 /* In `active` of timers, periodics and stats: those of coir/ev.h, whose times
  * are doubles in seconds in the same places. */
 #define COIR__SECONDS 0x40000000
-/* In `events` of an io watcher whose descriptor was set since the last start:
- * the number may mean another file now. The value is EV__IOFDSET. */
-#define COIR__FDSET 0x80
+/* In `active` of watchers that the loop runs for itself. */
+#define COIR__OWN 0x20000000
 
 /* --- pieces of a loop ---------------------------------------------------- */
 
@@ -30,9 +29,15 @@ typedef struct coir__fd {
     uint8_t always;      /* cannot be watched, is always ready: a file */
 } coir__fd;
 
+/* Kernel objects are to be made anew. */
+enum coir__reset {
+    COIR__RESET_STALE = 1, /* since the backend reports what is gone */
+    COIR__RESET_FORK = 2   /* in a child; fork watchers are to be called */
+};
+
 enum coir__fd_change {
     COIR__FD_CHANGED = 1, /* in the list */
-    COIR__FD_SET = 2      /* and may be another file */
+    COIR__FD_RENEW = 2    /* and may be another file */
 };
 
 /* Watchers of one type; `active` is the index + 1. */
@@ -41,6 +46,12 @@ typedef struct coir__array {
     int count;
     int size;
 } coir__array;
+
+/* One in the heap of periodics; `active` is the index + 1, and flags. */
+typedef struct coir__periodic_entry {
+    int64_t at;
+    coir_periodic *w;
+} coir__periodic_entry;
 
 typedef struct coir__timers coir__timers; /* timer.c */
 
@@ -62,12 +73,15 @@ struct coir_loop {
     int fd_changes;  /* head of the list, -1 if empty */
     int fd_audit;    /* the next one to audit */
     int fd_dirty;    /* how many to audit until all have been */
-    int fd_always;   /* registered ones that are always ready */
+    int64_t fd_audited; /* when that was done last */
+    int *always; /* those that are always ready */
+    int always_count;
+    int always_size;
     const coir__backend *backend;
     void *backend_data;
 
     coir__timers *timers;
-    coir_periodic **periodics; /* a heap, see periodic.c */
+    coir__periodic_entry *periodics; /* a heap, see periodic.c */
     int periodic_count;
     int periodic_size;
 
@@ -92,8 +106,10 @@ struct coir_loop {
     coir_io timer_io;
 
     unsigned flags;
-    int reset; /* kernel objects are to be made anew, and forks be called */
+    int reset; /* enum coir__reset */
     int pid;
+    unsigned forks_seen; /* of coir__forks */
+    int64_t wall_offset;  /* wall clock - monotonic */
     int64_t wall_checked; /* monotonic: when the wall clock was read */
     int64_t io_collect;
     int64_t timer_collect;
@@ -112,6 +128,9 @@ extern coir_loop *coir__default_loop;
 
 /* A system call failed for a reason that may pass: see coir_set_syserr(). */
 void coir__syserr(const char *call);
+
+/* For coir_loop_verify(): print it and abort. */
+_Noreturn void coir__damaged(const char *what);
 
 /* For coir_loop_error(). */
 void coir__loop_explain(const char *format, ...)
@@ -186,6 +205,21 @@ void coir__array_remove(coir_loop *loop, coir__array *array, coir_watcher *w);
  * of jumps. Reschedules periodics if the wall clock jumped. */
 void coir__time_update(coir_loop *loop);
 
+/* Around the system call that blocks, in a backend. */
+static inline void
+coir__release(coir_loop *loop)
+{
+    if (coir__unlikely(loop->release != NULL))
+        loop->release(loop);
+}
+
+static inline void
+coir__acquire(coir_loop *loop)
+{
+    if (coir__unlikely(loop->acquire != NULL))
+        loop->acquire(loop);
+}
+
 /* --- io.c ---------------------------------------------------------------- */
 
 /* From a backend: this registration is ready for events. One that is stale
@@ -196,9 +230,16 @@ void coir__io_ready(coir_loop *loop, int fd, uint32_t generation, int events);
 void coir__io_apply(coir_loop *loop);
 /* After a reset of the backend: nothing is registered. */
 void coir__io_forget(coir_loop *loop);
-/* Look whether registrations still hold, a few per call; all if the loop was
- * idle. Returns how long a wait may take at most, because some are left. */
-int64_t coir__io_audit(coir_loop *loop, int idle);
+/* Look whether registrations still hold: as many as are due by now. */
+void coir__io_audit(coir_loop *loop);
+/* Callbacks ran, and may have closed descriptors: all are to be audited. */
+static inline void
+coir__io_suspect(coir_loop *loop)
+{
+    loop->fd_dirty = loop->fd_count;
+}
+/* Feed the watchers of descriptors that are always ready. */
+void coir__io_always(coir_loop *loop);
 void coir__io_fini(coir_loop *loop);
 void coir__io_verify(coir_loop *loop);
 /* Stop all watchers of a descriptor and tell them COIR_ERROR. */
@@ -251,6 +292,8 @@ void coir__signals_collect(coir_loop *loop);
 
 /* The loop goes: take its signals from it. And its child watchers. */
 void coir__signals_fini(coir_loop *loop);
+/* The default loop reaps from the start. 0 or COIR_ENOMEM. */
+int coir__children_init(coir_loop *loop);
 void coir__children_fini(coir_loop *loop);
 void coir__stats_fini(coir_loop *loop);
 int coir__stat_start(coir_loop *loop, coir_stat *w, int flags);

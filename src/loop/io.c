@@ -1,0 +1,322 @@
+/* io.c - descriptors.
+ *
+ * One slot per descriptor number, in an array that grows: its watchers, and
+ * what the backend was told. Starting and stopping only change the list and
+ * put the slot into the list of changed ones; coir__io_apply() tells the
+ * backend once per turn, and nothing if things are as before.
+ *
+ * Numbers are reused. coir_io_init() marks the watcher, so that at its start
+ * the slot is renewed: the kernel's registration may be of a file that was
+ * closed since. Each registration has a generation, which its events carry.
+ *
+ * Files can be closed behind our back. Poll and select see that at once. The
+ * others forget the file, or keep watching it, without a word; so after
+ * callbacks ran, all registered descriptors are audited, a few per turn, and
+ * a loop that waits for events stops for it after 100 ms. Watchers of one that is gone are stopped
+ * and told COIR_ERROR. Events of a registration that is not the slot's come
+ * from a file that lives on through a duplicate after its number was closed:
+ * only a new set of kernel objects gets rid of it. */
+#include "loop/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_FDS 64
+/* One descriptor is audited in so much time, a system call each: less than a
+ * hundredth of the processor. And so many at once. */
+#define AUDIT_EVERY_NS 25000
+#define AUDIT_MAX 4096
+
+static int
+grow(coir_loop *loop, int fd)
+{
+    if (fd >= INT32_MAX / 2)
+        return COIR_EINVAL;
+    int count = loop->fd_count > 0 ? loop->fd_count : MIN_FDS;
+    while (count <= fd)
+        count *= 2;
+    coir__fd *fds = coir_realloc(loop->fds, (size_t)count * sizeof *fds);
+    if (fds == NULL)
+        return COIR_ENOMEM;
+    memset(fds + loop->fd_count, 0,
+           (size_t)(count - loop->fd_count) * sizeof *fds);
+    loop->fds = fds;
+    loop->fd_count = count;
+    return 0;
+}
+
+static void
+change(coir_loop *loop, int fd, int how)
+{
+    coir__fd *slot = &loop->fds[fd];
+    if (!slot->changed) {
+        slot->next_change = loop->fd_changes;
+        loop->fd_changes = fd;
+    }
+    slot->changed |= (uint8_t)(COIR__FD_CHANGED | how);
+}
+
+static int
+start(coir_loop *loop, coir_io *w, int active)
+{
+    if (coir_is_active(w))
+        return 0;
+    if (w->fd < 0 ||
+        (w->events & ~(COIR_READ | COIR_WRITE | COIR__FDSET)) != 0)
+        return COIR_EINVAL;
+    if (w->fd >= loop->fd_count) {
+        int err = grow(loop, w->fd);
+        if (err < 0)
+            return err;
+    }
+    coir__clamp_priority((coir_watcher *)w);
+    change(loop, w->fd, w->events & COIR__FDSET ? COIR__FD_RENEW : 0);
+    w->events &= ~COIR__FDSET;
+    w->active = active;
+    w->next = loop->fds[w->fd].head;
+    loop->fds[w->fd].head = w;
+    return 0;
+}
+
+static int
+stop(coir_loop *loop, coir_io *w)
+{
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    if (!coir_is_active(w))
+        return 0;
+    assert(w->fd >= 0 && w->fd < loop->fd_count &&
+           "fd must not be changed while the watcher is active");
+    coir_io **at = &loop->fds[w->fd].head;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    w->active = 0;
+    change(loop, w->fd, 0);
+    return 1;
+}
+
+int
+coir_io_start(coir_loop *loop, coir_io *w)
+{
+    int was_active = w->active;
+    int err = start(loop, w, 1);
+    if (err == 0 && !was_active)
+        loop->active++;
+    return err;
+}
+
+void
+coir_io_stop(coir_loop *loop, coir_io *w)
+{
+    if (stop(loop, w))
+        loop->active--;
+}
+
+int
+coir__io_start_own(coir_loop *loop, coir_io *w)
+{
+    return start(loop, w, 1 | COIR__OWN);
+}
+
+void
+coir__io_stop_own(coir_loop *loop, coir_io *w)
+{
+    (void)stop(loop, w);
+}
+
+void
+coir_io_modify(coir_loop *loop, coir_io *w, int events)
+{
+    w->events = (w->events & COIR__FDSET) | events;
+    if (coir_is_active(w))
+        change(loop, w->fd, 0);
+}
+
+/* --- ready descriptors --------------------------------------------------- */
+
+static inline void
+feed_slot(coir_loop *loop, const coir__fd *slot, int events)
+{
+    for (coir_io *w = slot->head; w != NULL; w = w->next) {
+        int got = w->events & events;
+        if (got)
+            coir__feed(loop, (coir_watcher *)w, got);
+    }
+}
+
+void
+coir__io_ready(coir_loop *loop, int fd, uint32_t generation, int events)
+{
+    if (coir__likely(fd >= 0 && fd < loop->fd_count)) {
+        const coir__fd *slot = &loop->fds[fd];
+        if (coir__likely(slot->generation == generation &&
+                         slot->registered)) {
+            feed_slot(loop, slot, events);
+            return;
+        }
+    }
+    if (loop->reset == 0)
+        loop->reset = COIR__RESET_STALE;
+}
+
+void
+coir_feed_fd_event(coir_loop *loop, int fd, int revents)
+{
+    if (fd >= 0 && fd < loop->fd_count && !loop->fds[fd].changed)
+        feed_slot(loop, &loop->fds[fd], revents);
+}
+
+void
+coir__io_kill(coir_loop *loop, int fd)
+{
+    coir_io *w;
+    while ((w = loop->fds[fd].head) != NULL) {
+        if (w->active & COIR__OWN)
+            coir__io_stop_own(loop, w);
+        else
+            coir_io_stop(loop, w);
+        coir__feed(loop, (coir_watcher *)w,
+                   COIR_ERROR | COIR_READ | COIR_WRITE);
+    }
+}
+
+/* --- those that are always ready ----------------------------------------- */
+
+static int
+always_add(coir_loop *loop, int fd)
+{
+    if (loop->always_count == loop->always_size) {
+        int size = loop->always_size > 0 ? 2 * loop->always_size : 8;
+        int *always =
+            coir_realloc(loop->always, (size_t)size * sizeof *always);
+        if (always == NULL)
+            return ENOMEM;
+        loop->always = always;
+        loop->always_size = size;
+    }
+    loop->always[loop->always_count++] = fd;
+    loop->fds[fd].always = 1;
+    return 0;
+}
+
+static void
+always_remove(coir_loop *loop, int fd)
+{
+    for (int i = 0; i < loop->always_count; i++)
+        if (loop->always[i] == fd)
+            loop->always[i] = loop->always[--loop->always_count];
+    loop->fds[fd].always = 0;
+}
+
+void
+coir__io_always(coir_loop *loop)
+{
+    for (int i = 0; i < loop->always_count; i++)
+        feed_slot(loop, &loop->fds[loop->always[i]], COIR_READ | COIR_WRITE);
+}
+
+/* --- telling the backend ------------------------------------------------- */
+
+static void
+apply(coir_loop *loop, int fd, int renew)
+{
+    coir__fd *slot = &loop->fds[fd];
+    int events = 0;
+    for (const coir_io *w = slot->head; w != NULL; w = w->next)
+        events |= w->events;
+    if (slot->always) {
+        if (events && !renew)
+            return;
+        always_remove(loop, fd);
+    }
+    if (events == slot->registered && !(renew && events))
+        return;
+    slot->generation++;
+    int err = loop->backend->modify(loop, fd, events);
+    slot = &loop->fds[fd];
+    slot->registered = 0;
+    if (err == EPERM)
+        err = always_add(loop, fd);
+    else if (err == 0)
+        slot->registered = (uint8_t)events;
+    if (err != 0)
+        coir__io_kill(loop, fd);
+}
+
+void
+coir__io_apply(coir_loop *loop)
+{
+    while (loop->fd_changes >= 0) {
+        int fd = loop->fd_changes;
+        coir__fd *slot = &loop->fds[fd];
+        int renew = slot->changed & COIR__FD_RENEW;
+        loop->fd_changes = slot->next_change;
+        slot->changed = 0;
+        apply(loop, fd, renew);
+    }
+}
+
+void
+coir__io_forget(coir_loop *loop)
+{
+    for (int fd = 0; fd < loop->fd_count; fd++) {
+        coir__fd *slot = &loop->fds[fd];
+        if (slot->registered || slot->always) {
+            slot->registered = 0;
+            slot->generation++;
+            change(loop, fd, COIR__FD_RENEW);
+        }
+    }
+}
+
+/* --- audit --------------------------------------------------------------- */
+
+void
+coir__io_audit(coir_loop *loop)
+{
+    if (loop->backend->audit == NULL)
+        return;
+    int64_t due = (loop->now - loop->fd_audited) / AUDIT_EVERY_NS;
+    if (due <= 0)
+        return;
+    loop->fd_audited = loop->now;
+    for (int n = 0; n < AUDIT_MAX && n < due && loop->fd_dirty > 0; n++) {
+        loop->fd_dirty--;
+        if (++loop->fd_audit >= loop->fd_count)
+            loop->fd_audit = 0;
+        int fd = loop->fd_audit;
+        if (loop->fds[fd].registered && !loop->fds[fd].changed &&
+            loop->backend->audit(loop, fd) != 0) {
+            loop->fds[fd].registered = 0;
+            loop->fds[fd].generation++;
+            coir__io_kill(loop, fd);
+        }
+    }
+}
+
+void
+coir__io_fini(coir_loop *loop)
+{
+    coir_free(loop->fds);
+    coir_free(loop->always);
+}
+
+void
+coir__io_verify(coir_loop *loop)
+{
+    for (int fd = 0; fd < loop->fd_count; fd++) {
+        const coir__fd *slot = &loop->fds[fd];
+        int events = 0;
+        for (const coir_io *w = slot->head; w != NULL; w = w->next) {
+            if (!coir_is_active(w))
+                coir__damaged("an io watcher was overwritten while active");
+            if (w->fd != fd)
+                coir__damaged("fd was changed while active");
+            events |= w->events;
+        }
+        if (!slot->changed && !slot->always && events != slot->registered)
+            coir__damaged("the backend was not told of a descriptor");
+    }
+}
