@@ -1,0 +1,579 @@
+/* test_io.c - descriptors in the event loop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loop_helper.h"
+
+typedef struct seen {
+    int calls;
+    int events;
+} seen;
+
+static void
+note(coir_loop *loop, coir_io *w, int revents)
+{
+    (void)loop;
+    seen *s = w->data;
+    s->calls++;
+    s->events = revents;
+}
+
+static void
+watch(coir_loop *loop, coir_io *w, seen *s, int fd, int events)
+{
+    coir_io_init(w, note, fd, events);
+    w->data = s;
+    *s = (seen){0, 0};
+    CHECK_EQ(coir_io_start(loop, w), 0);
+}
+
+static void
+turn(coir_loop *loop)
+{
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    coir_loop_verify(loop);
+}
+
+/* Until the watcher was called; the harness ends a test that hangs. */
+static void
+until(coir_loop *loop, const seen *s, int calls)
+{
+    while (s->calls < calls)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    coir_loop_verify(loop);
+}
+
+static void
+make_pair(int fds[2])
+{
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+}
+
+static void
+close_pair(const int fds[2])
+{
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+static void
+put(int fd)
+{
+    CHECK_EQ(write(fd, "x", 1), 1);
+}
+
+static void
+take(int fd)
+{
+    char c;
+    CHECK_EQ(read(fd, &c, 1), 1);
+}
+
+TEST_EACH_BACKEND(io, called_as_long_as_it_is_ready)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    put(fds[1]);
+    until(loop, &s, 3);
+    CHECK_EQ(s.events, COIR_READ);
+    take(fds[0]);
+    s.calls = 0;
+    turn(loop);
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    coir_io_stop(loop, &w);
+    put(fds[1]);
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, reading_and_writing_are_told_apart)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io reader, writer, both;
+    seen r, w, b;
+    watch(loop, &reader, &r, fds[0], COIR_READ);
+    watch(loop, &writer, &w, fds[0], COIR_WRITE);
+    watch(loop, &both, &b, fds[0], COIR_READ | COIR_WRITE);
+    until(loop, &w, 1);
+    CHECK_EQ(r.calls, 0);
+    CHECK_EQ(w.events, COIR_WRITE);
+    CHECK_EQ(b.events, COIR_WRITE);
+    put(fds[1]);
+    until(loop, &r, 1);
+    CHECK_EQ(r.events, COIR_READ);
+    while (b.events != (COIR_READ | COIR_WRITE))
+        until(loop, &b, b.calls + 1);
+    coir_io_stop(loop, &writer);
+    coir_io_stop(loop, &both);
+    turn(loop);
+    w.calls = 0;
+    turn(loop);
+    CHECK_EQ(w.calls, 0);
+    coir_io_stop(loop, &reader);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, modify_changes_what_it_waits_for)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    coir_io_modify(loop, &w, COIR_WRITE);
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_WRITE);
+    coir_io_modify(loop, &w, 0);
+    turn(loop);
+    s.calls = 0;
+    put(fds[1]);
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    coir_io_stop(loop, &w);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, closed_by_the_peer_is_readable)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    (void)close(fds[1]);
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_READ);
+    coir_io_stop(loop, &w);
+    (void)close(fds[0]);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, pipe_without_reader_is_writable)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    (void)close(fds[0]);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[1], COIR_WRITE);
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_WRITE);
+    coir_io_stop(loop, &w);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, regular_file_is_always_ready)
+{
+    coir_loop *loop = backend_loop(backend);
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fileno(file), COIR_READ | COIR_WRITE);
+    until(loop, &s, 3);
+    CHECK_EQ(s.events, COIR_READ | COIR_WRITE);
+    coir_io_modify(loop, &w, COIR_READ);
+    turn(loop);
+    until(loop, &s, s.calls + 1);
+    CHECK_EQ(s.events, COIR_READ);
+    coir_io_stop(loop, &w);
+    turn(loop);
+    s.calls = 0;
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    (void)fclose(file);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, number_that_is_not_open_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, 700, COIR_READ);
+    until(loop, &s, 1);
+    CHECK(s.events & COIR_ERROR);
+    CHECK(!coir_is_active(&w));
+    CHECK_EQ(coir_loop_run(loop, COIR_RUN_NOWAIT), 0);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, closed_behind_its_back_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io first, second;
+    seen a, b;
+    watch(loop, &first, &a, fds[0], COIR_READ);
+    watch(loop, &second, &b, fds[0], COIR_WRITE);
+    until(loop, &b, 1);
+    coir_io_modify(loop, &second, COIR_READ);
+    turn(loop);
+    (void)close(fds[0]);
+    coir_feed_event(loop, &first, COIR_CUSTOM); /* callbacks ran */
+    until(loop, &a, 2);
+    CHECK(a.events & COIR_ERROR);
+    CHECK(b.events & COIR_ERROR);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
+/* Poll and select watch whatever the number means. */
+TEST_EACH_BACKEND(io, reused_behind_its_back_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    if (backend->audit == NULL)
+        SKIP("this backend looks at the number each time");
+    int fds[2], other[2];
+    make_pair(fds);
+    make_pair(other);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    CHECK_EQ(dup2(other[0], fds[0]), fds[0]);
+    coir_feed_event(loop, &w, COIR_CUSTOM);
+    until(loop, &s, 2);
+    CHECK(s.events & COIR_ERROR);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    close_pair(fds);
+    close_pair(other);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, number_reused_between_stop_and_start)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2], other[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    coir_io_stop(loop, &w);
+    int number = fds[0];
+    close_pair(fds);
+    make_pair(other);
+    CHECK_EQ(other[0], number);
+    watch(loop, &w, &s, other[0], COIR_READ);
+    turn(loop);
+    put(other[1]);
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_READ);
+    coir_io_stop(loop, &w);
+    close_pair(other);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, file_that_lives_on_through_a_duplicate_is_forgotten)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2], other[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    put(fds[1]);
+    coir_io_stop(loop, &w);
+    int duplicate = dup(fds[0]);
+    int number = fds[0];
+    (void)close(fds[0]);
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, other), 0);
+    CHECK_EQ(other[0], number);
+    watch(loop, &w, &s, other[0], COIR_READ);
+    for (int i = 0; i < 10; i++)
+        turn(loop);
+    CHECK_EQ(s.calls, 0);
+    put(other[1]);
+    until(loop, &s, 1);
+    coir_io_stop(loop, &w);
+    (void)close(duplicate);
+    (void)close(fds[1]);
+    close_pair(other);
+    coir_loop_free(loop);
+}
+
+static void
+stop_all(coir_loop *loop, coir_io *w, int revents)
+{
+    (void)revents;
+    coir_io *ws = w->data;
+    trace("stop");
+    for (int i = 0; i < 3; i++)
+        coir_io_stop(loop, &ws[i]);
+    memset(ws, 0x55, 3 * sizeof *ws); /* they may go at once */
+}
+
+TEST_EACH_BACKEND(io, callback_may_stop_and_free_all_watchers)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io ws[3];
+    for (int i = 0; i < 3; i++) {
+        coir_io_init(&ws[i], stop_all, fds[0], COIR_WRITE);
+        ws[i].data = ws;
+        CHECK_EQ(coir_io_start(loop, &ws[i]), 0);
+    }
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_TRACE("stop");
+    turn(loop);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+static void
+note_time(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    *(int64_t *)w->data = coir_clock_monotonic();
+}
+
+TEST_EACH_BACKEND(io, wait_ends_when_a_timer_is_due_and_not_before)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    coir_loop_unref(loop);
+    int64_t before = coir_clock_monotonic(), after = 0;
+    coir_loop_now_update(loop);
+    coir_timer timer;
+    coir_timer_init(&timer, note_time, 5 * MS + 300000, 0);
+    timer.data = &after;
+    CHECK_EQ(coir_timer_start(loop, &timer), 0);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK(after - before >= 5 * MS + 300000);
+    coir_loop_ref(loop);
+    coir_io_stop(loop, &w);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, works_in_the_child_after_a_fork)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    pid_t child = fork();
+    if (child == 0) {
+        int mine[2];
+        make_pair(mine);
+        coir_io inner;
+        seen t;
+        watch(loop, &inner, &t, mine[0], COIR_READ);
+        turn(loop);
+        put(mine[1]);
+        until(loop, &t, 1);
+        put(fds[1]);
+        until(loop, &s, 1);
+        coir_io_stop(loop, &inner);
+        coir_io_stop(loop, &w);
+        coir_loop_free(loop);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    until(loop, &s, 1); /* the child's byte is still there */
+    coir_io_stop(loop, &w);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+static void
+check_many(const coir__backend *backend, rlim_t count)
+{
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = count + 100;
+    if (limit.rlim_cur > limit.rlim_max)
+        limit.rlim_max = limit.rlim_cur;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        SKIP("not so many descriptors here");
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    int n = (int)count - 10;
+    coir_io *ws = calloc((size_t)n, sizeof *ws);
+    int *dups = calloc((size_t)n, sizeof *dups);
+    CHECK(ws != NULL && dups != NULL);
+    seen s = {0, 0};
+    for (int i = 0; i < n; i++) {
+        dups[i] = dup(fds[0]);
+        CHECK(dups[i] > 0);
+        coir_io_init(&ws[i], note, dups[i], COIR_READ);
+        ws[i].data = &s;
+        CHECK_EQ(coir_io_start(loop, &ws[i]), 0);
+    }
+    turn(loop);
+    CHECK_EQ(s.calls, 0);
+    put(fds[1]);
+    until(loop, &s, n);
+    for (int i = 0; i < n; i++) {
+        coir_io_stop(loop, &ws[i]);
+        (void)close(dups[i]);
+    }
+    take(fds[0]);
+    turn(loop);
+    free(ws);
+    free(dups);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, more_than_1024_descriptors)
+{
+    check_many(backend, 3000);
+}
+
+TEST_EACH_BACKEND(io, more_than_100000_descriptors)
+{
+    coir_test_timeout(60);
+    if (coir_test_is_slow())
+        SKIP("takes long");
+    check_many(backend, 110000);
+}
+
+static void
+interrupted(int signum)
+{
+    (void)signum;
+}
+
+TEST_EACH_BACKEND(io, signals_do_not_disturb_a_wait)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    CHECK(signal(SIGUSR1, interrupted) != SIG_ERR);
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 200; i++)
+            (void)kill(parent, SIGUSR1);
+        put(fds[1]);
+        _exit(0);
+    }
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_READ);
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        CHECK_EQ(errno, EINTR);
+    coir_io_stop(loop, &w);
+    close_pair(fds);
+    coir_loop_free(loop);
+}
+
+TEST(io, bad_arguments_are_refused)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_io w;
+    coir_io_init(&w, note, -1, COIR_READ);
+    CHECK_EQ(coir_io_start(loop, &w), COIR_EINVAL);
+    coir_io_init(&w, note, 3, COIR_TIMER);
+    CHECK_EQ(coir_io_start(loop, &w), COIR_EINVAL);
+    coir_io_init(&w, note, INT32_MAX, COIR_READ);
+    CHECK_EQ(coir_io_start(loop, &w), COIR_EINVAL);
+    CHECK(!coir_is_active(&w));
+    coir_loop_free(loop);
+}
+
+TEST(io, changes_of_a_turn_are_told_once)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_io w, x;
+    seen s, t;
+    watch(loop, &w, &s, 5, COIR_READ);
+    watch(loop, &x, &t, 5, COIR_WRITE);
+    turn(loop);
+    CHECK_EQ(f.modifications, 1);
+    CHECK_EQ(f.modified_events, COIR_READ | COIR_WRITE);
+    coir_io_stop(loop, &w);
+    CHECK_EQ(coir_io_start(loop, &w), 0); /* without init: the same file */
+    turn(loop);
+    CHECK_EQ(f.modifications, 1);
+    coir_io_stop(loop, &x);
+    turn(loop);
+    CHECK_EQ(f.modifications, 2);
+    CHECK_EQ(f.modified_events, COIR_READ);
+    coir_io_stop(loop, &w);
+    turn(loop);
+    CHECK_EQ(f.modifications, 3);
+    CHECK_EQ(f.modified_events, 0);
+    coir_loop_free(loop);
+}
+
+TEST(io, refused_by_the_kernel_is_an_error)
+{
+    fake f = {.modify_error = ENOSPC}; /* max_user_watches */
+    coir_loop *loop = fake_loop(&f);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, 5, COIR_READ);
+    turn(loop);
+    CHECK_EQ(s.calls, 1);
+    CHECK(s.events & COIR_ERROR);
+    CHECK(!coir_is_active(&w));
+    coir_loop_free(loop);
+}
+
+TEST(io, fed_descriptor_events_reach_who_waits_for_them)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_io reader, writer;
+    seen r, w;
+    watch(loop, &reader, &r, 5, COIR_READ);
+    watch(loop, &writer, &w, 5, COIR_WRITE);
+    turn(loop);
+    coir_feed_fd_event(loop, 5, COIR_READ);
+    coir_feed_fd_event(loop, 6, COIR_READ);
+    coir_feed_fd_event(loop, -1, COIR_READ);
+    turn(loop);
+    CHECK_EQ(r.calls, 1);
+    CHECK_EQ(w.calls, 0);
+    coir_io_stop(loop, &reader);
+    coir_io_stop(loop, &writer);
+    coir_loop_free(loop);
+}

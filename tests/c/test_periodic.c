@@ -1,0 +1,241 @@
+/* test_periodic.c - watchers on the wall clock. */
+#include "loop_helper.h"
+
+static int calls;
+static int64_t called_at;
+
+static void
+note(coir_loop *loop, coir_periodic *w, int revents)
+{
+    CHECK_EQ(revents, COIR_PERIODIC);
+    calls++;
+    called_at = coir_loop_wall_now(loop);
+    if (w->data != NULL)
+        trace(w->data);
+}
+
+static void
+start(coir_loop *loop, coir_periodic *w, int64_t offset, int64_t interval)
+{
+    coir_periodic_init(w, note, offset, interval, NULL);
+    w->data = NULL;
+    CHECK_EQ(coir_periodic_start(loop, w), 0);
+}
+
+static void
+once(coir_loop *loop)
+{
+    (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    coir_loop_verify(loop);
+}
+
+TEST(periodic, absolute_time_comes_once)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, FAKE_WALL + 90 * S, 0);
+    CHECK_EQ(w.at_ns, FAKE_WALL + 90 * S);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(called_at, FAKE_WALL + 90 * S);
+    CHECK(!coir_is_active(&w));
+    start(loop, &w, FAKE_WALL, 0); /* is past */
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_EQ(calls, 2);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, interval_is_counted_from_the_offset)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, 7 * S, 60 * S);
+    int64_t first = FAKE_WALL - FAKE_WALL % (60 * S) + 7 * S;
+    if (first <= FAKE_WALL)
+        first += 60 * S;
+    CHECK_EQ(w.at_ns, first);
+    while (calls < 1)
+        once(loop);
+    CHECK_EQ(called_at, first);
+    while (calls < 2)
+        once(loop);
+    CHECK_EQ(called_at, first + 60 * S);
+    coir_periodic_stop(loop, &w);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, times_missed_come_once)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, 0, 10 * S);
+    fake_advance(&f, 95 * S);
+    once(loop);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(w.at_ns, FAKE_WALL + 100 * S);
+    coir_periodic_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+static int64_t
+next_prime_second(coir_periodic *w, int64_t now)
+{
+    (void)w;
+    static const int primes[] = {2, 3, 5, 7, 11};
+    for (int i = 0; i < 5; i++)
+        if (FAKE_WALL + primes[i] * S > now)
+            return FAKE_WALL + primes[i] * S;
+    return COIR_FOREVER;
+}
+
+TEST(periodic, reschedule_says_when)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    coir_periodic_init(&w, note, 0, 0, next_prime_second);
+    w.data = NULL;
+    CHECK_EQ(coir_periodic_start(loop, &w), 0);
+    for (int i = 1; i <= 5; i++)
+        while (calls < i)
+            once(loop);
+    CHECK_EQ(called_at, FAKE_WALL + 11 * S);
+    CHECK_EQ(w.at_ns, COIR_FOREVER);
+    coir_periodic_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, again_takes_new_fields)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, 0, 1000 * S);
+    w.interval_ns = 10 * S;
+    CHECK_EQ(coir_periodic_again(loop, &w), 0);
+    CHECK_EQ(w.at_ns, FAKE_WALL + 10 * S);
+    coir_periodic_stop(loop, &w);
+    CHECK_EQ(coir_periodic_again(loop, &w), 0);
+    CHECK(coir_is_active(&w));
+    coir_periodic_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, follows_the_clock_forward)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, FAKE_WALL + 3600 * S, 0);
+    coir_loop_set_timer_collect(loop, 0);
+    f.wall += 3600 * S; /* set, while the monotonic clock stands */
+    f.monotonic += S;
+    once(loop);
+    CHECK_EQ(calls, 1);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, follows_the_clock_back)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, 0, 100 * S);
+    CHECK_EQ(w.at_ns, FAKE_WALL + 100 * S);
+    f.wall -= 86400 * S;
+    f.monotonic += S;
+    coir_loop_now_update(loop);
+    CHECK_EQ(w.at_ns, FAKE_WALL - 86400 * S + 100 * S);
+    coir_loop_verify(loop);
+    coir_periodic_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, earliest_is_called_first)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w[4];
+    static const char *const names[] = {"a", "b", "c", "d"};
+    static const int order[] = {2, 0, 3, 1};
+    for (int i = 0; i < 4; i++) {
+        start(loop, &w[order[i]], FAKE_WALL + (order[i] + 1) * S, 0);
+        w[order[i]].data = (void *)(uintptr_t)names[order[i]];
+    }
+    coir_loop_verify(loop);
+    fake_advance(&f, 10 * S);
+    once(loop);
+    CHECK_TRACE("a b c d");
+    coir_loop_free(loop);
+}
+
+TEST(periodic, random_ones_keep_their_order)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_test_random random;
+    coir_test_random_init(&random);
+    enum { COUNT = 300 };
+    static coir_periodic w[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        start(loop, &w[i],
+              FAKE_WALL + (int64_t)coir_test_random_below(&random, 100) * S,
+              coir_test_random_below(&random, 2) ? 7 * S : 0);
+    for (int step = 0; step < 2000; step++) {
+        coir_periodic *p = &w[coir_test_random_below(&random, COUNT)];
+        if (coir_is_active(p))
+            coir_periodic_stop(loop, p);
+        else
+            CHECK_EQ(coir_periodic_start(loop, p), 0);
+        if (step % 50 == 0) {
+            fake_advance(&f, S);
+            (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+            for (int i = 0; i < COUNT; i++)
+                CHECK(!coir_is_active(&w[i]) || w[i].at_ns > f.wall);
+        }
+        coir_loop_verify(loop);
+    }
+    for (int i = 0; i < COUNT; i++)
+        coir_periodic_stop(loop, &w[i]);
+    coir_loop_free(loop);
+}
+
+TEST(periodic, bad_interval_is_refused)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    coir_periodic_init(&w, note, 0, -1, NULL);
+    CHECK_EQ(coir_periodic_start(loop, &w), COIR_EINVAL);
+    CHECK(!coir_is_active(&w));
+    coir_loop_free(loop);
+}
+
+TEST(periodic, without_memory_it_does_not_start)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    coir_periodic_init(&w, note, 0, S, NULL);
+    coir_test_fail_alloc(0);
+    CHECK_EQ(coir_periodic_start(loop, &w), COIR_ENOMEM);
+    CHECK(!coir_is_active(&w));
+    coir_loop_free(loop);
+}
+
+/* On the real clock: the kernel tells of jumps by a descriptor. */
+TEST_EACH_BACKEND(periodic, on_the_real_clock)
+{
+    coir_loop *loop = backend_loop(backend);
+    coir_periodic w;
+    start(loop, &w, 0, 5 * MS);
+    while (calls < 3)
+        once(loop);
+    coir_periodic_stop(loop, &w);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    coir_loop_free(loop);
+}
