@@ -112,7 +112,9 @@ typedef struct coir_timer {
     int64_t timeout_ns; /* until the first call; after a stop: what was left */
     int64_t repeat_ns;  /* [rw] 0: once */
     struct coir_timer *next;
-    struct coir_timer *prev;
+    struct coir_timer *child;
+    struct coir_timer **at;
+    int64_t filed_ns;
     int64_t deadline_ns;
     uint64_t sequence;
 } COIR_WATCHER_ATTR coir_timer;
@@ -333,7 +335,7 @@ coir_async_init(coir_async *w, coir_async_fn *cb)
  * stopping also takes a pending call back. An active watcher keeps the loop
  * running: see coir_loop_unref().
  *
- * To start fails with COIR_ENOMEM, and with COIR_EINVAL if a field makes no
+ * Timers never fail to start. Else to start fails with COIR_ENOMEM, and with COIR_EINVAL if a field makes no
  * sense. A descriptor that cannot be watched is found out by the loop, which
  * then stops its watchers and calls them with COIR_ERROR; so it does when
  * somebody closed it. */
@@ -342,19 +344,19 @@ COIR_API void coir_io_stop(coir_loop *loop, coir_io *w);
 /* Wait for other events from now on; the watcher may be active. */
 COIR_API void coir_io_modify(coir_loop *loop, coir_io *w, int events);
 
-COIR_API int coir_timer_start(coir_loop *loop, coir_timer *w);
+COIR_API void coir_timer_start(coir_loop *loop, coir_timer *w);
 COIR_API void coir_timer_stop(coir_loop *loop, coir_timer *w);
 /* Active and repeating: as if it had fired now, without the call. Active and
  * not repeating: stop. Else, if it repeats: start with its interval. */
-COIR_API int coir_timer_again(coir_loop *loop, coir_timer *w);
+COIR_API void coir_timer_again(coir_loop *loop, coir_timer *w);
 /* Until it fires, or if not active, `timeout_ns`. */
 COIR_API int64_t coir_timer_remaining(coir_loop *loop, const coir_timer *w);
 /* Put the deadline of an active or a new timer off to now + `timeout_ns`. If
  * that is later than the present one nothing but a number is written and the
  * timer is moved when the old deadline comes: cheap for timeouts that are put
  * off with every byte received. */
-COIR_API int coir_timer_defer(coir_loop *loop, coir_timer *w,
-                              int64_t timeout_ns);
+COIR_API void coir_timer_defer(coir_loop *loop, coir_timer *w,
+                               int64_t timeout_ns);
 
 COIR_API int coir_periodic_start(coir_loop *loop, coir_periodic *w);
 COIR_API void coir_periodic_stop(coir_loop *loop, coir_periodic *w);

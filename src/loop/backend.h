@@ -29,9 +29,10 @@ typedef struct coir__backend {
     int (*modify)(coir_loop *loop, int fd, int events);
 
     /* Block until something is ready, at most timeout_ns (COIR_FOREVER: no
-     * limit; 0: do not block), never less long without an event by more than
-     * rounding, or a signal. Calls coir__io_ready() for each descriptor. */
-    void (*wait)(coir_loop *loop, int64_t timeout_ns);
+     * limit; 0: do not block), not shorter without an event but for
+     * rounding. Calls coir__io_ready() for each descriptor. Returns 0, or
+     * EINTR if a signal handler ended the wait. */
+    int (*wait)(coir_loop *loop, int64_t timeout_ns);
 
     /* Is this registered descriptor still the one the kernel watches? Returns
      * 0 or an errno value. NULL: wait() always sees what the number means. */

@@ -150,7 +150,7 @@ grow(epoll *e)
     e->count *= 2;
 }
 
-static void
+static int
 epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
 {
     epoll *e = loop->backend_data;
@@ -159,11 +159,11 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
     int err = errno;
     coir__acquire(loop);
     if (n < 0) {
-        if (err != EINTR) {
-            errno = err;
-            coir__syserr("epoll_wait");
-        }
-        return;
+        if (err == EINTR)
+            return EINTR;
+        errno = err;
+        coir__syserr("epoll_wait");
+        return 0;
     }
     for (int i = 0; i < n; i++) {
         uint32_t got = e->events[i].events;
@@ -176,6 +176,7 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
     }
     if (n == e->count)
         grow(e);
+    return 0;
 }
 
 static int

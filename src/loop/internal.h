@@ -253,11 +253,11 @@ void coir__io_stop_own(coir_loop *loop, coir_io *w);
 
 int coir__timers_init(coir_loop *loop); /* makes loop->timers */
 void coir__timers_fini(coir_loop *loop);
-/* flags: COIR__SECONDS or 0. */
-int coir__timer_start(coir_loop *loop, coir_timer *w, int flags);
-int coir__timer_again(coir_loop *loop, coir_timer *w, int flags);
-/* When the loop must wake at the latest: a deadline, or somewhat earlier when
- * that is far away; COIR_FOREVER if there are none. */
+/* flags: COIR__SECONDS, COIR__OWN. */
+void coir__timer_start(coir_loop *loop, coir_timer *w, int flags);
+void coir__timer_again(coir_loop *loop, coir_timer *w, int flags);
+/* Until when to wait: the first deadline, or a time before it, at which more
+ * is known; COIR_FOREVER if there are none. */
 int64_t coir__timers_next(coir_loop *loop);
 /* Feed those whose deadline is not later than loop->now, re-arm repeating
  * ones. */

@@ -498,6 +498,26 @@ collect(coir_loop *loop, int64_t limit, int64_t before)
     return limit - nap;
 }
 
+/* Returns whether to wait on: what ended it was neither an event nor a signal
+ * nor time that somebody waits for. */
+static int
+wait_once(coir_loop *loop, int64_t limit)
+{
+    int audit = limit > AUDIT_WAIT_NS && loop->fd_dirty > 0 &&
+                loop->backend->audit != NULL;
+    int err = loop->backend->wait(loop, audit ? AUDIT_WAIT_NS : limit);
+    if (limit == 0 || err != 0 || loop->pending_count != 0 ||
+        loop->reset != 0 ||
+        atomic_load_explicit(&loop->wake_pending, memory_order_relaxed))
+        return 0;
+    coir__time_update(loop);
+    if (audit)
+        /* Nothing goes on: time to look for descriptors that were closed
+         * behind our back. */
+        coir__io_audit(loop);
+    return loop->pending_count == 0 && wait_limit(loop) > 0;
+}
+
 /* Wait for events, and feed those of descriptors. */
 static void
 wait(coir_loop *loop, int flags)
@@ -511,19 +531,8 @@ wait(coir_loop *loop, int flags)
     if (coir__unlikely(loop->io_collect > 0) && limit > 0)
         limit = collect(loop, limit, before);
     loop->iteration++;
-    for (;;) {
-        int audit = loop->fd_dirty > 0 && loop->backend->audit != NULL &&
-                    limit > AUDIT_WAIT_NS;
-        loop->backend->wait(loop, audit ? AUDIT_WAIT_NS : limit);
-        if (!audit || loop->pending_count != 0 ||
-            atomic_load_explicit(&loop->wake_pending, memory_order_relaxed))
-            break;
-        /* Nothing goes on: time to look for descriptors that were closed
-         * behind our back. A signal may have ended the wait early. */
-        coir__time_update(loop);
-        coir__io_audit(loop);
-        limit = loop->pending_count == 0 ? wait_limit(loop) : 0;
-    }
+    while (wait_once(loop, limit))
+        limit = wait_limit(loop);
     atomic_store_explicit(&loop->wake_wanted, 0, memory_order_relaxed);
     coir__io_always(loop);
     coir__time_update(loop);
@@ -902,13 +911,13 @@ coir_once(coir_loop *loop, int fd, int events, int64_t timeout_ns,
     int err = fd >= 0 || timeout_ns >= 0 ? 0 : COIR_EINVAL;
     if (err == 0 && fd >= 0)
         err = coir_io_start(loop, &o->io);
-    if (err == 0 && timeout_ns >= 0)
-        err = coir_timer_start(loop, &o->timer);
     if (err < 0) {
-        coir_io_stop(loop, &o->io);
         coir_free(o);
+        return err;
     }
-    return err;
+    if (timeout_ns >= 0)
+        coir_timer_start(loop, &o->timer);
+    return 0;
 }
 
 /* --- looking at a loop --------------------------------------------------- */

@@ -75,6 +75,7 @@ typedef struct fake {
     int64_t wall;
     int64_t slept;     /* by the clock's sleep */
     int64_t last_wait; /* what the loop last asked for */
+    int64_t waited;    /* in all */
     int waits;
     int resets;
     int modified_fd; /* what the loop last told the backend */
@@ -145,7 +146,7 @@ fake_modify(coir_loop *loop, int fd, int events)
     return f->modify_error;
 }
 
-static inline void
+static inline int
 fake_wait(coir_loop *loop, int64_t timeout_ns)
 {
     fake *f = loop->backend_data;
@@ -155,11 +156,13 @@ fake_wait(coir_loop *loop, int64_t timeout_ns)
         coir__io_ready(loop, f->ready_fd,
                        loop->fds[f->ready_fd].generation, f->ready_events);
         f->ready_fd = 0;
-        return;
+        return 0;
     }
     if (timeout_ns == COIR_FOREVER)
         FAIL("the loop would wait for ever");
     fake_advance(f, timeout_ns);
+    f->waited += timeout_ns;
+    return 0;
 }
 
 /* A loop on `f`, whose members but the clocks start as they are. */

@@ -372,7 +372,7 @@ TEST_EACH_BACKEND(io, wait_ends_when_a_timer_is_due_and_not_before)
     coir_timer timer;
     coir_timer_init(&timer, note_time, 5 * MS + 300000, 0);
     timer.data = &after;
-    CHECK_EQ(coir_timer_start(loop, &timer), 0);
+    coir_timer_start(loop, &timer);
     CHECK_EQ(coir_loop_run(loop, 0), 0);
     CHECK(after - before >= 5 * MS + 300000);
     coir_loop_ref(loop);

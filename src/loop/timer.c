@@ -1,0 +1,588 @@
+/* timer.c - timers: a hierarchical wheel in front of a heap.
+ *
+ * The wheel counts ticks of about a millisecond. A timer is filed in the slot
+ * of the highest digit, to base 256, in which the tick of its deadline differs
+ * from the wheel's own; when the wheel comes to that slot it is filed again,
+ * one level down at least. So arming and cancelling are a few writes, however
+ * many timers there are, and each is moved a few times in its life.
+ *
+ *     level    0        1       2       3         4          5
+ *     a slot   1 ms     268 ms  69 s    4.9 h     52 days    37 years
+ *
+ * Those of the wheel's present tick, and of earlier ones, are in a pairing
+ * heap, by deadline and then by order of arming: to the nanosecond, never
+ * early, FIFO. It is small, mostly. Both are made of the timers' own members,
+ * so that no call here can fail.
+ *
+ * The wheel may be ahead of the clock, by level 0 at most: to know the first
+ * deadline exactly its slot is emptied into the heap, if the heap is empty.
+ * Of one that is further away the beginning of its slot is known; the loop
+ * wakes there, to learn more.
+ *
+ * A deadline that is put off is just noted: deadline_ns. The timer stays where
+ * it is filed, under filed_ns, and is filed again when that comes. */
+#include "loop/internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#define TICK_SHIFT 20 /* ns to ticks */
+#define DIGIT 8
+#define SLOTS (1 << DIGIT)
+#define LEVELS 6 /* 6 * 8 bits hold all 43 bits of a tick */
+#define WORDS (SLOTS / 64)
+
+/* In `active`, with COIR__SECONDS and COIR__OWN. */
+enum { IN_WHEEL = 1, IN_HEAP = 2 };
+
+struct coir__timers {
+    uint64_t tick;     /* all filed under it or before are in the heap */
+    uint64_t sequence; /* of the last one armed */
+    size_t filed;      /* in the wheel */
+    size_t heaped;
+    coir_timer *root;
+    /* Bit: the slot may have timers; it is cleared when it is found empty. */
+    uint64_t used[LEVELS][WORDS];
+    coir_timer *slots[LEVELS][SLOTS];
+};
+
+/* --- units --------------------------------------------------------------- */
+
+int64_t
+coir__from_seconds(double seconds)
+{
+    double ns = ceil(seconds * 1e9);
+    if (ns >= 9223372036854775807.0)
+        return COIR_FOREVER;
+    if (ns <= -9223372036854775808.0)
+        return INT64_MIN;
+    return isnan(ns) ? 0 : (int64_t)ns;
+}
+
+double
+coir__to_seconds(int64_t ns)
+{
+    return (double)ns * 1e-9;
+}
+
+static inline int64_t
+get(const int64_t *field, int flags)
+{
+    if (coir__likely(!(flags & COIR__SECONDS)))
+        return *field;
+    double seconds;
+    memcpy(&seconds, field, sizeof seconds);
+    return coir__from_seconds(seconds);
+}
+
+static void
+set_timeout(coir_timer *w, int64_t ns)
+{
+    if (w->active & COIR__SECONDS) {
+        double seconds = coir__to_seconds(ns);
+        memcpy(&w->timeout_ns, &seconds, sizeof seconds);
+    }
+    else
+        w->timeout_ns = ns;
+}
+
+static inline int64_t
+after(int64_t now, int64_t timeout_ns)
+{
+    if (timeout_ns <= 0)
+        return now;
+    return timeout_ns < COIR_FOREVER - now ? now + timeout_ns : COIR_FOREVER;
+}
+
+static inline uint64_t
+tick_of(int64_t ns)
+{
+    return ns > 0 ? (uint64_t)ns >> TICK_SHIFT : 0;
+}
+
+/* --- the heap ------------------------------------------------------------ */
+
+static inline int
+is_before(const coir_timer *a, const coir_timer *b)
+{
+    return a->filed_ns != b->filed_ns ? a->filed_ns < b->filed_ns
+                                      : a->sequence < b->sequence;
+}
+
+/* Join two heaps; returns the root, whose next and at are the caller's. */
+static inline coir_timer *
+meld(coir_timer *a, coir_timer *b)
+{
+    if (is_before(b, a)) {
+        coir_timer *c = a;
+        a = b;
+        b = c;
+    }
+    b->next = a->child;
+    if (b->next != NULL)
+        b->next->at = &b->next;
+    b->at = &a->child;
+    a->child = b;
+    return a;
+}
+
+/* One heap of a list of them: in pairs from the left, then the pairs from the
+ * right. NULL for none. */
+static coir_timer *
+meld_all(coir_timer *first)
+{
+    coir_timer *pairs = NULL;
+    while (first != NULL) {
+        coir_timer *a = first, *b = a->next;
+        first = NULL;
+        if (b != NULL) {
+            first = b->next;
+            a = meld(a, b);
+        }
+        a->next = pairs;
+        pairs = a;
+    }
+    coir_timer *root = pairs;
+    if (root == NULL)
+        return NULL;
+    pairs = root->next;
+    while (pairs != NULL) {
+        coir_timer *next = pairs->next;
+        root = meld(root, pairs);
+        pairs = next;
+    }
+    root->next = NULL;
+    root->at = NULL;
+    return root;
+}
+
+static void
+heap_add(coir__timers *t, coir_timer *w)
+{
+    w->active = IN_HEAP | (w->active & (COIR__SECONDS | COIR__OWN));
+    w->child = NULL;
+    w->next = NULL;
+    w->at = NULL;
+    t->heaped++;
+    t->root = t->root != NULL ? meld(t->root, w) : w;
+    t->root->next = NULL;
+    t->root->at = NULL;
+}
+
+static void
+heap_remove(coir__timers *t, coir_timer *w)
+{
+    t->heaped--;
+    coir_timer *rest = meld_all(w->child);
+    if (w == t->root) {
+        t->root = rest;
+        return;
+    }
+    *w->at = w->next;
+    if (w->next != NULL)
+        w->next->at = w->at;
+    if (rest == NULL)
+        return;
+    t->root = meld(t->root, rest);
+    t->root->next = NULL;
+    t->root->at = NULL;
+}
+
+/* --- the wheel ----------------------------------------------------------- */
+
+static inline void
+file(coir__timers *t, coir_timer *w)
+{
+    uint64_t tick = tick_of(w->filed_ns);
+    if (tick <= t->tick) {
+        heap_add(t, w);
+        return;
+    }
+    unsigned level =
+        (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT;
+    unsigned slot = (unsigned)(tick >> (level * DIGIT)) & (SLOTS - 1);
+    coir_timer **head = &t->slots[level][slot];
+    w->active = IN_WHEEL | (w->active & (COIR__SECONDS | COIR__OWN));
+    w->next = *head;
+    w->at = head;
+    if (*head != NULL)
+        (*head)->at = &w->next;
+    *head = w;
+    t->used[level][slot / 64] |= UINT64_C(1) << slot % 64;
+    t->filed++;
+}
+
+static inline void
+unfile(coir__timers *t, coir_timer *w)
+{
+    if (w->active & IN_HEAP) {
+        heap_remove(t, w);
+        return;
+    }
+    t->filed--;
+    *w->at = w->next;
+    if (w->next != NULL)
+        w->next->at = w->at;
+}
+
+/* The first slot of a level after `slot` that has timers, or -1. */
+static int
+next_slot(coir__timers *t, unsigned level, unsigned slot)
+{
+    for (unsigned i = slot + 1; i < SLOTS; i = (i | 63U) + 1) {
+        uint64_t *word = &t->used[level][i / 64];
+        uint64_t bits;
+        while ((bits = *word & (~UINT64_C(0) << i % 64)) != 0) {
+            unsigned found = (i & ~63U) + (unsigned)__builtin_ctzll(bits);
+            if (t->slots[level][found] != NULL)
+                return (int)found;
+            *word &= ~(UINT64_C(1) << found % 64);
+        }
+    }
+    return -1;
+}
+
+/* The tick at which the next slot with timers begins; UINT64_MAX: none. */
+static uint64_t
+next_tick(coir__timers *t)
+{
+    for (unsigned level = 0; t->filed > 0 && level < LEVELS; level++) {
+        unsigned shift = level * DIGIT;
+        int slot =
+            next_slot(t, level, (unsigned)(t->tick >> shift) & (SLOTS - 1));
+        if (slot >= 0)
+            return (t->tick >> (shift + DIGIT) << (shift + DIGIT)) |
+                   (uint64_t)slot << shift;
+    }
+    return UINT64_MAX;
+}
+
+/* File the timers of the slots that begin at the wheel's tick again. */
+static void
+empty_slots(coir__timers *t)
+{
+    for (unsigned level = LEVELS; level-- > 0;) {
+        unsigned shift = level * DIGIT;
+        if (t->tick & ((UINT64_C(1) << shift) - 1))
+            continue;
+        unsigned slot = (unsigned)(t->tick >> shift) & (SLOTS - 1);
+        coir_timer *w = t->slots[level][slot];
+        t->slots[level][slot] = NULL;
+        t->used[level][slot / 64] &= ~(UINT64_C(1) << slot % 64);
+        while (w != NULL) {
+            coir_timer *next = w->next;
+            /* Cold, all of them: the next one comes while this one is put
+             * away. */
+            __builtin_prefetch(next, 1);
+            t->filed--;
+            file(t, w);
+            w = next;
+        }
+    }
+}
+
+/* Turn the wheel to a tick, at most; it stops when there is something in the
+ * heap. */
+static void
+turn(coir__timers *t, uint64_t tick)
+{
+    while (t->root == NULL && t->tick < tick) {
+        uint64_t next = next_tick(t);
+        t->tick = next < tick ? next : tick;
+        if (next <= tick)
+            empty_slots(t);
+    }
+}
+
+/* --- the watcher --------------------------------------------------------- */
+
+static inline void
+arm(coir__timers *t, coir_timer *w, int64_t deadline)
+{
+    w->filed_ns = w->deadline_ns = deadline;
+    w->sequence = ++t->sequence;
+    file(t, w);
+}
+
+void
+coir__timer_start(coir_loop *loop, coir_timer *w, int flags)
+{
+    if (coir_is_active(w))
+        return;
+    coir__clamp_priority((coir_watcher *)w);
+    w->active = flags;
+    arm(loop->timers, w,
+        after(loop->now, get(&w->timeout_ns, flags)));
+    loop->active += !(flags & COIR__OWN);
+}
+
+void
+coir_timer_start(coir_loop *loop, coir_timer *w)
+{
+    coir__timer_start(loop, w, 0);
+}
+
+void
+coir_timer_stop(coir_loop *loop, coir_timer *w)
+{
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    if (!coir_is_active(w))
+        return;
+    unfile(loop->timers, w);
+    set_timeout(w, w->deadline_ns - loop->now);
+    loop->active -= !(w->active & COIR__OWN);
+    w->active = 0;
+}
+
+/* Of an active one, to any time. */
+static void
+move(coir__timers *t, coir_timer *w, int64_t deadline)
+{
+    if (deadline >= w->filed_ns) {
+        w->deadline_ns = deadline;
+        w->sequence = ++t->sequence;
+        return;
+    }
+    unfile(t, w);
+    arm(t, w, deadline);
+}
+
+void
+coir__timer_again(coir_loop *loop, coir_timer *w, int flags)
+{
+    if (!coir_is_active(w))
+        w->active = 0;
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    int64_t repeat = get(&w->repeat_ns, flags);
+    if (coir_is_active(w)) {
+        if (repeat > 0)
+            move(loop->timers, w, after(loop->now, repeat));
+        else
+            coir_timer_stop(loop, w);
+    }
+    else if (repeat > 0) {
+        memcpy(&w->timeout_ns, &w->repeat_ns, sizeof w->repeat_ns);
+        coir__timer_start(loop, w, flags);
+    }
+}
+
+void
+coir_timer_again(coir_loop *loop, coir_timer *w)
+{
+    coir__timer_again(loop, w, 0);
+}
+
+void
+coir_timer_defer(coir_loop *loop, coir_timer *w, int64_t timeout_ns)
+{
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    if (coir_is_active(w)) {
+        move(loop->timers, w, after(loop->now, timeout_ns));
+        return;
+    }
+    w->timeout_ns = timeout_ns;
+    coir_timer_start(loop, w);
+}
+
+int64_t
+coir_timer_remaining(coir_loop *loop, const coir_timer *w)
+{
+    return coir_is_active(w) ? w->deadline_ns - loop->now : w->timeout_ns;
+}
+
+/* --- for the loop -------------------------------------------------------- */
+
+int
+coir__timers_init(coir_loop *loop)
+{
+    loop->timers = coir_calloc(1, sizeof *loop->timers);
+    if (loop->timers == NULL)
+        return COIR_ENOMEM;
+    loop->timers->tick = tick_of(loop->now);
+    return 0;
+}
+
+void
+coir__timers_fini(coir_loop *loop)
+{
+    coir_free(loop->timers);
+}
+
+int64_t
+coir__timers_next(coir_loop *loop)
+{
+    coir__timers *t = loop->timers;
+    if (t->root == NULL && t->filed > 0) {
+        turn(t, tick_of(loop->now));
+        if (t->root == NULL) {
+            uint64_t next = next_tick(t);
+            /* Of level 0: the tick differs in the last digit only. */
+            if ((next ^ t->tick) >= SLOTS)
+                return next < UINT64_MAX ? (int64_t)(next << TICK_SHIFT)
+                                         : COIR_FOREVER;
+            turn(t, next);
+        }
+    }
+    return t->root != NULL ? t->root->filed_ns : COIR_FOREVER;
+}
+
+/* Its time has come: queue it, and file it again if it repeats. */
+static void
+expire(coir_loop *loop, coir_timer *w, coir__batch *batch)
+{
+    int64_t repeat = get(&w->repeat_ns, w->active);
+    if (repeat > 0) {
+        int64_t deadline = after(w->deadline_ns, repeat);
+        /* Those that were missed come as one. Later than now, or it would
+         * come again in this turn. */
+        arm(loop->timers, w,
+            deadline > loop->now ? deadline : loop->now + 1);
+    }
+    else {
+        set_timeout(w, w->deadline_ns - loop->now);
+        loop->active -= !(w->active & COIR__OWN);
+        w->active = 0;
+    }
+    coir__batch_add(batch, (coir_watcher *)w, COIR_TIMER);
+}
+
+void
+coir__timers_expire(coir_loop *loop)
+{
+    coir__timers *t = loop->timers;
+    uint64_t tick = tick_of(loop->now);
+    coir__batch batch;
+    if (t->root == NULL && (t->filed == 0 || t->tick >= tick))
+        return;
+    coir__batch_init(&batch);
+    for (;;) {
+        turn(t, tick);
+        coir_timer *w = t->root;
+        if (w == NULL || w->filed_ns > loop->now)
+            break;
+        heap_remove(t, w);
+        if (coir__unlikely(w->deadline_ns > w->filed_ns)) {
+            w->filed_ns = w->deadline_ns;
+            file(t, w);
+        }
+        else
+            expire(loop, w, &batch);
+    }
+    coir__batch_feed(loop, &batch);
+}
+
+/* Take all out, as a list that timers can be taken from by unfile(). */
+static void
+take_all(coir__timers *t, coir_timer **list)
+{
+    *list = NULL;
+    for (unsigned i = 0; i < LEVELS * SLOTS; i++) {
+        coir_timer **slot = &t->slots[0][0] + i;
+        while (*slot != NULL || t->root != NULL) {
+            coir_timer *w = *slot != NULL ? *slot : t->root;
+            unfile(t, w);
+            w->active = IN_WHEEL | (w->active & (COIR__SECONDS | COIR__OWN));
+            t->filed++;
+            w->next = *list;
+            w->at = list;
+            if (w->next != NULL)
+                w->next->at = &w->next;
+            *list = w;
+        }
+    }
+}
+
+static void
+put_back(coir__timers *t, coir_timer *list, int64_t delta)
+{
+    while (list != NULL) {
+        coir_timer *w = list;
+        list = w->next;
+        t->filed--;
+        w->deadline_ns = after(w->deadline_ns, delta);
+        w->filed_ns = after(w->filed_ns, delta);
+        file(t, w);
+    }
+}
+
+void
+coir__timers_shift(coir_loop *loop, int64_t delta_ns)
+{
+    coir_timer *list;
+    take_all(loop->timers, &list);
+    put_back(loop->timers, list, delta_ns);
+}
+
+void
+coir__timers_walk(coir_loop *loop,
+                  void (*cb)(coir_loop *loop, coir_timer *w, void *arg),
+                  void *arg)
+{
+    coir_timer *list;
+    take_all(loop->timers, &list);
+    for (coir_timer *w = list, *next; w != NULL; w = next) {
+        next = w->next;
+        cb(loop, w, arg);
+    }
+    put_back(loop->timers, list, 0);
+}
+
+static void
+verify_slot(const coir__timers *t, unsigned level, unsigned slot,
+            size_t *count)
+{
+    coir_timer *const *at = &t->slots[level][slot];
+    for (; *at != NULL; at = &(*at)->next, ++*count) {
+        const coir_timer *w = *at;
+        uint64_t tick = tick_of(w->filed_ns);
+        if (!(w->active & IN_WHEEL) || w->at != at)
+            coir__damaged("a timer was overwritten while active");
+        if (w->deadline_ns < w->filed_ns || tick <= t->tick ||
+            (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT !=
+                level ||
+            (tick >> level * DIGIT & (SLOTS - 1)) != slot)
+            coir__damaged("a timer is in a slot that is not its own");
+        if (!(t->used[level][slot / 64] >> slot % 64 & 1))
+            coir__damaged("a slot with timers is not marked");
+    }
+}
+
+/* Takes the heap apart and builds it anew: a walk down it would need a stack
+ * as deep as the heap, which may be one long chain. */
+static void
+verify_heap(coir__timers *t)
+{
+    size_t expected = t->heaped;
+    coir_timer *todo = t->root;
+    t->root = NULL;
+    t->heaped = 0;
+    while (todo != NULL) {
+        coir_timer *w = todo;
+        todo = w->next;
+        if (!(w->active & IN_HEAP) || w->deadline_ns < w->filed_ns)
+            coir__damaged("a timer was overwritten while active");
+        coir_timer **at = &w->child;
+        for (; *at != NULL; at = &(*at)->next)
+            if (is_before(*at, w) || (*at)->at != at)
+                coir__damaged("the heap of timers");
+        *at = todo;
+        todo = w->child;
+        heap_add(t, w);
+    }
+    if (t->heaped != expected)
+        coir__damaged("the number of timers in the heap");
+}
+
+void
+coir__timers_verify(coir_loop *loop)
+{
+    coir__timers *t = loop->timers;
+    size_t count = 0;
+    for (unsigned level = 0; level < LEVELS; level++)
+        for (unsigned slot = 0; slot < SLOTS; slot++)
+            verify_slot(t, level, slot, &count);
+    if (count != t->filed)
+        coir__damaged("the number of timers in the wheel");
+    verify_heap(t);
+}
