@@ -4,6 +4,7 @@
 
 #include <coir/loop.h>
 
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "base/platform.h"
@@ -95,12 +96,13 @@ struct coir_loop {
 
     /* Wake-ups: see async.c. */
     atomic_int wake_wanted;  /* it blocks, or is about to */
-    atomic_int wake_pending; /* one of the next, or coir_loop_wakeup() */
+    atomic_int wake_pending; /* and is to look at the next two */
     atomic_int async_pending;
     atomic_int signal_pending;
     int wake_fd; /* eventfd, -1: none yet */
     coir_io wake_io;
     int signal_fd; /* -1: none */
+    sigset_t signal_set; /* that come by it */
     coir_io signal_io;
     int timer_fd; /* tells of jumps of the wall clock; -1: none */
     coir_io timer_io;
@@ -283,11 +285,6 @@ void coir__periodics_verify(coir_loop *loop);
 /* The eventfd that ends a wait, and its watcher. 0, or COIR_ENOMEM. */
 int coir__wake_init(coir_loop *loop);
 void coir__wake_fini(coir_loop *loop);
-/* Any thread, signal handlers: end a wait, or keep the loop from the next. */
-void coir__wake(coir_loop *loop);
-/* Feed the async and signal watchers that are due. */
-void coir__wake_collect(coir_loop *loop);
-void coir__asyncs_collect(coir_loop *loop);
 void coir__signals_collect(coir_loop *loop);
 
 /* The loop goes: take its signals from it. And its child watchers. */

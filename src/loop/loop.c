@@ -462,8 +462,7 @@ may_block(coir_loop *loop, int flags)
 {
     return !(flags & COIR_RUN_NOWAIT) && loop->active > 0 &&
            loop->idle_count == 0 && loop->always_count == 0 &&
-           loop->reset == 0 &&
-           !atomic_load_explicit(&loop->wake_pending, memory_order_relaxed);
+           loop->reset == 0 && !atomic_load(&loop->wake_pending);
 }
 
 static int64_t
@@ -524,9 +523,9 @@ wait(coir_loop *loop, int flags)
 {
     int64_t before = loop->now;
     coir__time_update(loop);
-    atomic_store_explicit(&loop->wake_wanted, 1, memory_order_relaxed);
-    /* Whoever wakes us sets wake_pending first: one of us sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    /* Before wake_pending is looked at; whoever wakes us does it in the other
+     * order: one of us sees the other. */
+    atomic_store(&loop->wake_wanted, 1);
     int64_t limit = may_block(loop, flags) ? wait_limit(loop) : 0;
     if (coir__unlikely(loop->io_collect > 0) && limit > 0)
         limit = collect(loop, limit, before);
