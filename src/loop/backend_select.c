@@ -89,6 +89,9 @@ static int
 select_modify(coir_loop *loop, int fd, int events)
 {
     select_set *s = loop->backend_data;
+    /* The kernel ignores numbers above all that were ever open. */
+    if (events != 0 && fcntl(fd, F_GETFD) < 0)
+        return errno;
     if (fd >= s->words * WORD) {
         if (events == 0)
             return 0;

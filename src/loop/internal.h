@@ -297,7 +297,6 @@ int coir__stat_start(coir_loop *loop, coir_stat *w, int flags);
 
 /* In the child after a fork, once the backend was reset. */
 void coir__wake_forked(coir_loop *loop);
-void coir__signals_forked(coir_loop *loop);
 void coir__stats_forked(coir_loop *loop);
 void coir__periodics_forked(coir_loop *loop);
 

@@ -449,7 +449,6 @@ reset(coir_loop *loop)
     coir__io_forget(loop);
     if (forked) {
         coir__wake_forked(loop);
-        coir__signals_forked(loop);
         coir__stats_forked(loop);
         coir__periodics_forked(loop);
     }
@@ -465,8 +464,9 @@ may_block(coir_loop *loop, int flags)
            loop->reset == 0 && !atomic_load(&loop->wake_pending);
 }
 
+/* How long until a timer or a periodic is due, at least. */
 static int64_t
-wait_limit(coir_loop *loop)
+due_in(coir_loop *loop)
 {
     int64_t next = coir__timers_next(loop);
     int64_t limit = next == COIR_FOREVER ? COIR_FOREVER : next - loop->now;
@@ -477,9 +477,14 @@ wait_limit(coir_loop *loop)
         if (next < limit)
             limit = next;
     }
-    if (limit < loop->timer_collect)
-        limit = loop->timer_collect;
     return limit > 0 ? limit : 0;
+}
+
+static int64_t
+wait_limit(coir_loop *loop)
+{
+    int64_t limit = due_in(loop);
+    return limit > loop->timer_collect ? limit : loop->timer_collect;
 }
 
 /* Sleep what the collection of events asks for. Returns what is left. */
@@ -514,7 +519,7 @@ wait_once(coir_loop *loop, int64_t limit)
         /* Nothing goes on: time to look for descriptors that were closed
          * behind our back. */
         coir__io_audit(loop);
-    return loop->pending_count == 0 && wait_limit(loop) > 0;
+    return loop->pending_count == 0 && due_in(loop) > 0;
 }
 
 /* Wait for events, and feed those of descriptors. */

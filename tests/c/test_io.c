@@ -1,6 +1,7 @@
 /* test_io.c - descriptors in the event loop. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

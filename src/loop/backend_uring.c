@@ -1,0 +1,348 @@
+/* backend_uring.c - Linux io_uring, as a poller.
+ *
+ * One request per watched descriptor that ends with its first event. It is
+ * made again before the next wait, so that watchers are called as long as
+ * their descriptor is ready. Requests are handed over in the system call that
+ * waits: a turn is one system call, whatever changed.
+ *
+ * A completion carries the descriptor and the generation of its registration,
+ * as with epoll; of a request that was taken back, or whose slot changed, it
+ * is known by its generation and ignored.
+ *
+ * A request keeps its file open, whoever closes the number. The audit compares
+ * the file that the number means with the one that was registered, by device
+ * and inode; so descriptors without an inode of their own (eventfd, epoll)
+ * cannot be told from each other.
+ *
+ * With DEFER_TASKRUN a ring belongs to the thread that made it. It is made
+ * again if another one waits. */
+#include "loop/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#if COIR__HAVE_LIBURING
+#include <liburing.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#define ENTRIES 256
+/* user_data of requests whose completion says nothing. */
+#define SILENT UINT64_MAX
+
+typedef struct uring_fd {
+    dev_t dev;
+    ino_t ino;
+    uint32_t generation; /* of the request, if armed */
+    uint8_t armed;
+    uint8_t queued; /* in `todo` */
+} uring_fd;
+
+typedef struct uring {
+    struct io_uring ring;
+    uring_fd *fds; /* by descriptor */
+    int *todo;     /* descriptors whose request is to be made */
+    int size;      /* of both */
+    int todo_count;
+} uring;
+
+/* --- the ring ------------------------------------------------------------ */
+
+static int
+make_ring(uring *u)
+{
+    static const unsigned setups[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_COOP_TASKRUN, 0};
+    int err = 0;
+    for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
+        struct io_uring_params params = {
+            .flags = setups[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+            .cq_entries = 16 * ENTRIES};
+        err = -io_uring_queue_init_params(ENTRIES, &u->ring, &params);
+        if (err == 0 && !(params.features & IORING_FEAT_EXT_ARG)) {
+            io_uring_queue_exit(&u->ring);
+            return ENOSYS; /* before Linux 5.11 */
+        }
+        if (err != EINVAL) /* of a kernel that lacks a flag */
+            return err;
+    }
+    return err;
+}
+
+static int
+uring_init(coir_loop *loop)
+{
+    uring *u = coir_calloc(1, sizeof *u);
+    if (u == NULL)
+        return COIR_ENOMEM;
+    int err = make_ring(u);
+    if (err != 0) {
+        coir_free(u);
+        if (err == ENOMEM || err == EMFILE || err == ENFILE) {
+            coir__loop_explain("io_uring_setup: %s", strerror(err));
+            return COIR_ENOMEM;
+        }
+        coir__loop_explain(
+            "io_uring_setup: %s%s", strerror(err),
+            err == EPERM ? " (sysctl kernel.io_uring_disabled, or a seccomp "
+                           "filter, as containers have)"
+            : err == ENOSYS ? " (Linux 5.11 or later is needed)"
+                            : "");
+        return COIR_ENOSYS;
+    }
+    loop->backend_data = u;
+    return 0;
+}
+
+static void
+uring_fini(coir_loop *loop)
+{
+    uring *u = loop->backend_data;
+    io_uring_queue_exit(&u->ring);
+    coir_free(u->fds);
+    coir_free(u->todo);
+    coir_free(u);
+}
+
+static int
+uring_reset(coir_loop *loop)
+{
+    uring *u = loop->backend_data;
+    uring fresh = {0};
+    int err = make_ring(&fresh);
+    if (err != 0)
+        return err;
+    /* In a child this takes away its copy; the parent's requests stay. */
+    io_uring_queue_exit(&u->ring);
+    u->ring = fresh.ring;
+    u->todo_count = 0;
+    if (u->fds != NULL)
+        memset(u->fds, 0, (size_t)u->size * sizeof *u->fds);
+    return 0;
+}
+
+/* --- requests ------------------------------------------------------------ */
+
+static uint64_t
+name(int fd, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | (uint32_t)fd;
+}
+
+/* Room for a request; hands over what is there if it is full. NULL: the
+ * kernel takes no more until its completions are read. */
+static struct io_uring_sqe *
+next_request(uring *u)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (sqe == NULL) {
+        (void)io_uring_submit(&u->ring);
+        sqe = io_uring_get_sqe(&u->ring);
+    }
+    return sqe;
+}
+
+static int
+reserve(uring *u, int fd)
+{
+    if (fd < u->size)
+        return 0;
+    int size = u->size > 0 ? u->size : 64;
+    while (size <= fd)
+        size *= 2;
+    uring_fd *fds = coir_realloc(u->fds, (size_t)size * sizeof *fds);
+    if (fds == NULL)
+        return ENOMEM;
+    memset(fds + u->size, 0, (size_t)(size - u->size) * sizeof *fds);
+    u->fds = fds;
+    int *todo = coir_realloc(u->todo, (size_t)size * sizeof *todo);
+    if (todo == NULL)
+        return ENOMEM; /* fds is longer than it need be */
+    u->todo = todo;
+    u->size = size;
+    return 0;
+}
+
+static void
+queue(uring *u, int fd)
+{
+    if (!u->fds[fd].queued) {
+        u->fds[fd].queued = 1;
+        u->todo[u->todo_count++] = fd;
+    }
+}
+
+/* Take the request back; what it may still complete with is stale. */
+static void
+disarm(uring *u, int fd)
+{
+    uring_fd *f = &u->fds[fd];
+    if (!f->armed)
+        return;
+    f->armed = 0;
+    struct io_uring_sqe *sqe = next_request(u);
+    if (sqe == NULL)
+        return; /* then it goes with its first event */
+    io_uring_prep_poll_remove(sqe, name(fd, f->generation));
+    io_uring_sqe_set_data64(sqe, SILENT);
+}
+
+static int
+uring_modify(coir_loop *loop, int fd, int events)
+{
+    uring *u = loop->backend_data;
+    if (events == 0) {
+        if (fd < u->size)
+            disarm(u, fd);
+        return 0;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return errno;
+    int err = reserve(u, fd);
+    if (err != 0)
+        return err;
+    disarm(u, fd);
+    u->fds[fd].dev = st.st_dev;
+    u->fds[fd].ino = st.st_ino;
+    queue(u, fd);
+    return 0;
+}
+
+static int
+uring_audit(coir_loop *loop, int fd)
+{
+    uring *u = loop->backend_data;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && st.st_dev == u->fds[fd].dev &&
+        st.st_ino == u->fds[fd].ino)
+        return 0;
+    disarm(u, fd);
+    return EBADF;
+}
+
+/* Make the requests that are to be made. */
+static void
+arm_all(coir_loop *loop, uring *u)
+{
+    while (u->todo_count > 0) {
+        int fd = u->todo[u->todo_count - 1];
+        uring_fd *f = &u->fds[fd];
+        const coir__fd *slot = &loop->fds[fd];
+        if (slot->registered && !f->armed) {
+            struct io_uring_sqe *sqe = next_request(u);
+            if (sqe == NULL)
+                return; /* in the next turn */
+            f->armed = 1;
+            f->generation = slot->generation;
+            io_uring_prep_poll_add(
+                sqe, fd,
+                (slot->registered & COIR_READ ? (unsigned)POLLIN : 0) |
+                    (slot->registered & COIR_WRITE ? (unsigned)POLLOUT : 0));
+            io_uring_sqe_set_data64(sqe, name(fd, f->generation));
+        }
+        f->queued = 0;
+        u->todo_count--;
+    }
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+static void
+complete(coir_loop *loop, uring *u, uint64_t data, int res)
+{
+    int fd = (int)(uint32_t)data;
+    uint32_t generation = (uint32_t)(data >> 32);
+    if (data == SILENT || fd >= u->size || !u->fds[fd].armed ||
+        u->fds[fd].generation != generation)
+        return; /* of a request that was taken back */
+    u->fds[fd].armed = 0;
+    if (loop->fds[fd].generation != generation || !loop->fds[fd].registered)
+        return;
+    if (res == -ECANCELED || res == -EINTR || res == -EAGAIN) {
+        queue(u, fd);
+        return;
+    }
+    if (res < 0) {
+        coir__io_kill(loop, fd);
+        return;
+    }
+    queue(u, fd);
+    coir__io_ready(loop, fd, generation,
+                   (res & (POLLIN | POLLERR | POLLHUP) ? COIR_READ : 0) |
+                       (res & (POLLOUT | POLLERR | POLLHUP) ? COIR_WRITE
+                                                            : 0));
+}
+
+static int
+enter(uring *u, int64_t timeout_ns)
+{
+    struct io_uring_cqe *cqe;
+    if (timeout_ns == 0)
+        return io_uring_submit_and_get_events(&u->ring);
+    struct __kernel_timespec t = {timeout_ns / COIR_NS_PER_S,
+                                  timeout_ns % COIR_NS_PER_S};
+    return io_uring_submit_and_wait_timeout(
+        &u->ring, &cqe, 1, timeout_ns == COIR_FOREVER ? NULL : &t, NULL);
+}
+
+static int
+uring_wait(coir_loop *loop, int64_t timeout_ns)
+{
+    uring *u = loop->backend_data;
+    arm_all(loop, u);
+    if (u->todo_count > 0)
+        timeout_ns = 0; /* the kernel must first be rid of completions */
+    coir__release(loop);
+    int err = -enter(u, timeout_ns);
+    coir__acquire(loop);
+    struct io_uring_cqe *cqe;
+    unsigned head, count = 0;
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
+        complete(loop, u, io_uring_cqe_get_data64(cqe), cqe->res);
+        count++;
+    }
+    io_uring_cq_advance(&u->ring, count);
+    if (err == EEXIST) {
+        if (loop->reset == 0)
+            loop->reset = COIR__RESET_STALE; /* another thread's ring */
+    }
+    else if (err == EINTR)
+        return EINTR;
+    else if (err > 0 && err != ETIME && err != EAGAIN && err != EBUSY) {
+        errno = err;
+        coir__syserr("io_uring_enter");
+    }
+    return 0;
+}
+
+#else
+
+static int
+uring_init(coir_loop *loop)
+{
+    (void)loop;
+    coir__loop_explain("io_uring: this libcoir was built without liburing");
+    return COIR_ENOSYS;
+}
+
+#define uring_fini NULL
+#define uring_reset NULL
+#define uring_modify NULL
+#define uring_wait NULL
+#define uring_audit NULL
+
+#endif
+
+const coir__backend coir__backend_uring = {
+    .flag = COIR_BACKEND_IOURING,
+    .name = "io_uring",
+    .init = uring_init,
+    .fini = uring_fini,
+    .reset = uring_reset,
+    .modify = uring_modify,
+    .wait = uring_wait,
+    .audit = uring_audit,
+};
