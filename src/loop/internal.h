@@ -144,6 +144,15 @@ coir__priority_index(const coir_watcher *w)
     return w->priority - COIR_MINPRI;
 }
 
+/* `pending` of a watcher that waits to be called: whose callback it has. */
+enum coir__pending { COIR__PENDING = 1, COIR__PENDING_OWN = 2 };
+
+static inline int
+coir__pending_kind(const coir_watcher *w)
+{
+    return w->active & COIR__OWN ? COIR__PENDING_OWN : COIR__PENDING;
+}
+
 static inline void
 coir__feed(coir_loop *loop, coir_watcher *w, int revents)
 {
@@ -153,7 +162,7 @@ coir__feed(coir_loop *loop, coir_watcher *w, int revents)
     }
     int p = coir__priority_index(w);
     coir_watcher *top = loop->pending[p];
-    w->pending = 1;
+    w->pending = coir__pending_kind(w);
     w->revents = revents;
     w->pending_next = top;
     w->pending_at = &loop->pending[p];

@@ -173,12 +173,14 @@ coir__io_kill(coir_loop *loop, int fd)
 {
     coir_io *w;
     while ((w = loop->fds[fd].head) != NULL) {
-        if (w->active & COIR__OWN)
+        int kind = coir__pending_kind((coir_watcher *)w);
+        if (kind == COIR__PENDING_OWN)
             coir__io_stop_own(loop, w);
         else
             coir_io_stop(loop, w);
         coir__feed(loop, (coir_watcher *)w,
                    COIR_ERROR | COIR_READ | COIR_WRITE);
+        w->pending = kind;
     }
 }
 

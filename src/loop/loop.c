@@ -200,7 +200,7 @@ coir__batch_add(coir__batch *batch, coir_watcher *w, int revents)
     int p = coir__priority_index(w);
     if (batch->head[p] == NULL)
         batch->tail[p] = &batch->head[p];
-    w->pending = 1;
+    w->pending = coir__pending_kind(w);
     w->revents = revents;
     w->pending_at = batch->tail[p];
     *batch->tail[p] = w;
@@ -229,9 +229,9 @@ coir__batch_feed(coir_loop *loop, coir__batch *batch)
 }
 
 static inline void
-call(coir_loop *loop, coir_watcher *w, int revents)
+call(coir_loop *loop, coir_watcher *w, int revents, int kind)
 {
-    if (coir__unlikely(loop->bare_callbacks))
+    if (coir__unlikely(loop->bare_callbacks) && kind != COIR__PENDING_OWN)
         ((void (*)(coir_watcher *, int))(void (*)(void))w->cb)(w, revents);
     else
         w->cb(loop, w, revents);
@@ -257,9 +257,10 @@ coir_loop_invoke_pending(coir_loop *loop)
             next->pending_at = &loop->pending[p];
             __builtin_prefetch(next->pending_next, 1);
         }
+        int kind = w->pending;
         w->pending = 0;
         loop->pending_count--;
-        call(loop, w, w->revents);
+        call(loop, w, w->revents, kind);
     }
 }
 
@@ -288,7 +289,7 @@ coir_feed_event(coir_loop *loop, void *w, int revents)
 void
 coir_invoke(coir_loop *loop, void *w, int revents)
 {
-    call(loop, w, revents);
+    call(loop, w, revents, COIR__PENDING);
 }
 
 int
@@ -879,8 +880,9 @@ once_done(coir_loop *loop, once *o, int revents)
 {
     void (*cb)(int, void *) = o->cb;
     void *arg = o->arg;
-    coir_io_stop(loop, &o->io);
+    coir__io_stop_own(loop, &o->io);
     coir_timer_stop(loop, &o->timer);
+    loop->active--;
     coir_free(o);
     cb(revents, arg);
 }
@@ -911,16 +913,18 @@ coir_once(coir_loop *loop, int fd, int events, int64_t timeout_ns,
     o->arg = arg;
     o->io.data = o->timer.data = o;
     coir_io_init(&o->io, once_ready, fd, events);
-    coir_timer_init(&o->timer, once_late, timeout_ns, 0);
+    /* Not once, so that it is active, and seen to be ours, when called. */
+    coir_timer_init(&o->timer, once_late, timeout_ns, COIR_FOREVER);
     int err = fd >= 0 || timeout_ns >= 0 ? 0 : COIR_EINVAL;
     if (err == 0 && fd >= 0)
-        err = coir_io_start(loop, &o->io);
+        err = coir__io_start_own(loop, &o->io);
     if (err < 0) {
         coir_free(o);
         return err;
     }
     if (timeout_ns >= 0)
-        coir_timer_start(loop, &o->timer);
+        coir__timer_start(loop, &o->timer, COIR__OWN);
+    loop->active++;
     return 0;
 }
 
