@@ -62,29 +62,33 @@ forked(coir_loop *loop, coir_fork *fork, int revents)
         coir__feed(loop, (coir_watcher *)w, COIR_ERROR);
 }
 
+/* Does not count for the loop, as the watchers of its own. */
+static int
+start_part(coir_loop *loop, coir_watcher *w, coir__array *array)
+{
+    int err = coir__array_add(loop, array, w);
+    if (err == 0) {
+        loop->active--;
+        w->active |= COIR__OWN;
+    }
+    return err;
+}
+
 static int
 start_parts(coir_loop *loop, coir_embed *w)
 {
-    int fd = w->other->backend->descriptor(w->other);
-    coir_io_init(&w->io, readable, fd, COIR_READ);
-    w->io.priority = w->priority;
-    int err = coir__io_start_own(loop, &w->io);
-    if (err < 0)
-        return err;
+    coir_io_init(&w->io, readable, w->other->backend->descriptor(w->other),
+                 COIR_READ);
     coir_prepare_init(&w->prepare, before_wait);
-    w->prepare.priority = COIR_MINPRI; /* the last */
-    err = coir_prepare_start(loop, &w->prepare);
-    if (err < 0)
-        return err;
-    loop->active--;
-    w->prepare.active |= COIR__OWN;
     coir_fork_init(&w->fork, forked);
-    err = coir_fork_start(loop, &w->fork);
-    if (err < 0)
-        return err;
-    loop->active--;
-    w->fork.active |= COIR__OWN;
-    return 0;
+    w->io.priority = w->priority;
+    w->prepare.priority = COIR_MINPRI; /* the last */
+    int err = coir__io_start_own(loop, &w->io);
+    if (err == 0)
+        err = start_part(loop, (coir_watcher *)&w->prepare, &loop->prepares);
+    if (err == 0)
+        err = start_part(loop, (coir_watcher *)&w->fork, &loop->forks);
+    return err;
 }
 
 int
@@ -95,7 +99,6 @@ coir_embed_start(coir_loop *loop, coir_embed *w)
     if (!w->other->backend->embeddable)
         return COIR_EINVAL;
     coir__clamp_priority((coir_watcher *)w);
-    w->prepare.active = w->fork.active = 0;
     int err = start_parts(loop, w);
     if (err == 0)
         err = coir__array_add(loop, &loop->embeds, (coir_watcher *)w);

@@ -339,7 +339,8 @@ coir_timer_stop(coir_loop *loop, coir_timer *w)
 static void
 move(coir__timers *t, coir_timer *w, int64_t deadline)
 {
-    if (deadline >= w->filed_ns) {
+    /* In the heap the sequence is part of the order: not there. */
+    if (deadline >= w->filed_ns && (w->active & IN_WHEEL)) {
         w->deadline_ns = deadline;
         w->sequence = ++t->sequence;
         return;

@@ -1,0 +1,127 @@
+/* test_embed.c - a loop inside another, on each backend of the outer one. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loop_helper.h"
+
+static int inner_calls, outer_calls;
+
+static void
+inner_ready(coir_loop *loop, coir_io *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    char c;
+    CHECK_EQ(read(w->fd, &c, 1), 1);
+    inner_calls++;
+}
+
+static void
+sweep(coir_loop *loop, coir_embed *w, int revents)
+{
+    CHECK_EQ(revents, COIR_EMBED);
+    outer_calls++;
+    coir_embed_sweep(loop, w);
+}
+
+static void
+check_embed(const coir__backend *backend, coir_embed_fn *cb)
+{
+    coir_loop *outer = backend_loop(backend);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    coir_embed embed;
+    coir_embed_init(&embed, cb, inner);
+    CHECK_EQ(coir_embed_start(outer, &embed), 0);
+    coir_io io;
+    coir_io_init(&io, inner_ready, fds[0], COIR_READ);
+    CHECK_EQ(coir_io_start(inner, &io), 0);
+    /* The turn that tells the inner backend of it would sweep, too. */
+    (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    for (int i = 1; i <= 3; i++) {
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        while (inner_calls < i)
+            (void)coir_loop_run(outer, COIR_RUN_ONCE);
+    }
+    coir_loop_verify(outer);
+    CHECK_EQ(coir_loop_run(outer, COIR_RUN_NOWAIT), 1);
+    coir_embed_stop(outer, &embed);
+    CHECK_EQ(coir_loop_run(outer, 0), 0);
+    coir_io_stop(inner, &io);
+    coir_loop_free(inner);
+    coir_loop_free(outer);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+TEST_EACH_BACKEND(embed, swept_by_itself)
+{
+    check_embed(backend, NULL);
+}
+
+TEST_EACH_BACKEND(embed, swept_by_the_callback)
+{
+    check_embed(backend, sweep);
+    CHECK(outer_calls >= 3);
+}
+
+TEST_EACH_BACKEND(embed, works_after_a_fork)
+{
+    coir_loop *outer = backend_loop(backend);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    coir_embed embed;
+    coir_embed_init(&embed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer, &embed), 0);
+    (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    pid_t child = fork();
+    if (child == 0) {
+        int fds[2];
+        coir_io io;
+        CHECK_EQ(pipe(fds), 0);
+        coir_io_init(&io, inner_ready, fds[0], COIR_READ);
+        CHECK_EQ(coir_io_start(inner, &io), 0);
+        (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        while (inner_calls < 1)
+            (void)coir_loop_run(outer, COIR_RUN_ONCE);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    coir_embed_stop(outer, &embed);
+    coir_loop_free(inner);
+    coir_loop_free(outer);
+}
+
+TEST(embed, only_some_backends)
+{
+    coir_loop *outer = backend_loop(&coir__backend_epoll);
+    coir_loop *inner = backend_loop(&coir__backend_poll);
+    coir_embed embed;
+    coir_embed_init(&embed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer, &embed), COIR_EINVAL);
+    CHECK_EQ(coir_loop_embeddable(), COIR_BACKEND_EPOLL);
+    coir_loop_free(inner);
+    coir_loop_free(outer);
+}
+
+TEST(embed, without_memory_it_does_not_start)
+{
+    coir_loop *outer = backend_loop(&coir__backend_epoll);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    coir_embed embed;
+    EACH_ALLOC_FAILURE(n)
+    {
+        coir_embed_init(&embed, NULL, inner);
+        int err = coir_embed_start(outer, &embed);
+        coir_test_fail_none();
+        CHECK(err == 0 || err == COIR_ENOMEM);
+        CHECK_EQ(coir_is_active(&embed), err == 0);
+        coir_embed_stop(outer, &embed);
+        CHECK_EQ(coir_loop_run(outer, COIR_RUN_NOWAIT), 0);
+    }
+    coir_loop_free(inner);
+    coir_loop_free(outer);
+}
