@@ -25,7 +25,8 @@ typedef struct coir__backend {
     /* A descriptor is to be watched for `events` (COIR_READ | COIR_WRITE, 0:
      * not any more), before it was for slot->registered; it may have become
      * another file since. Returns 0 or an errno value: EPERM says that it is
-     * always ready, others stop its watchers. */
+     * always ready, others stop its watchers; what was watched for before
+     * is taken back by a second call. Never fails for 0 events. */
     int (*modify)(coir_loop *loop, int fd, int events);
 
     /* Block until something is ready, at most timeout_ns (COIR_FOREVER: no

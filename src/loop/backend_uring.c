@@ -19,12 +19,15 @@
 #include "loop/internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #if COIR__HAVE_LIBURING
 #include <liburing.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ENTRIES 256
 /* user_data of requests whose completion says nothing. */
@@ -275,16 +278,45 @@ complete(coir_loop *loop, uring *u, uint64_t data, int res)
                                                             : 0));
 }
 
-static int
-enter(uring *u, int64_t timeout_ns)
+/* Show the kernel the requests made; how many it has not taken yet. The same
+ * as io_uring_submit() does first. */
+static unsigned
+flush(uring *u)
 {
-    struct io_uring_cqe *cqe;
-    if (timeout_ns == 0)
-        return io_uring_submit_and_get_events(&u->ring);
+    struct io_uring_sq *sq = &u->ring.sq;
+    unsigned mask = *sq->kring_mask;
+    for (; sq->sqe_head != sq->sqe_tail; sq->sqe_head++)
+        sq->array[sq->sqe_head & mask] = sq->sqe_head & mask;
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+    return sq->sqe_tail - io_uring_smp_load_acquire(sq->khead);
+}
+
+/* Hand over the requests and wait, in one system call. Not by liburing: that
+ * waits on if a signal came when requests had been handed over, of which the
+ * kernel says no word. Returns 0 or an errno value. */
+static int
+enter(coir_loop *loop, uring *u, int64_t timeout_ns)
+{
     struct __kernel_timespec t = {timeout_ns / COIR_NS_PER_S,
                                   timeout_ns % COIR_NS_PER_S};
-    return io_uring_submit_and_wait_timeout(
-        &u->ring, &cqe, 1, timeout_ns == COIR_FOREVER ? NULL : &t, NULL);
+    struct io_uring_getevents_arg arg = {
+        .sigmask_sz = NSIG / 8,
+        .ts = timeout_ns == COIR_FOREVER ? 0 : (uint64_t)(uintptr_t)&t};
+    unsigned count = flush(u);
+    unsigned wanted =
+        timeout_ns != 0 && io_uring_cq_ready(&u->ring) == 0 ? 1 : 0;
+    int64_t deadline = timeout_ns < COIR_FOREVER - loop->now
+                           ? loop->now + timeout_ns
+                           : COIR_FOREVER;
+    long n = syscall(__NR_io_uring_enter, u->ring.ring_fd, count, wanted,
+                     IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg,
+                     sizeof arg);
+    if (n < 0)
+        return errno;
+    if (wanted && io_uring_cq_ready(&u->ring) == 0 &&
+        loop->clock.monotonic(loop->clock.user) < deadline)
+        return EINTR;
+    return 0;
 }
 
 static int
@@ -295,7 +327,7 @@ uring_wait(coir_loop *loop, int64_t timeout_ns)
     if (u->todo_count > 0)
         timeout_ns = 0; /* the kernel must first be rid of completions */
     coir__release(loop);
-    int err = -enter(u, timeout_ns);
+    int err = enter(loop, u, timeout_ns);
     coir__acquire(loop);
     struct io_uring_cqe *cqe;
     unsigned head, count = 0;

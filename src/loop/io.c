@@ -237,7 +237,8 @@ apply(coir_loop *loop, int fd, int renew)
         return;
     slot->generation++;
     int err = loop->backend->modify(loop, fd, events);
-    slot = &loop->fds[fd];
+    if (err != 0 && slot->registered)
+        (void)loop->backend->modify(loop, fd, 0); /* what was there before */
     slot->registered = 0;
     if (err == EPERM)
         err = always_add(loop, fd);

@@ -462,7 +462,7 @@ may_block(coir_loop *loop, int flags)
 {
     return !(flags & COIR_RUN_NOWAIT) && loop->active > 0 &&
            loop->idle_count == 0 && loop->always_count == 0 &&
-           loop->reset == 0 && !atomic_load(&loop->wake_pending);
+           loop->pending_count == 0 && loop->reset == 0 && !atomic_load(&loop->wake_pending);
 }
 
 /* How long until a timer or a periodic is due, at least. */
