@@ -100,11 +100,19 @@ venv() {
     printf '%s\n' "$now" >"$stamp"
 }
 
+# Libraries that libcoir can do without; then it leaves out what they are for.
+optional_libraries() {
+    echo '#include <liburing.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
+        apt_install liburing-dev ||
+        warn "no io_uring in this build: install Debian package liburing-dev"
+}
+
 # The default environment: .venv on the default interpreter. Its commands go
 # first in PATH, so that meson and ninja are the pinned ones.
 tools_venv() {
     need_compiler
     need_python
+    optional_libraries
     venv .venv "$PYTHON" build test lint
     export PATH=$ROOT/.venv/bin:$PATH
 }

@@ -26,7 +26,8 @@ c_tests build/sanitize/tsan "C, TSan" "$tally" \
 
 if want valgrind valgrind libc6-dbg; then
     TEST_ARGS=(--timeout-multiplier 10 --wrapper
-        "valgrind -q --error-exitcode=99 --leak-check=full"
+        "valgrind -q --error-exitcode=99 --leak-check=full
+            --errors-for-leak-kinds=definite --show-possibly-lost=no"
         --no-suite scripts)
     c_tests build/sanitize/valgrind "C, valgrind" "$tally" \
         -Dvalgrind=enabled

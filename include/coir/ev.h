@@ -27,7 +27,9 @@
 #endif
 #define EV_THROW EV_NOEXCEPT /* the name before libev 4.25 */
 
-EV_CPP(extern "C" {)
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* --- configuration ------------------------------------------------------- */
 
@@ -204,8 +206,7 @@ enum { EVBREAK_CANCEL = 0, EVBREAK_ONE = 1, EVBREAK_ALL = 2 };
 #define EV_CB_DECLARE(type) void (*cb)(EV_P_ struct type * w, int revents);
 #endif
 #ifndef EV_CB_INVOKE
-#define EV_CB_INVOKE(watcher, revents)                                        \
-    (watcher)->cb(EV_A_(watcher), (revents))
+#define EV_CB_INVOKE(watcher, revents) (watcher)->cb(EV_A_(watcher), (revents))
 #endif
 #define EV_CB(type, name) void name(EV_P_ struct ev_##type *w, int revents)
 
@@ -359,8 +360,8 @@ EV_API_DECL unsigned int ev_embeddable_backends(void) EV_NOEXCEPT
     EV__SYMBOL(ev_embeddable_backends);
 EV_API_DECL ev_tstamp ev_time(void) EV_NOEXCEPT EV__SYMBOL(ev_time);
 EV_API_DECL void ev_sleep(ev_tstamp delay) EV_NOEXCEPT EV__SYMBOL(ev_sleep);
-EV_API_DECL void ev_set_allocator(void *(*cb)(void *ptr, long size)
-                                      EV_NOEXCEPT) EV_NOEXCEPT
+EV_API_DECL void
+ev_set_allocator(void *(*cb)(void *ptr, long size)EV_NOEXCEPT) EV_NOEXCEPT
     EV__SYMBOL(ev_set_allocator);
 EV_API_DECL void ev_set_syserr_cb(void (*cb)(const char *msg)
                                       EV_NOEXCEPT) EV_NOEXCEPT
@@ -378,7 +379,7 @@ EV_API_DECL struct ev_loop *ev_default_loop_uc_(void) EV_NOEXCEPT
     EV_API_DECL type name(struct ev_loop *loop) EV_NOEXCEPT EV__SYMBOL(name);
 #define EV__N(type, name, arguments, ...)                                     \
     EV_API_DECL type name(struct ev_loop *loop, __VA_ARGS__)                  \
-        EV_NOEXCEPT EV__SYMBOL(name);
+    EV_NOEXCEPT EV__SYMBOL(name);
 #define EV__0_THROWS(type, name)                                              \
     EV_API_DECL type name(struct ev_loop *loop) EV__SYMBOL(name);
 #define EV__N_THROWS(type, name, arguments, ...)                              \
@@ -403,10 +404,12 @@ EV_API_DECL struct ev_loop *ev_default_loop_uc_(void) EV_NOEXCEPT
 #endif
 
 #if EV_MULTIPLICITY
-EV_API_DECL struct ev_loop *ev_default_loop(unsigned int flags EV_CPP(= 0))
-    EV_NOEXCEPT EV__SYMBOL(ev_default_loop);
-EV_API_DECL struct ev_loop *ev_loop_new(unsigned int flags EV_CPP(= 0))
-    EV_NOEXCEPT EV__SYMBOL(ev_loop_new);
+EV_API_DECL struct ev_loop *
+ev_default_loop(unsigned int flags EV_CPP(= 0)) EV_NOEXCEPT
+    EV__SYMBOL(ev_default_loop);
+EV_API_DECL struct ev_loop *
+ev_loop_new(unsigned int flags EV_CPP(= 0)) EV_NOEXCEPT
+    EV__SYMBOL(ev_loop_new);
 extern struct ev_loop *ev_default_loop_ptr EV__SYMBOL(ev_default_loop_ptr);
 
 EV_INLINE int
@@ -611,11 +614,19 @@ EV__N(void, ev_async_send, (w), ev_async *w)
 #define EVUNLOOP_ONE EVBREAK_ONE
 #define EVUNLOOP_ALL EVBREAK_ALL
 #if EV_PROTOTYPES
+#ifdef __cplusplus /* the function has the name of the structure */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
 EV_INLINE void
 ev_loop(EV_P_ int flags)
 {
     ev_run(EV_A_ flags);
 }
+
+#ifdef __cplusplus
+#pragma GCC diagnostic pop
+#endif
 
 EV_INLINE void
 ev_unloop(EV_P_ int how)
@@ -657,6 +668,8 @@ ev_loop_verify(EV_P)
 typedef struct ev_loop ev_loop;
 #endif
 
-EV_CPP(})
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -50,8 +50,8 @@ typedef struct coir_loop coir_loop;
 /* What a watcher waits for, and what it is told; values are libev's. */
 enum coir_events {
     COIR_NONE = 0,
-    COIR_READ = 0x01,  /* reading does not block, or fails */
-    COIR_WRITE = 0x02, /* writing does not block, or fails */
+    COIR_READ = 0x01,   /* reading does not block, or fails */
+    COIR_WRITE = 0x02,  /* writing does not block, or fails */
     COIR__FDSET = 0x80, /* set by coir_io_init(): fd may be another file */
     COIR_TIMER = 0x0100,
     COIR_PERIODIC = 0x0200,
@@ -65,10 +65,10 @@ enum coir_events {
     COIR_FORK = 0x020000,
     COIR_CLEANUP = 0x040000,
     COIR_ASYNC = 0x080000,
-    COIR_CUSTOM = 0x01000000,         /* never sent by a loop itself */
-    COIR_ERROR = (int)0x80000000      /* the watcher was stopped: its
-                                         descriptor is closed, or memory ran
-                                         out */
+    COIR_CUSTOM = 0x01000000,    /* never sent by a loop itself */
+    COIR_ERROR = (int)0x80000000 /* the watcher was stopped: its
+                                    descriptor is closed, or memory ran
+                                    out */
 };
 
 /* Of the watchers that are pending, those of higher priority are called
@@ -335,10 +335,10 @@ coir_async_init(coir_async *w, coir_async_fn *cb)
  * stopping also takes a pending call back. An active watcher keeps the loop
  * running: see coir_loop_unref().
  *
- * Timers never fail to start. Else to start fails with COIR_ENOMEM, and with COIR_EINVAL if a field makes no
- * sense. A descriptor that cannot be watched is found out by the loop, which
- * then stops its watchers and calls them with COIR_ERROR; so it does when
- * somebody closed it. */
+ * Timers never fail to start. Else to start fails with COIR_ENOMEM, and with
+ * COIR_EINVAL if a field makes no sense. A descriptor that cannot be watched
+ * is found out by the loop, which then stops its watchers and calls them with
+ * COIR_ERROR; so it does when somebody closed it. */
 COIR_API int coir_io_start(coir_loop *loop, coir_io *w);
 COIR_API void coir_io_stop(coir_loop *loop, coir_io *w);
 /* Wait for other events from now on; the watcher may be active. */
@@ -412,7 +412,7 @@ enum coir_loop_flags {
     COIR_LOOP_NOENV = 0x01000000,     /* do not look at the environment */
     COIR_LOOP_FORKCHECK = 0x02000000, /* find forks by getpid() in each turn */
     COIR_LOOP_NOINOTIFY = 0x00100000,
-    COIR_LOOP_SIGNALFD = 0x00200000, /* signals by signalfd, thus blocked */
+    COIR_LOOP_SIGNALFD = 0x00200000,  /* signals by signalfd, thus blocked */
     COIR_LOOP_NOSIGMASK = 0x00400000, /* leave the signal mask alone */
     COIR_LOOP_NOTIMERFD = 0x00800000, /* find clock jumps by looking */
 
@@ -539,9 +539,8 @@ COIR_API int coir_clear_pending(coir_loop *loop, void *w);
 
 /* Call `cb` once, when `fd` is ready (-1: none) or `timeout_ns` is over
  * (negative: never). There is no way to take it back. */
-COIR_API int coir_once(coir_loop *loop, int fd, int events,
-                       int64_t timeout_ns, void (*cb)(int revents, void *arg),
-                       void *arg);
+COIR_API int coir_once(coir_loop *loop, int fd, int events, int64_t timeout_ns,
+                       void (*cb)(int revents, void *arg), void *arg);
 
 /* Call `cb` for the active watchers of the given types. It may stop the one
  * it is given, and do nothing else with the loop. */

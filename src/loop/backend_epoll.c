@@ -168,9 +168,8 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
     for (int i = 0; i < n; i++) {
         uint32_t got = e->events[i].events;
         uint64_t data = e->events[i].data.u64;
-        int events =
-            (got & (EPOLLIN | EPOLLERR | EPOLLHUP) ? COIR_READ : 0) |
-            (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0);
+        int events = (got & (EPOLLIN | EPOLLERR | EPOLLHUP) ? COIR_READ : 0) |
+                     (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0);
         coir__io_ready(loop, (int)(uint32_t)data, (uint32_t)(data >> 32),
                        events);
     }

@@ -57,7 +57,7 @@ grow(select_set *s, int fd)
     int words = s->words > 0 ? s->words : 1024 / WORD;
     while (words * WORD <= fd)
         words *= 2;
-    unsigned long *bits = coir_calloc((size_t)(SETS * words), sizeof *bits);
+    unsigned long *bits = coir_calloc(SETS * (size_t)words, sizeof *bits);
     if (bits == NULL)
         return ENOMEM;
     for (int which = 0; which < SETS && s->words > 0; which++)

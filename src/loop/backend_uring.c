@@ -54,9 +54,9 @@ typedef struct uring {
 static int
 make_ring(uring *u)
 {
-    static const unsigned setups[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-        IORING_SETUP_COOP_TASKRUN, 0};
+    static const unsigned setups[] = {IORING_SETUP_SINGLE_ISSUER |
+                                          IORING_SETUP_DEFER_TASKRUN,
+                                      IORING_SETUP_COOP_TASKRUN, 0};
     int err = 0;
     for (size_t i = 0; i < sizeof setups / sizeof *setups; i++) {
         struct io_uring_params params = {
@@ -274,8 +274,7 @@ complete(coir_loop *loop, uring *u, uint64_t data, int res)
     queue(u, fd);
     coir__io_ready(loop, fd, generation,
                    (res & (POLLIN | POLLERR | POLLHUP) ? COIR_READ : 0) |
-                       (res & (POLLOUT | POLLERR | POLLHUP) ? COIR_WRITE
-                                                            : 0));
+                       (res & (POLLOUT | POLLERR | POLLHUP) ? COIR_WRITE : 0));
 }
 
 /* Show the kernel the requests made; how many it has not taken yet. The same

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define OWNER(w, member)                                                      \
-    ((coir_embed *)(void *)((char *)(w) - offsetof(coir_embed, member)))
+    ((coir_embed *)(void *)((char *)(w)-offsetof(coir_embed, member)))
 
 void
 coir_embed_sweep(coir_loop *loop, coir_embed *w)

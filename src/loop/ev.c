@@ -265,8 +265,8 @@ COIR_API void coir_ev_set_io_collect_interval(coir_loop *loop,
                                               double interval);
 COIR_API void coir_ev_set_timeout_collect_interval(coir_loop *loop,
                                                    double interval);
-COIR_API void coir_ev_once(coir_loop *loop, int fd, int events,
-                           double timeout, void (*cb)(int, void *), void *arg);
+COIR_API void coir_ev_once(coir_loop *loop, int fd, int events, double timeout,
+                           void (*cb)(int, void *), void *arg);
 
 double
 coir_ev_now(coir_loop *loop)
@@ -310,7 +310,8 @@ started(coir_loop *loop, void *w, int err)
     {                                                                         \
         started(loop, w, call);                                               \
     }
-#define STOP(type) FORWARD1(void, type##_stop, coir_##type##_stop, coir_##type *)
+#define STOP(type)                                                            \
+    FORWARD1(void, type##_stop, coir_##type##_stop, coir_##type *)
 #define START_STOP(type)                                                      \
     START(type, coir_##type##_start(loop, w))                                 \
     STOP(type)

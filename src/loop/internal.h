@@ -70,12 +70,12 @@ struct coir_loop {
     unsigned pending_count;
 
     coir__fd *fds;
-    int fd_count;    /* length of fds */
-    int fd_changes;  /* head of the list, -1 if empty */
-    int fd_audit;    /* the next one to audit */
-    int fd_dirty;    /* how many to audit until all have been */
+    int fd_count;       /* length of fds */
+    int fd_changes;     /* head of the list, -1 if empty */
+    int fd_audit;       /* the next one to audit */
+    int fd_dirty;       /* how many to audit until all have been */
     int64_t fd_audited; /* when that was done last */
-    int *always; /* those that are always ready */
+    int *always;        /* those that are always ready */
     int always_count;
     int always_size;
     const coir__backend *backend;
@@ -91,7 +91,7 @@ struct coir_loop {
     int idle_count;
 
     coir_stat *stats;
-    int inotify_fd;      /* -1: none, -2: not tried yet */
+    int inotify_fd; /* -1: none, -2: not tried yet */
     coir_io inotify_io;
 
     /* Wake-ups: see async.c. */
@@ -101,7 +101,7 @@ struct coir_loop {
     atomic_int signal_pending;
     int wake_fd; /* eventfd, -1: none yet */
     coir_io wake_io;
-    int signal_fd; /* -1: none */
+    int signal_fd;       /* -1: none */
     sigset_t signal_set; /* that come by it */
     coir_io signal_io;
     int timer_fd; /* tells of jumps of the wall clock; -1: none */
@@ -110,7 +110,7 @@ struct coir_loop {
     unsigned flags;
     int reset; /* enum coir__reset */
     int pid;
-    unsigned forks_seen; /* of coir__forks */
+    unsigned forks_seen;  /* of coir__forks */
     int64_t wall_offset;  /* wall clock - monotonic */
     int64_t wall_checked; /* monotonic: when the wall clock was read */
     int64_t io_collect;

@@ -12,10 +12,10 @@
  * Files can be closed behind our back. Poll and select see that at once. The
  * others forget the file, or keep watching it, without a word; so after
  * callbacks ran, all registered descriptors are audited, a few per turn, and
- * a loop that waits for events stops for it after 100 ms. Watchers of one that is gone are stopped
- * and told COIR_ERROR. Events of a registration that is not the slot's come
- * from a file that lives on through a duplicate after its number was closed:
- * only a new set of kernel objects gets rid of it. */
+ * a loop that waits for events stops for it after 100 ms. Watchers of one that
+ * is gone are stopped and told COIR_ERROR. Events of a registration that is
+ * not the slot's come from a file that lives on through a duplicate after its
+ * number was closed: only a new set of kernel objects gets rid of it. */
 #include "loop/internal.h"
 
 #include <assert.h>
@@ -151,8 +151,7 @@ coir__io_ready(coir_loop *loop, int fd, uint32_t generation, int events)
 {
     if (coir__likely(fd >= 0 && fd < loop->fd_count)) {
         const coir__fd *slot = &loop->fds[fd];
-        if (coir__likely(slot->generation == generation &&
-                         slot->registered)) {
+        if (coir__likely(slot->generation == generation && slot->registered)) {
             feed_slot(loop, slot, events);
             return;
         }

@@ -49,6 +49,7 @@ coir__loop_explain(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
     (void)vsnprintf(explanation, sizeof explanation, format, args);
     va_end(args);
 }
@@ -366,8 +367,8 @@ coir_idle_start(coir_loop *loop, coir_idle *w)
         return 0;
     coir_watcher *base = (coir_watcher *)w;
     coir__clamp_priority(base);
-    int err = coir__array_add(loop, &loop->idles[coir__priority_index(base)],
-                              base);
+    int err =
+        coir__array_add(loop, &loop->idles[coir__priority_index(base)], base);
     if (err == 0)
         loop->idle_count++;
     return err;
@@ -462,7 +463,8 @@ may_block(coir_loop *loop, int flags)
 {
     return !(flags & COIR_RUN_NOWAIT) && loop->active > 0 &&
            loop->idle_count == 0 && loop->always_count == 0 &&
-           loop->pending_count == 0 && loop->reset == 0 && !atomic_load(&loop->wake_pending);
+           loop->pending_count == 0 && loop->reset == 0 &&
+           !atomic_load(&loop->wake_pending);
 }
 
 /* How long until a timer or a periodic is due, at least. */
@@ -891,8 +893,7 @@ static void
 once_ready(coir_loop *loop, coir_io *w, int revents)
 {
     once *o = w->data;
-    once_done(loop, o,
-              revents | coir_clear_pending(loop, &o->timer));
+    once_done(loop, o, revents | coir_clear_pending(loop, &o->timer));
 }
 
 static void

@@ -291,8 +291,7 @@ coir__periodics_expire(coir_loop *loop)
 {
     coir__batch batch;
     coir__batch_init(&batch);
-    while (loop->periodic_count > 0 &&
-           loop->periodics[0].at <= loop->wall) {
+    while (loop->periodic_count > 0 && loop->periodics[0].at <= loop->wall) {
         coir__batch_add(&batch, (coir_watcher *)loop->periodics[0].w,
                         COIR_PERIODIC);
         expire(loop);

@@ -24,7 +24,6 @@
 #include "loop/internal.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
 
 #define TICK_SHIFT 20 /* ns to ticks */
@@ -52,12 +51,15 @@ struct coir__timers {
 int64_t
 coir__from_seconds(double seconds)
 {
-    double ns = ceil(seconds * 1e9);
+    double ns = seconds * 1e9;
     if (ns >= 9223372036854775807.0)
         return COIR_FOREVER;
     if (ns <= -9223372036854775808.0)
         return INT64_MIN;
-    return isnan(ns) ? 0 : (int64_t)ns;
+    if (ns != ns) /* not a number */
+        return 0;
+    int64_t whole = (int64_t)ns;
+    return whole + (ns > (double)whole);
 }
 
 double
@@ -119,6 +121,7 @@ meld(coir_timer *a, coir_timer *b)
         a = b;
         b = c;
     }
+    /* Neither is NULL. NOLINTNEXTLINE(clang-analyzer-core.*) */
     b->next = a->child;
     if (b->next != NULL)
         b->next->at = &b->next;
@@ -199,8 +202,7 @@ file(coir__timers *t, coir_timer *w)
         heap_add(t, w);
         return;
     }
-    unsigned level =
-        (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT;
+    unsigned level = (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT;
     unsigned slot = (unsigned)(tick >> (level * DIGIT)) & (SLOTS - 1);
     coir_timer **head = &t->slots[level][slot];
     w->active = IN_WHEEL | (w->active & (COIR__SECONDS | COIR__OWN));
@@ -221,7 +223,8 @@ unfile(coir__timers *t, coir_timer *w)
         return;
     }
     t->filed--;
-    *w->at = w->next;
+    /* Only that of the heap's root is NULL. */
+    *w->at = w->next; /* NOLINT(clang-analyzer-core.NullDereference) */
     if (w->next != NULL)
         w->next->at = w->at;
 }
@@ -312,8 +315,7 @@ coir__timer_start(coir_loop *loop, coir_timer *w, int flags)
         return;
     coir__clamp_priority((coir_watcher *)w);
     w->active = flags;
-    arm(loop->timers, w,
-        after(loop->now, get(&w->timeout_ns, flags)));
+    arm(loop->timers, w, after(loop->now, get(&w->timeout_ns, flags)));
     loop->active += !(flags & COIR__OWN);
 }
 
@@ -437,8 +439,7 @@ expire(coir_loop *loop, coir_timer *w, coir__batch *batch)
         int64_t deadline = after(w->deadline_ns, repeat);
         /* Those that were missed come as one. Later than now, or it would
          * come again in this turn. */
-        arm(loop->timers, w,
-            deadline > loop->now ? deadline : loop->now + 1);
+        arm(loop->timers, w, deadline > loop->now ? deadline : loop->now + 1);
     }
     else {
         set_timeout(w, w->deadline_ns - loop->now);

@@ -153,8 +153,8 @@ fake_wait(coir_loop *loop, int64_t timeout_ns)
     f->waits++;
     f->last_wait = timeout_ns;
     if (f->ready_fd > 0) {
-        coir__io_ready(loop, f->ready_fd,
-                       loop->fds[f->ready_fd].generation, f->ready_events);
+        coir__io_ready(loop, f->ready_fd, loop->fds[f->ready_fd].generation,
+                       f->ready_events);
         f->ready_fd = 0;
         return 0;
     }
@@ -200,7 +200,7 @@ trace(const char *word)
         FAIL("the trace is too long");
     if (len > 0)
         trace_text[len++] = ' ';
-    strcpy(trace_text + len, word);
+    memcpy(trace_text + len, word, strlen(word) + 1);
 }
 
 /* Compare, and start anew. */

@@ -181,7 +181,8 @@ check_bursts(const coir__backend *backend, int count)
     struct rlimit limit;
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = (rlim_t)count + 50;
-    if (limit.rlim_cur > limit.rlim_max || setrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (limit.rlim_cur > limit.rlim_max ||
+        setrlimit(RLIMIT_NOFILE, &limit) < 0)
         SKIP("not so many descriptors here");
     coir_loop *loop = backend_loop(backend);
     int fds[2];

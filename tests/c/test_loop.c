@@ -500,9 +500,8 @@ TEST(loop, once_times_out)
 {
     fake f = {0};
     coir_loop *loop = fake_loop(&f);
-    CHECK_EQ(coir_once(loop, -1, 0, S, once_called,
-                       (void *)(uintptr_t) "once"),
-             0);
+    CHECK_EQ(
+        coir_once(loop, -1, 0, S, once_called, (void *)(uintptr_t) "once"), 0);
     CHECK_EQ(coir_loop_run(loop, 0), 0);
     CHECK_TRACE("once");
     CHECK_EQ(once_events, COIR_TIMER);

@@ -46,10 +46,19 @@ run_at(coir_loop *loop, fake *f, int64_t time)
 
 TEST(timer, never_early)
 {
-    static const int64_t timeouts[] = {
-        1,      999,       MS - 1,    MS,        MS + 1,
-        S,      S + 1,     70 * S,    70 * S + 1, 5000 * S,
-        100000 * S + 12345, 86400 * 60 * S, 86400 * 365 * 40 * S};
+    static const int64_t timeouts[] = {1,
+                                       999,
+                                       MS - 1,
+                                       MS,
+                                       MS + 1,
+                                       S,
+                                       S + 1,
+                                       70 * S,
+                                       70 * S + 1,
+                                       5000 * S,
+                                       100000 * S + 12345,
+                                       86400 * 60 * S,
+                                       86400 * 365 * 40 * S};
     for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
         fake f = {.monotonic = 1234567891, .wall = FAKE_WALL};
         coir_loop *loop = fake_loop(&f);
@@ -68,8 +77,8 @@ TEST(timer, never_early)
 
 TEST(timer, wait_ends_exactly_then)
 {
-    static const int64_t timeouts[] = {1, MS, 200 * MS, 300 * MS, 70 * S,
-                                       20000 * S + 7};
+    static const int64_t timeouts[] = {1,        MS,     200 * MS,
+                                       300 * MS, 70 * S, 20000 * S + 7};
     for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++) {
         fake f = {.monotonic = 987654321, .wall = FAKE_WALL};
         coir_loop *loop = fake_loop(&f);
@@ -93,8 +102,8 @@ TEST(timer, equal_deadlines_in_the_order_of_starting)
     int64_t deadline = f.monotonic + 100 * S;
     for (int i = 0; i < 6; i++) {
         /* From different distances, thus levels of the wheel. */
-        static const int64_t steps[] = {0, 99 * S, 900 * MS, 99 * MS,
-                                        MS / 2, MS / 4};
+        static const int64_t steps[] = {0,       99 * S, 900 * MS,
+                                        99 * MS, MS / 2, MS / 4};
         fake_advance(&f, steps[i]);
         run(loop);
         start(loop, &n[i], names[i], deadline - coir_loop_now(loop), 0);
@@ -373,8 +382,8 @@ expect(int64_t now, int expected[], uint64_t *order)
 static int64_t
 random_time(coir_test_random *r)
 {
-    static const int64_t scales[] = {10, 1000, MS, 10 * MS, S, 100 * S,
-                                     10000 * S};
+    static const int64_t scales[] = {10, 1000,    MS,       10 * MS,
+                                     S,  100 * S, 10000 * S};
     int64_t scale = scales[coir_test_random_below(r, 7)];
     return (int64_t)coir_test_random_below(r, (size_t)scale);
 }
