@@ -65,6 +65,15 @@ backend_loop(const coir__backend *backend)
     return loop;
 }
 
+/* For tests that end a wait by a signal or from a thread: valgrind lets
+ * nothing else of the process run during io_uring_enter(). */
+static inline void
+skip_what_valgrind_cannot(const coir__backend *backend)
+{
+    if (backend == &coir__backend_uring && coir_test_is_slow())
+        SKIP("valgrind blocks the process in io_uring_enter()");
+}
+
 /* -- fake time ------------------------------------------------------------ */
 
 /* 2001-09-09 01:46:40 UTC, a multiple of 1,000 seconds. */

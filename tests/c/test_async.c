@@ -62,6 +62,7 @@ send_after_a_while(void *w)
 
 TEST_EACH_BACKEND(async, ends_a_wait_from_another_thread)
 {
+    skip_what_valgrind_cannot(backend);
     coir_loop *loop = shared_loop = backend_loop(backend);
     counted a;
     start(loop, &a);
@@ -84,6 +85,7 @@ wake_after_a_while(void *loop)
 
 TEST_EACH_BACKEND(async, wakeup_ends_a_wait)
 {
+    skip_what_valgrind_cannot(backend);
     coir_loop *loop = backend_loop(backend);
     counted a;
     start(loop, &a);
@@ -116,6 +118,7 @@ send_many(void *arg)
 
 TEST_EACH_BACKEND(async, nothing_is_lost_between_threads)
 {
+    skip_what_valgrind_cannot(backend);
     coir_test_timeout(60);
     coir_loop *loop = shared_loop = backend_loop(backend);
     rounds = coir_test_is_slow() ? 200 : 5000;
@@ -155,6 +158,7 @@ handler(int signum)
 
 TEST_EACH_BACKEND(async, sent_from_a_signal_handler)
 {
+    skip_what_valgrind_cannot(backend);
     coir_loop *loop = shared_loop = backend_loop(backend);
     start(loop, &from_handler);
     CHECK(signal(SIGUSR1, handler) != SIG_ERR);

@@ -250,6 +250,7 @@ interrupted(int signum)
  * behind is to be seen by prepare and check watchers. */
 TEST_EACH_BACKEND(backend, signal_ends_a_wait)
 {
+    skip_what_valgrind_cannot(backend);
     coir_loop *loop = backend_loop(backend);
     int fds[2];
     make_pair(fds);

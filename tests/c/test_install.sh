@@ -36,7 +36,9 @@ field() {
 libdir=$root$(field libdir)
 if pkg-config --version >/dev/null 2>&1; then
     how=pkg-config
-    PKG_CONFIG_LIBDIR=$(dirname "$pc")
+    # Ours first; the system's for what libcoir itself is linked with.
+    PKG_CONFIG_LIBDIR=$(dirname "$pc"):$(pkg-config --variable pc_path \
+        pkg-config)
     PKG_CONFIG_SYSROOT_DIR=$root
     export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
     installed=$(pkg-config --modversion coir)
@@ -48,7 +50,8 @@ else
     installed=$(field Version)
     cflags=$(field Cflags | sed "s|-I|-I$root|g")
     libs=$(field Libs | sed "s|-L|-L$root|g")
-    static_libs="$libs $(field Libs.private)"
+    static_libs="$libs $(field Libs.private) $(field Requires.private |
+        sed -n 's/.*liburing.*/-luring/p')"
 fi
 static_libs=$(echo "$static_libs" | sed 's/-lcoir/-l:libcoir.a/')
 
