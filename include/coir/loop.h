@@ -105,6 +105,18 @@ typedef struct coir_io {
     int events; /* [ro] COIR_READ | COIR_WRITE */
 } COIR_WATCHER_ATTR coir_io;
 
+/* Descriptor of which the caller alone knows all reads and writes: registered
+ * once for its life, and edge-triggered where the backend can, so that waiting
+ * for it costs no system call. The caller tries first, and waits after EAGAIN,
+ * or after a read or write that fell short. Called once per wait. */
+typedef struct coir_edge {
+    COIR_WATCHER(coir_edge)
+    struct coir_io *next;
+    int fd;     /* [ro] */
+    int events; /* [ro] waited for */
+    int ready;  /* became ready while nobody waited for it */
+} COIR_WATCHER_ATTR coir_edge;
+
 /* Timer: after some time, then again at intervals. Never early; those with
  * the same deadline in the order in which they were started. */
 typedef struct coir_timer {
@@ -215,6 +227,7 @@ typedef struct coir_async {
     } while (0)
 
 typedef void coir_io_fn(coir_loop *loop, coir_io *w, int revents);
+typedef void coir_edge_fn(coir_loop *loop, coir_edge *w, int revents);
 typedef void coir_timer_fn(coir_loop *loop, coir_timer *w, int revents);
 typedef void coir_periodic_fn(coir_loop *loop, coir_periodic *w, int revents);
 typedef void coir_signal_fn(coir_loop *loop, coir_signal *w, int revents);
@@ -234,6 +247,15 @@ coir_io_init(coir_io *w, coir_io_fn *cb, int fd, int events)
     COIR__INIT(w, cb);
     w->fd = fd;
     w->events = events | COIR__FDSET;
+}
+
+static inline void
+coir_edge_init(coir_edge *w, coir_edge_fn *cb, int fd)
+{
+    COIR__INIT(w, cb);
+    w->fd = fd;
+    w->events = 0;
+    w->ready = 0;
 }
 
 static inline void
@@ -343,6 +365,22 @@ COIR_API int coir_io_start(coir_loop *loop, coir_io *w);
 COIR_API void coir_io_stop(coir_loop *loop, coir_io *w);
 /* Wait for other events from now on; the watcher may be active. */
 COIR_API void coir_io_modify(coir_loop *loop, coir_io *w, int events);
+
+/* From now on `fd` must not be closed but by coir_edge_close(). Nothing is
+ * waited for yet, and the loop is not kept running. */
+COIR_API int coir_edge_start(coir_loop *loop, coir_edge *w);
+/* A call would have blocked: wait for COIR_READ or COIR_WRITE, or both, in
+ * addition to what is waited for already. If some of them have become ready
+ * meanwhile these are returned, and nothing is added: try again. Else 0, and
+ * the callback will come, once for all that is ready by then; until that
+ * it keeps the loop running. */
+COIR_API int coir_edge_wait(coir_loop *loop, coir_edge *w, int events);
+/* Wait for these no more. */
+COIR_API void coir_edge_cancel(coir_loop *loop, coir_edge *w, int events);
+/* Stop; the descriptor stays open, and may be watched by others. */
+COIR_API void coir_edge_stop(coir_loop *loop, coir_edge *w);
+/* Stop and close(). Returns what that does, errno set. */
+COIR_API int coir_edge_close(coir_loop *loop, coir_edge *w);
 
 COIR_API void coir_timer_start(coir_loop *loop, coir_timer *w);
 COIR_API void coir_timer_stop(coir_loop *loop, coir_timer *w);
@@ -542,8 +580,8 @@ COIR_API int coir_clear_pending(coir_loop *loop, void *w);
 COIR_API int coir_once(coir_loop *loop, int fd, int events, int64_t timeout_ns,
                        void (*cb)(int revents, void *arg), void *arg);
 
-/* Call `cb` for the active watchers of the given types. It may stop the one
- * it is given, and do nothing else with the loop. */
+/* Call `cb` for the active watchers of the given types, but edges. It may stop
+ * the one it is given, and do nothing else with the loop. */
 COIR_API void coir_loop_walk(coir_loop *loop, int types,
                              void (*cb)(coir_loop *loop, int type, void *w));
 

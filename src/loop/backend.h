@@ -10,6 +10,7 @@
 typedef struct coir__backend {
     unsigned flag; /* COIR_BACKEND_* */
     const char *name;
+    int edge;       /* can watch edge-triggered */
     int embeddable; /* its descriptor becomes readable with events */
 
     /* Set up loop->backend_data. 0, COIR_ENOMEM, or COIR_ENOSYS after
@@ -23,10 +24,11 @@ typedef struct coir__backend {
     int (*reset)(coir_loop *loop);
 
     /* A descriptor is to be watched for `events` (COIR_READ | COIR_WRITE, 0:
-     * not any more), before it was for slot->registered; it may have become
-     * another file since. Returns 0 or an errno value: EPERM says that it is
-     * always ready, others stop its watchers; what was watched for before
-     * is taken back by a second call. Never fails for 0 events. */
+     * not any more; with COIR__REGISTERED_EDGE, if `edge`, edge-triggered),
+     * before it was for slot->registered; it may have become another file
+     * since. Returns 0 or an errno value: EPERM says that it is always ready,
+     * others stop its watchers; what was watched for before is taken back by a
+     * second call. Never fails for 0 events. */
     int (*modify)(coir_loop *loop, int fd, int events);
 
     /* Block until something is ready, at most timeout_ns (COIR_FOREVER: no

@@ -1,6 +1,7 @@
 /* backend_epoll.c - Linux epoll, the default.
  *
- * Level-triggered, one registration per descriptor. An event carries the
+ * One registration per descriptor, level-triggered or, for a coir_edge that
+ * has it for itself, edge-triggered once and for all. An event carries the
  * descriptor and the generation of its registration. The kernel drops a
  * registration when the last duplicate of the file is closed, and keeps it
  * until then, whatever the number means meanwhile: EPOLL_CTL_MOD, which names
@@ -76,8 +77,10 @@ static int
 control(const epoll *e, int op, int fd, uint32_t generation, int events)
 {
     struct epoll_event event;
-    event.events = (events & COIR_READ ? (uint32_t)EPOLLIN : 0) |
-                   (events & COIR_WRITE ? (uint32_t)EPOLLOUT : 0);
+    event.events =
+        (events & COIR_READ ? (uint32_t)EPOLLIN : 0) |
+        (events & COIR_WRITE ? (uint32_t)EPOLLOUT : 0) |
+        (events & COIR__REGISTERED_EDGE ? (uint32_t)EPOLLET | EPOLLRDHUP : 0);
     event.data.u64 = (uint64_t)generation << 32 | (uint32_t)fd;
     return epoll_ctl(e->fd, op, fd, &event) == 0 ? 0 : errno;
 }
@@ -168,8 +171,10 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
     for (int i = 0; i < n; i++) {
         uint32_t got = e->events[i].events;
         uint64_t data = e->events[i].data.u64;
-        int events = (got & (EPOLLIN | EPOLLERR | EPOLLHUP) ? COIR_READ : 0) |
-                     (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0);
+        int events =
+            (got & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP) ? COIR_READ
+                                                                : 0) |
+            (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0);
         coir__io_ready(loop, (int)(uint32_t)data, (uint32_t)(data >> 32),
                        events);
     }
@@ -196,6 +201,7 @@ epoll_descriptor(coir_loop *loop)
 const coir__backend coir__backend_epoll = {
     .flag = COIR_BACKEND_EPOLL,
     .name = "epoll",
+    .edge = 1,
     .embeddable = 1,
     .init = epoll_init,
     .fini = epoll_fini,

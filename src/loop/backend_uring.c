@@ -200,13 +200,17 @@ uring_modify(coir_loop *loop, int fd, int events)
             disarm(u, fd);
         return 0;
     }
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return errno;
     int err = reserve(u, fd);
     if (err != 0)
         return err;
     disarm(u, fd);
+    if (loop->fds[fd].head->active & COIR__EDGE) {
+        queue(u, fd); /* not audited, but waited for often */
+        return 0;
+    }
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return errno;
     u->fds[fd].dev = st.st_dev;
     u->fds[fd].ino = st.st_ino;
     queue(u, fd);

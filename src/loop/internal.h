@@ -18,6 +18,14 @@
 /* In `active` of watchers that the loop runs for itself. */
 #define COIR__OWN 0x20000000
 
+/* In `active` of a coir_edge, which stands in the list of a descriptor among
+ * coir_io watchers. */
+#define COIR__EDGE 0x10000000
+/* In `registered` of a descriptor: edge-triggered, for both directions. */
+#define COIR__REGISTERED_EDGE 0x40
+/* In `ready` of a coir_edge: it always is. */
+#define COIR__ALWAYS 0x40
+
 /* --- pieces of a loop ---------------------------------------------------- */
 
 /* What is known of one descriptor number. */

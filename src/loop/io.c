@@ -20,8 +20,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* An edge stands in the lists of coir_io watchers. */
+_Static_assert(offsetof(coir_edge, next) == offsetof(coir_io, next) &&
+                   offsetof(coir_edge, fd) == offsetof(coir_io, fd) &&
+                   offsetof(coir_edge, events) == offsetof(coir_io, events),
+               "coir_edge and coir_io begin alike");
 
 #define MIN_FDS 64
 /* One descriptor is audited in so much time, a system call each: less than a
@@ -29,9 +37,17 @@
 #define AUDIT_EVERY_NS 25000
 #define AUDIT_MAX 4096
 
-static int
-grow(coir_loop *loop, int fd)
+static inline int
+is_edge(const coir_io *w)
 {
+    return w->active & COIR__EDGE;
+}
+
+static int
+grow_to(coir_loop *loop, int fd)
+{
+    if (fd < loop->fd_count)
+        return fd >= 0 ? 0 : COIR_EINVAL;
     if (fd >= INT32_MAX / 2)
         return COIR_EINVAL;
     int count = loop->fd_count > 0 ? loop->fd_count : MIN_FDS;
@@ -45,6 +61,22 @@ grow(coir_loop *loop, int fd)
     loop->fds = fds;
     loop->fd_count = count;
     return 0;
+}
+
+static void apply(coir_loop *loop, int fd, int renew);
+
+/* What the backend is to watch for. */
+static int
+wanted(const coir_loop *loop, const coir__fd *slot)
+{
+    int events = 0;
+    for (const coir_io *w = slot->head; w != NULL; w = w->next)
+        events |= w->events;
+    if (loop->backend->edge && slot->head != NULL && is_edge(slot->head) &&
+        slot->head->next == NULL &&
+        (events || (slot->registered & COIR__REGISTERED_EDGE)))
+        return COIR_READ | COIR_WRITE | COIR__REGISTERED_EDGE;
+    return events;
 }
 
 static void
@@ -63,14 +95,11 @@ start(coir_loop *loop, coir_io *w, int active)
 {
     if (coir_is_active(w))
         return 0;
-    if (w->fd < 0 ||
-        (w->events & ~(COIR_READ | COIR_WRITE | COIR__FDSET)) != 0)
+    if ((w->events & ~(COIR_READ | COIR_WRITE | COIR__FDSET)) != 0)
         return COIR_EINVAL;
-    if (w->fd >= loop->fd_count) {
-        int err = grow(loop, w->fd);
-        if (err < 0)
-            return err;
-    }
+    int err = grow_to(loop, w->fd);
+    if (err < 0)
+        return err;
     coir__clamp_priority((coir_watcher *)w);
     change(loop, w->fd, w->events & COIR__FDSET ? COIR__FD_RENEW : 0);
     w->events &= ~COIR__FDSET;
@@ -80,12 +109,10 @@ start(coir_loop *loop, coir_io *w, int active)
     return 0;
 }
 
-static int
-stop(coir_loop *loop, coir_io *w)
+/* Out of its list. */
+static void
+unlink_io(coir_loop *loop, coir_io *w)
 {
-    (void)coir__unfeed(loop, (coir_watcher *)w);
-    if (!coir_is_active(w))
-        return 0;
     assert(w->fd >= 0 && w->fd < loop->fd_count &&
            "fd must not be changed while the watcher is active");
     coir_io **at = &loop->fds[w->fd].head;
@@ -93,6 +120,15 @@ stop(coir_loop *loop, coir_io *w)
         at = &(*at)->next;
     *at = w->next;
     w->active = 0;
+}
+
+static int
+stop(coir_loop *loop, coir_io *w)
+{
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    if (!coir_is_active(w))
+        return 0;
+    unlink_io(loop, w);
     change(loop, w->fd, 0);
     return 1;
 }
@@ -134,13 +170,113 @@ coir_io_modify(coir_loop *loop, coir_io *w, int events)
         change(loop, w->fd, 0);
 }
 
+/* --- edges --------------------------------------------------------------- */
+
+int
+coir_edge_start(coir_loop *loop, coir_edge *w)
+{
+    if (coir_is_active(w))
+        return 0;
+    w->events = 0;
+    w->ready = 0;
+    int err = grow_to(loop, w->fd);
+    if (err < 0)
+        return err;
+    coir__clamp_priority((coir_watcher *)w);
+    coir__fd *slot = &loop->fds[w->fd];
+    /* The backend learns of it when it is first waited for: many never are. */
+    if (slot->registered || slot->always || slot->changed)
+        change(loop, w->fd, COIR__FD_RENEW);
+    w->active = 1 | COIR__EDGE;
+    w->next = slot->head;
+    slot->head = (coir_io *)w;
+    return 0;
+}
+
+int
+coir_edge_wait(coir_loop *loop, coir_edge *w, int events)
+{
+    assert(coir_is_active(w) && (events & ~(COIR_READ | COIR_WRITE)) == 0);
+    int ready = w->ready & events;
+    if (ready) {
+        if (!(w->ready & COIR__ALWAYS))
+            w->ready &= ~ready;
+        return ready;
+    }
+    if (!w->events)
+        loop->active++;
+    w->events |= events;
+    if (!(loop->fds[w->fd].registered & COIR__REGISTERED_EDGE))
+        change(loop, w->fd, 0);
+    return 0;
+}
+
+void
+coir_edge_cancel(coir_loop *loop, coir_edge *w, int events)
+{
+    if (w->pending) {
+        w->revents &= ~events;
+        if (w->revents == 0)
+            (void)coir__unfeed(loop, (coir_watcher *)w);
+    }
+    if (!coir_is_active(w) || !(w->events & events))
+        return;
+    w->events &= ~events;
+    loop->active -= !w->events;
+    if (!(loop->fds[w->fd].registered & COIR__REGISTERED_EDGE))
+        change(loop, w->fd, 0);
+}
+
+void
+coir_edge_stop(coir_loop *loop, coir_edge *w)
+{
+    coir_edge_cancel(loop, w, COIR_READ | COIR_WRITE);
+    (void)stop(loop, (coir_io *)w);
+}
+
+int
+coir_edge_close(coir_loop *loop, coir_edge *w)
+{
+    coir_edge_cancel(loop, w, COIR_READ | COIR_WRITE);
+    if (coir_is_active(w)) {
+        unlink_io(loop, (coir_io *)w);
+        coir__fd *slot = &loop->fds[w->fd];
+        if (slot->registered & COIR__REGISTERED_EDGE) {
+            /* The kernel forgets it with the file. */
+            slot->registered = 0;
+            slot->generation++;
+        }
+        else
+            /* Now, as some backends hold the file open. */
+            apply(loop, w->fd, 0);
+    }
+    return close(w->fd);
+}
+
+/* It became ready: what of it is to be told. */
+static int
+edge_ready(coir_loop *loop, coir_edge *w, int events)
+{
+    int got = w->events & events;
+    w->ready |= events & ~got;
+    if (got) {
+        w->events &= ~got;
+        loop->active -= !w->events;
+        if (!(loop->fds[w->fd].registered & COIR__REGISTERED_EDGE))
+            change(loop, w->fd, 0);
+    }
+    return got;
+}
+
 /* --- ready descriptors --------------------------------------------------- */
 
 static inline void
 feed_slot(coir_loop *loop, const coir__fd *slot, int events)
 {
     for (coir_io *w = slot->head; w != NULL; w = w->next) {
-        int got = w->events & events;
+        int got = coir__unlikely(is_edge(w))
+                      ? edge_ready(loop, (coir_edge *)w, events)
+                      : w->events & events;
         if (got)
             coir__feed(loop, (coir_watcher *)w, got);
     }
@@ -173,7 +309,9 @@ coir__io_kill(coir_loop *loop, int fd)
     coir_io *w;
     while ((w = loop->fds[fd].head) != NULL) {
         int kind = coir__pending_kind((coir_watcher *)w);
-        if (kind == COIR__PENDING_OWN)
+        if (is_edge(w))
+            coir_edge_stop(loop, (coir_edge *)w);
+        else if (kind == COIR__PENDING_OWN)
             coir__io_stop_own(loop, w);
         else
             coir_io_stop(loop, w);
@@ -218,15 +356,33 @@ coir__io_always(coir_loop *loop)
         feed_slot(loop, &loop->fds[loop->always[i]], COIR_READ | COIR_WRITE);
 }
 
+/* A descriptor that cannot be watched, as it never blocks. Edges are told once
+ * and for all, so that the loop may block. 0 or an errno value. */
+static int
+always_ready(coir_loop *loop, int fd)
+{
+    int others = 0;
+    for (coir_io *w = loop->fds[fd].head; w != NULL; w = w->next) {
+        if (!is_edge(w)) {
+            others = 1;
+            continue;
+        }
+        coir_edge *edge = (coir_edge *)w;
+        int got = edge_ready(loop, edge, COIR_READ | COIR_WRITE);
+        edge->ready = COIR_READ | COIR_WRITE | COIR__ALWAYS;
+        if (got)
+            coir__feed(loop, (coir_watcher *)w, got);
+    }
+    return others ? always_add(loop, fd) : 0;
+}
+
 /* --- telling the backend ------------------------------------------------- */
 
 static void
 apply(coir_loop *loop, int fd, int renew)
 {
     coir__fd *slot = &loop->fds[fd];
-    int events = 0;
-    for (const coir_io *w = slot->head; w != NULL; w = w->next)
-        events |= w->events;
+    int events = wanted(loop, slot);
     if (slot->always) {
         if (events && !renew)
             return;
@@ -240,7 +396,7 @@ apply(coir_loop *loop, int fd, int renew)
         (void)loop->backend->modify(loop, fd, 0); /* what was there before */
     slot->registered = 0;
     if (err == EPERM)
-        err = always_add(loop, fd);
+        err = always_ready(loop, fd);
     else if (err == 0)
         slot->registered = (uint8_t)events;
     if (err != 0)
@@ -290,6 +446,7 @@ coir__io_audit(coir_loop *loop)
             loop->fd_audit = 0;
         int fd = loop->fd_audit;
         if (loop->fds[fd].registered && !loop->fds[fd].changed &&
+            !is_edge(loop->fds[fd].head) &&
             loop->backend->audit(loop, fd) != 0) {
             loop->fds[fd].registered = 0;
             loop->fds[fd].generation++;
@@ -310,15 +467,14 @@ coir__io_verify(coir_loop *loop)
 {
     for (int fd = 0; fd < loop->fd_count; fd++) {
         const coir__fd *slot = &loop->fds[fd];
-        int events = 0;
         for (const coir_io *w = slot->head; w != NULL; w = w->next) {
             if (!coir_is_active(w))
                 coir__damaged("an io watcher was overwritten while active");
             if (w->fd != fd)
                 coir__damaged("fd was changed while active");
-            events |= w->events;
         }
-        if (!slot->changed && !slot->always && events != slot->registered)
+        if (!slot->changed && !slot->always &&
+            wanted(loop, slot) != slot->registered)
             coir__damaged("the backend was not told of a descriptor");
     }
 }

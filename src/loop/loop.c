@@ -981,7 +981,7 @@ coir_loop_walk(coir_loop *loop, int types,
         for (int fd = 0; fd < loop->fd_count; fd++)
             for (coir_io *w = loop->fds[fd].head, *next; w != NULL; w = next) {
                 next = w->next;
-                if (!(w->active & COIR__OWN))
+                if (!(w->active & (COIR__OWN | COIR__EDGE)))
                     cb(loop, COIR_READ, w);
             }
     if (types & COIR_TIMER) {

@@ -91,6 +91,7 @@ typedef struct fake {
     int modified_events;
     int modifications;
     int modify_error; /* what it is answered */
+    int edge;         /* it can do edges */
     int ready_fd;     /* reported at the next wait, unless 0 */
     int ready_events;
 } fake;
@@ -178,13 +179,14 @@ fake_wait(coir_loop *loop, int64_t timeout_ns)
 static inline coir_loop *
 fake_loop(fake *f)
 {
-    static const coir__backend backend = {.flag = COIR_BACKEND_EPOLL,
-                                          .name = "fake",
-                                          .init = fake_init,
-                                          .fini = fake_fini,
-                                          .reset = fake_reset,
-                                          .modify = fake_modify,
-                                          .wait = fake_wait};
+    static coir__backend backend = {.flag = COIR_BACKEND_EPOLL,
+                                    .name = "fake",
+                                    .init = fake_init,
+                                    .fini = fake_fini,
+                                    .reset = fake_reset,
+                                    .modify = fake_modify,
+                                    .wait = fake_wait};
+    backend.edge = f->edge;
     coir__clock clock = {fake_monotonic, fake_wall, fake_sleep, f};
     if (f->monotonic == 0) {
         f->monotonic = 1000 * S;
