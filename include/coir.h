@@ -7,5 +7,6 @@
 #include <coir/stack.h>
 #include <coir/coro.h>
 #include <coir/loop.h>
+#include <coir/op.h>
 
 #endif

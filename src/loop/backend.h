@@ -5,7 +5,7 @@
 #ifndef COIR__LOOP_BACKEND_H
 #define COIR__LOOP_BACKEND_H
 
-#include <coir/loop.h>
+#include <coir/op.h>
 
 typedef struct coir__backend {
     unsigned flag; /* COIR_BACKEND_* */
@@ -44,6 +44,17 @@ typedef struct coir__backend {
     /* For embedding: a descriptor that is readable when there are events, or
      * -1. NULL if not embeddable. */
     int (*descriptor)(coir_loop *loop);
+
+    /* Operations, if the kernel can do them; else all are NULL. Start returns
+     * whether it did; the index and the generation are the operation's name.
+     * Cancelled ones complete as others do. */
+    int (*op_start)(coir_loop *loop, coir_op *op, uint32_t generation);
+    void (*op_cancel)(coir_loop *loop, unsigned index, uint32_t generation);
+    /* Have the kernel choose buffers of a group: sets b->kernel and b->group,
+     * if it can; and give one back. */
+    void (*buffers_init)(coir_buffers *b);
+    void (*buffers_fini)(coir_buffers *b);
+    void (*buffers_release)(coir_buffers *b, unsigned index);
 } coir__backend;
 
 extern const coir__backend coir__backend_epoll;

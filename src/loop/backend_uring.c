@@ -14,17 +14,22 @@
  * and inode; so descriptors without an inode of their own (eventfd, epoll)
  * cannot be told from each other.
  *
+ * Operations (coir/op.h) are requests of their own, named by their place in
+ * the loop's table.
+ *
  * With DEFER_TASKRUN a ring belongs to the thread that made it. It is made
  * again if another one waits. */
 #include "loop/internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 
 #if COIR__HAVE_LIBURING
 #include <liburing.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,6 +37,10 @@
 #define ENTRIES 256
 /* user_data of requests whose completion says nothing. */
 #define SILENT UINT64_MAX
+/* In user_data: the rest of that half is the index of an operation. */
+#define OPERATION UINT64_C(0x80000000)
+/* Groups of buffers at a time. */
+#define GROUPS 256
 
 typedef struct uring_fd {
     dev_t dev;
@@ -47,6 +56,7 @@ typedef struct uring {
     int *todo;     /* descriptors whose request is to be made */
     int size;      /* of both */
     int todo_count;
+    uint8_t groups[GROUPS]; /* in use? */
 } uring;
 
 /* --- the ring ------------------------------------------------------------ */
@@ -254,14 +264,157 @@ arm_all(coir_loop *loop, uring *u)
     }
 }
 
-/* --- waiting ------------------------------------------------------------- */
+/* --- operations ---------------------------------------------------------- */
 
 static void
-complete(coir_loop *loop, uring *u, uint64_t data, int res)
+prepare(struct io_uring_sqe *sqe, const coir_op *op)
+{
+    unsigned len = op->len < INT_MAX ? (unsigned)op->len : INT_MAX;
+    switch (op->kind) {
+    case COIR_OP_ACCEPT:
+        if (op->many)
+            io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, op->arg);
+        else
+            io_uring_prep_accept(sqe, op->fd, op->memory, op->addrlen,
+                                 op->arg);
+        break;
+    case COIR_OP_CONNECT:
+        io_uring_prep_connect(sqe, op->fd, op->memory, (socklen_t)op->len);
+        break;
+    case COIR_OP_RECV:
+        io_uring_prep_recv(sqe, op->fd, op->memory, len, op->arg);
+        if (op->many) {
+            sqe->ioprio |= IORING_RECV_MULTISHOT;
+            sqe->flags |= IOSQE_BUFFER_SELECT;
+            sqe->buf_group = (uint16_t)op->buffers->group;
+        }
+        break;
+    case COIR_OP_SEND:
+        io_uring_prep_send(sqe, op->fd, op->memory, len,
+                           op->arg | MSG_NOSIGNAL);
+        break;
+    case COIR_OP_RECVMSG:
+        io_uring_prep_recvmsg(sqe, op->fd, op->memory, (unsigned)op->arg);
+        break;
+    case COIR_OP_SENDMSG:
+        io_uring_prep_sendmsg(sqe, op->fd, op->memory,
+                              (unsigned)op->arg | MSG_NOSIGNAL);
+        break;
+    case COIR_OP_READ:
+        io_uring_prep_read(sqe, op->fd, op->memory, len, (uint64_t)op->offset);
+        break;
+    default:
+        io_uring_prep_write(sqe, op->fd, op->memory, len,
+                            (uint64_t)op->offset);
+    }
+}
+
+static uint64_t
+operation_name(unsigned index, uint32_t generation)
+{
+    return (uint64_t)generation << 32 | OPERATION | index;
+}
+
+static int
+uring_op_start(coir_loop *loop, coir_op *op, uint32_t generation)
+{
+    uring *u = loop->backend_data;
+    if (op->buffers != NULL && op->buffers->kernel == NULL)
+        return 0;
+    struct io_uring_sqe *sqe = next_request(u);
+    if (sqe == NULL)
+        return 0;
+    prepare(sqe, op);
+    io_uring_sqe_set_data64(sqe, operation_name(op->index, generation));
+    return 1;
+}
+
+static void
+uring_op_cancel(coir_loop *loop, unsigned index, uint32_t generation)
+{
+    uring *u = loop->backend_data;
+    struct io_uring_sqe *sqe = next_request(u);
+    if (sqe == NULL)
+        return;
+    io_uring_prep_cancel64(sqe, operation_name(index, generation), 0);
+    io_uring_sqe_set_data64(sqe, SILENT);
+}
+
+/* --- buffers ------------------------------------------------------------- */
+
+static void
+offer(coir_buffers *b, unsigned index)
+{
+    io_uring_buf_ring_add(b->kernel, b->memory + index * b->size,
+                          (unsigned)b->size, (uint16_t)index,
+                          (int)b->count - 1, 0);
+    io_uring_buf_ring_advance(b->kernel, 1);
+}
+
+static void
+uring_buffers_init(coir_buffers *b)
+{
+    uring *u = b->loop->backend_data;
+    int group = 0;
+    while (group < GROUPS && u->groups[group])
+        group++;
+    if (group == GROUPS)
+        return;
+    size_t size = b->count * sizeof(struct io_uring_buf);
+    void *shared = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return;
+    struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)shared,
+                                   .ring_entries = b->count,
+                                   .bgid = (uint16_t)group};
+    if (io_uring_register_buf_ring(&u->ring, &reg, 0) != 0) {
+        (void)munmap(shared, size);
+        return; /* before Linux 5.19 */
+    }
+    u->groups[group] = 1;
+    b->group = group;
+    b->kernel = shared;
+    io_uring_buf_ring_init(shared);
+    for (unsigned i = 0; i < b->count; i++)
+        if (b->next[i] != COIR__BUFFER_USED)
+            offer(b, i);
+}
+
+static void
+uring_buffers_fini(coir_buffers *b)
+{
+    uring *u = b->loop->backend_data;
+    /* Fails if the ring was made anew: it is not registered there. If that is
+     * still to be done it may be the parent's. */
+    if (b->loop->reset == 0)
+        (void)io_uring_unregister_buf_ring(&u->ring, b->group);
+    (void)munmap(b->kernel, b->count * sizeof(struct io_uring_buf));
+    u->groups[b->group] = 0;
+    b->kernel = NULL;
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+/* Returns 0 if the operation cannot take it yet. */
+static int
+complete_operation(coir_loop *loop, const struct io_uring_cqe *cqe)
+{
+    uint64_t data = io_uring_cqe_get_data64(cqe);
+    return coir__op_done(loop, (unsigned)(data & (OPERATION - 1)),
+                         (uint32_t)(data >> 32), cqe->res,
+                         cqe->flags & IORING_CQE_F_MORE ? COIR_OP_MORE : 0,
+                         cqe->flags & IORING_CQE_F_BUFFER
+                             ? (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                             : -1);
+}
+
+static void
+complete_poll(coir_loop *loop, uring *u, uint64_t data, int res)
 {
     int fd = (int)(uint32_t)data;
     uint32_t generation = (uint32_t)(data >> 32);
-    if (data == SILENT || fd >= u->size || !u->fds[fd].armed ||
+    if (fd >= u->size || !u->fds[fd].armed ||
         u->fds[fd].generation != generation)
         return; /* of a request that was taken back */
     u->fds[fd].armed = 0;
@@ -336,11 +489,17 @@ uring_wait(coir_loop *loop, int64_t timeout_ns)
     unsigned head, count = 0;
     io_uring_for_each_cqe(&u->ring, head, cqe)
     {
-        complete(loop, u, io_uring_cqe_get_data64(cqe), cqe->res);
+        uint64_t data = io_uring_cqe_get_data64(cqe);
+        if (data == SILENT)
+            ;
+        else if (!(data & OPERATION))
+            complete_poll(loop, u, data, cqe->res);
+        else if (!complete_operation(loop, cqe))
+            break; /* and what comes after it, in the next turn */
         count++;
     }
     io_uring_cq_advance(&u->ring, count);
-    if (err == EEXIST) {
+    if (err == EEXIST && !coir__ops_in_kernel(loop)) {
         if (loop->reset == 0)
             loop->reset = COIR__RESET_STALE; /* another thread's ring */
     }
@@ -368,6 +527,11 @@ uring_init(coir_loop *loop)
 #define uring_modify NULL
 #define uring_wait NULL
 #define uring_audit NULL
+#define uring_op_start NULL
+#define uring_op_cancel NULL
+#define uring_buffers_init NULL
+#define uring_buffers_fini NULL
+#define offer NULL
 
 #endif
 
@@ -380,4 +544,9 @@ const coir__backend coir__backend_uring = {
     .modify = uring_modify,
     .wait = uring_wait,
     .audit = uring_audit,
+    .op_start = uring_op_start,
+    .op_cancel = uring_op_cancel,
+    .buffers_init = uring_buffers_init,
+    .buffers_fini = uring_buffers_fini,
+    .buffers_release = offer,
 };

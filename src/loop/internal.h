@@ -2,7 +2,7 @@
 #ifndef COIR__LOOP_INTERNAL_H
 #define COIR__LOOP_INTERNAL_H
 
-#include <coir/loop.h>
+#include <coir/op.h>
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -62,6 +62,36 @@ typedef struct coir__periodic_entry {
     coir_periodic *w;
 } coir__periodic_entry;
 
+/* `state` of an operation: see op.c. */
+enum coir__op_state {
+    COIR__OP_IDLE,
+    COIR__OP_KERNEL,
+    COIR__OP_WAITING,
+    COIR__OP_DONE
+};
+
+typedef struct coir__op_place {
+    coir_op *op; /* NULL: free */
+    uint32_t generation;
+    unsigned next_free;
+    int fresh; /* started in a child before the loop ran there */
+} coir__op_place;
+
+/* In `next` of buffers: not in the list, and its end. */
+enum { COIR__BUFFER_USED = -2, COIR__BUFFER_LAST = -1 };
+
+struct coir_buffers {
+    coir_loop *loop;
+    coir_buffers *next_group;
+    unsigned count;
+    size_t size; /* of each */
+    char *memory;
+    int *next;    /* by buffer */
+    int free;     /* head of the list of free ones */
+    int group;    /* the backend's name for it */
+    void *kernel; /* the backend's, if the kernel chooses the buffers */
+};
+
 typedef struct coir__timers coir__timers; /* timer.c */
 
 struct coir_loop {
@@ -97,6 +127,14 @@ struct coir_loop {
     coir__array prepares, checks, forks, cleanups, asyncs, embeds;
     coir__array idles[COIR__PRIORITIES];
     int idle_count;
+
+    coir__op_place *ops; /* operations in progress */
+    unsigned op_size;
+    unsigned op_free; /* head of the list of free places */
+    coir_op *op_done; /* with results to be delivered */
+    coir_op **op_done_tail;
+    coir_watcher op_watcher;
+    coir_buffers *buffers;
 
     coir_stat *stats;
     int inotify_fd; /* -1: none, -2: not tried yet */
@@ -138,6 +176,9 @@ extern coir_loop *coir__default_loop;
 
 /* A system call failed for a reason that may pass: see coir_set_syserr(). */
 void coir__syserr(const char *call);
+
+/* Sets loop->reset if this is a new process. */
+void coir__check_fork(coir_loop *loop);
 
 /* For coir_loop_verify(): print it and abort. */
 _Noreturn void coir__damaged(const char *what);
@@ -267,6 +308,28 @@ void coir__io_kill(coir_loop *loop, int fd);
 /* An io watcher of the loop itself: does not count as active. */
 int coir__io_start_own(coir_loop *loop, coir_io *w);
 void coir__io_stop_own(coir_loop *loop, coir_io *w);
+
+/* The next start of a watcher of this descriptor cannot fail. */
+int coir__io_reserve(coir_loop *loop, int fd);
+
+/* --- op.c ---------------------------------------------------------------- */
+
+void coir__ops_init(coir_loop *loop);
+/* Waits until the kernel is done with all of them. */
+void coir__ops_fini(coir_loop *loop);
+void coir__ops_forked(coir_loop *loop);
+void coir__ops_verify(const coir_loop *loop);
+/* Any whose memory the kernel may write to? */
+int coir__ops_in_kernel(const coir_loop *loop);
+/* The backend was reset. */
+void coir__buffers_reset(coir_loop *loop);
+/* Deliver what is done. */
+void coir__ops_feed(coir_loop *loop);
+/* From a backend: a result of the operation of this name; `buffer` is the
+ * index of the one that was chosen, or -1. Returns 0 if the operation cannot
+ * take it before its last one was delivered: to be told again next turn. */
+int coir__op_done(coir_loop *loop, unsigned index, uint32_t generation,
+                  int result, unsigned flags, int buffer);
 
 /* --- timer.c ------------------------------------------------------------- */
 

@@ -134,6 +134,12 @@ stop(coir_loop *loop, coir_io *w)
 }
 
 int
+coir__io_reserve(coir_loop *loop, int fd)
+{
+    return grow_to(loop, fd);
+}
+
+int
 coir_io_start(coir_loop *loop, coir_io *w)
 {
     int was_active = w->active;

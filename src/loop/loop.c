@@ -423,8 +423,8 @@ coir_loop_fork(coir_loop *loop)
     loop->reset = COIR__RESET_FORK;
 }
 
-static void
-check_fork(coir_loop *loop)
+void
+coir__check_fork(coir_loop *loop)
 {
     if (coir__unlikely(loop->forks_seen != forks)) {
         loop->forks_seen = forks;
@@ -449,7 +449,9 @@ reset(coir_loop *loop)
         coir__syserr(loop->backend->name);
     }
     coir__io_forget(loop);
+    coir__buffers_reset(loop);
     if (forked) {
+        coir__ops_forked(loop);
         coir__wake_forked(loop);
         coir__stats_forked(loop);
         coir__periodics_forked(loop);
@@ -463,8 +465,8 @@ may_block(coir_loop *loop, int flags)
 {
     return !(flags & COIR_RUN_NOWAIT) && loop->active > 0 &&
            loop->idle_count == 0 && loop->always_count == 0 &&
-           loop->pending_count == 0 && loop->reset == 0 &&
-           !atomic_load(&loop->wake_pending);
+           loop->pending_count == 0 && loop->op_done == NULL &&
+           loop->reset == 0 && !atomic_load(&loop->wake_pending);
 }
 
 /* How long until a timer or a periodic is due, at least. */
@@ -514,7 +516,7 @@ wait_once(coir_loop *loop, int64_t limit)
                 loop->backend->audit != NULL;
     int err = loop->backend->wait(loop, audit ? AUDIT_WAIT_NS : limit);
     if (limit == 0 || err != 0 || loop->pending_count != 0 ||
-        loop->reset != 0 ||
+        loop->op_done != NULL || loop->reset != 0 ||
         atomic_load_explicit(&loop->wake_pending, memory_order_relaxed))
         return 0;
     coir__time_update(loop);
@@ -542,6 +544,8 @@ wait(coir_loop *loop, int flags)
         limit = wait_limit(loop);
     atomic_store_explicit(&loop->wake_wanted, 0, memory_order_relaxed);
     coir__io_always(loop);
+    if (loop->op_done != NULL)
+        coir__ops_feed(loop);
     coir__time_update(loop);
     if (loop->fd_dirty > 0)
         coir__io_audit(loop);
@@ -552,7 +556,7 @@ wait(coir_loop *loop, int flags)
 static void
 turn(coir_loop *loop, int flags)
 {
-    check_fork(loop);
+    coir__check_fork(loop);
     if (coir__unlikely(loop->reset == COIR__RESET_FORK) &&
         loop->forks.count > 0) {
         array_feed(loop, &loop->forks, COIR_FORK);
@@ -724,6 +728,7 @@ prepare_loop(coir_loop *loop, unsigned flags, const coir__clock *clock)
     loop->fd_changes = -1;
     loop->inotify_fd = -2;
     loop->wake_fd = loop->signal_fd = loop->timer_fd = -1;
+    coir__ops_init(loop);
     loop->pid = (int)getpid();
     (void)pthread_once(&forks_once, watch_forks);
     loop->forks_seen = forks;
@@ -857,6 +862,7 @@ coir_loop_free(coir_loop *loop)
         coir__children_fini(loop);
         coir__default_loop = NULL;
     }
+    coir__ops_fini(loop);
     coir__signals_fini(loop);
     coir__stats_fini(loop);
     coir__periodics_fini(loop);
@@ -1049,6 +1055,7 @@ coir_loop_verify(coir_loop *loop)
     coir__io_verify(loop);
     coir__timers_verify(loop);
     coir__periodics_verify(loop);
+    coir__ops_verify(loop);
     int idles = 0;
     for (int p = 0; p < COIR__PRIORITIES; p++) {
         verify_array(&loop->idles[p]);
