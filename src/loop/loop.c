@@ -535,7 +535,8 @@ wait(coir_loop *loop, int flags)
     coir__time_update(loop);
     /* Before wake_pending is looked at; whoever wakes us does it in the other
      * order: one of us sees the other. */
-    atomic_store(&loop->wake_wanted, 1);
+    (void)atomic_exchange(&loop->wake_wanted, 1); /* no dearer, and a full
+                                                     barrier in emulators */
     int64_t limit = may_block(loop, flags) ? wait_limit(loop) : 0;
     if (coir__unlikely(loop->io_collect > 0) && limit > 0)
         limit = collect(loop, limit, before);

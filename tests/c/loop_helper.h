@@ -14,6 +14,7 @@
 #define COIR_TESTS_LOOP_HELPER_H
 
 #include <coir/loop.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness.h"
@@ -70,8 +71,16 @@ backend_loop(const coir__backend *backend)
 static inline void
 skip_what_valgrind_cannot(const coir__backend *backend)
 {
-    if (backend == &coir__backend_uring && coir_test_is_slow())
+    if (backend == &coir__backend_uring && coir_test_on_valgrind())
         SKIP("valgrind blocks the process in io_uring_enter()");
+}
+
+/* For tests of more than FD_SETSIZE descriptors. */
+static inline void
+skip_what_emulators_cannot(const coir__backend *backend)
+{
+    if (backend == &coir__backend_select && getenv("QEMU_LD_PREFIX") != NULL)
+        SKIP("qemu ends when select() is given more than 1,024 descriptors");
 }
 
 /* -- fake time ------------------------------------------------------------ */

@@ -235,6 +235,7 @@ TEST_EACH_BACKEND(backend, more_events_in_a_turn_than_a_queue_holds)
     coir_test_timeout(60);
     if (coir_test_is_slow())
         SKIP("takes long");
+    skip_what_emulators_cannot(backend);
     check_bursts(backend, 9000);
 }
 

@@ -460,6 +460,7 @@ check_many(const coir__backend *backend, rlim_t count)
 
 TEST_EACH_BACKEND(io, more_than_1024_descriptors)
 {
+    skip_what_emulators_cannot(backend);
     check_many(backend, 3000);
 }
 
