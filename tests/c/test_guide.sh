@@ -1,24 +1,28 @@
 #!/bin/sh
-# test_guide.sh ROOT LIBRARY - the guide's programs print what the guide says,
-# and the reference and the manual pages name all that the headers declare,
-# and nothing else.
-# ROOT is the source tree, LIBRARY the static library. CC is the compiler.
+# test_guide.sh ROOT LIBRARY [LIBS...] - the guides' programs print what the
+# guides say, and the reference and the manual pages name all that the headers
+# declare, and nothing else.
+# ROOT is the source tree, LIBRARY the static library, LIBS what it needs. CC is
+# the compiler.
 . "$(dirname "$0")/tap.sh"
 
 root=$1
-library=$2
-guide=$root/docs/guide/coroutines-in-c.md
+shift
+libs="$* -pthread"
+guides="coroutines-in-c"
 
-# Block n of C to n.c, the text block that follows it to n.expected.
-awk -v dir="$tmp" '
-    /^```c$/ { n++; out = dir "/" n ".c"; next }
-    /^```text$/ { out = dir "/" n ".expected"; next }
-    /^```/ { out = ""; next }
-    out != "" { print > out }
-' "$guide"
+# Block n of C to GUIDE.n.c, the text block after it to GUIDE.n.expected.
+for guide in $guides; do
+    awk -v to="$tmp/$guide." '
+        /^```c$/ { n++; out = to n ".c"; next }
+        /^```text$/ { out = to n ".expected"; next }
+        /^```/ { out = ""; next }
+        out != "" { print > out }
+    ' "$root/docs/guide/$guide.md"
+done
 
 compile() {
-    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -I"$root/include" "$@" "$library"
+    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
 }
 
 program() {
@@ -34,25 +38,28 @@ fragment() {
         -I"$root/include" -fsyntax-only "$tmp/fragment.c"
 }
 
-n=1
-while [ -e "$tmp/$n.c" ]; do
-    if [ -e "$tmp/$n.expected" ]; then
-        check "program $n of the guide prints what it says" program $n
-    else
-        check "fragment $n of the guide compiles" fragment $n
-    fi
-    n=$((n + 1))
+for guide in $guides; do
+    n=1
+    while [ -e "$tmp/$guide.$n.c" ]; do
+        if [ -e "$tmp/$guide.$n.expected" ]; then
+            check "program $n of $guide prints what it says" \
+                program "$guide.$n"
+        else
+            check "fragment $n of $guide compiles" fragment "$guide.$n"
+        fi
+        n=$((n + 1))
+    done
 done
 
 # Names that a header gives to its users; some are of another one's page.
 cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
-for header in base ctx stack coro; do
+for header in base ctx stack coro loop; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
-        grep -vE '^COIR_(API|STATIC|BASE_H|CTX_H|STACK_H|CORO_H)$|^COIR__' |
+        grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z]*_H)$|^COIR__' |
         sort -u >"$tmp/$header.names"
     comm -23 "$tmp/$header.names" "$tmp/documented" >"$tmp/missing"
     check "the reference of coir/$header.h names all of it" \
@@ -92,7 +99,10 @@ for page in "$root"/docs/man/*.[0-9]; do
 done
 
 cat "$tmp"/*.names | sort -u >"$tmp/names"
-cat "$root"/docs/reference/c/*.md "$guide" |
+for guide in $guides; do
+    cat "$root/docs/guide/$guide.md"
+done >"$tmp/guides"
+cat "$root"/docs/reference/c/*.md "$tmp/guides" |
     grep -oE '\bcoir_[a-z_]+\b' | sort -u | comm -23 - "$tmp/names" |
     grep -v '^coir_$' >"$tmp/unknown"
 check "the documents name nothing that is not there" \
