@@ -1,7 +1,8 @@
 #!/bin/sh
-# test_examples.sh BUILT SOURCES NAME... - runs each built example and compares
-# what it prints with SOURCES/NAME.expected. EMULATOR is the command to run
-# them with, empty for none.
+# test_examples.sh BUILT SOURCES NAME... - runs each built example, with
+# SOURCES/NAME.input as its input if there is one, and compares what it prints
+# with SOURCES/NAME.expected. EMULATOR is the command to run them with, empty
+# for none.
 . "$(dirname "$0")/tap.sh"
 
 built=$1
@@ -9,7 +10,9 @@ sources=$2
 shift 2
 
 run() {
-    ${EMULATOR:-} "$built/$1" >"$tmp/printed" && \
+    input=$sources/$1.input
+    test -e "$input" || input=/dev/null
+    ${EMULATOR:-} "$built/$1" <"$input" >"$tmp/printed" && \
         diff "$sources/$1.expected" "$tmp/printed"
 }
 

@@ -40,7 +40,7 @@ if pkg-config --version >/dev/null 2>&1; then
     PKG_CONFIG_LIBDIR=$(dirname "$pc"):$(pkg-config --variable pc_path \
         pkg-config)
     PKG_CONFIG_SYSROOT_DIR=$root
-    export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
+    export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
     installed=$(pkg-config --modversion coir)
     cflags=$(pkg-config --cflags coir)
     libs=$(pkg-config --libs coir)
@@ -72,8 +72,10 @@ done
 try() {
     name=$1
     shift
+    input=$sources/$name.input
+    test -e "$input" || input=/dev/null
     ${CC:-cc} -std=c11 -o "$tmp/$name" "$sources/$name.c" $cflags "$@" && \
-        LD_LIBRARY_PATH=$libdir "$tmp/$name" >"$tmp/printed" && \
+        LD_LIBRARY_PATH=$libdir "$tmp/$name" <"$input" >"$tmp/printed" && \
         diff "$sources/$name.expected" "$tmp/printed"
 }
 
