@@ -26,6 +26,12 @@
 #define EV_NOEXCEPT
 #endif
 #define EV_THROW EV_NOEXCEPT /* the name before libev 4.25 */
+/* Of a callback that is a parameter: of its type since C++17. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define EV__CB_NOEXCEPT noexcept
+#else
+#define EV__CB_NOEXCEPT
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -361,10 +367,10 @@ EV_API_DECL unsigned int ev_embeddable_backends(void) EV_NOEXCEPT
 EV_API_DECL ev_tstamp ev_time(void) EV_NOEXCEPT EV__SYMBOL(ev_time);
 EV_API_DECL void ev_sleep(ev_tstamp delay) EV_NOEXCEPT EV__SYMBOL(ev_sleep);
 EV_API_DECL void
-ev_set_allocator(void *(*cb)(void *ptr, long size)EV_NOEXCEPT) EV_NOEXCEPT
+ev_set_allocator(void *(*cb)(void *ptr, long size)EV__CB_NOEXCEPT) EV_NOEXCEPT
     EV__SYMBOL(ev_set_allocator);
 EV_API_DECL void ev_set_syserr_cb(void (*cb)(const char *msg)
-                                      EV_NOEXCEPT) EV_NOEXCEPT
+                                      EV__CB_NOEXCEPT) EV_NOEXCEPT
     EV__SYMBOL(ev_set_syserr_cb);
 EV_API_DECL void ev_feed_signal(int signum) EV_NOEXCEPT
     EV__SYMBOL(ev_feed_signal);
@@ -450,7 +456,8 @@ EV__0(void *, ev_userdata)
 typedef void (*ev_loop_callback)(EV_P);
 EV__N(void, ev_set_invoke_pending_cb, (cb), ev_loop_callback cb)
 EV__N(void, ev_set_loop_release_cb, (release, acquire),
-      void (*release)(EV_P) EV_NOEXCEPT, void (*acquire)(EV_P) EV_NOEXCEPT)
+      void (*release)(EV_P) EV__CB_NOEXCEPT,
+      void (*acquire)(EV_P) EV__CB_NOEXCEPT)
 EV__0(unsigned int, ev_pending_count)
 EV__0(void, ev_suspend)
 EV__0(void, ev_resume)
