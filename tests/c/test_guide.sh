@@ -9,7 +9,7 @@
 root=$1
 shift
 libs="$* -pthread"
-guides="coroutines-in-c"
+guides="coroutines-in-c the-event-loop"
 
 # Block n of C to GUIDE.n.c, the text block after it to GUIDE.n.expected.
 for guide in $guides; do
@@ -22,7 +22,7 @@ for guide in $guides; do
 done
 
 compile() {
-    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
+    ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
 }
 
 program() {
@@ -34,7 +34,7 @@ program() {
 # Part of a program: it need only compile.
 fragment() {
     { echo '#include <coir.h>'; cat "$tmp/$1.c"; } >"$tmp/fragment.c"
-    ${CC:-cc} -std=c11 -Wall -Wextra -Werror -Wno-unused-function \
+    ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function \
         -I"$root/include" -fsyntax-only "$tmp/fragment.c"
 }
 

@@ -74,7 +74,7 @@ try() {
     shift
     input=$sources/$name.input
     test -e "$input" || input=/dev/null
-    ${CC:-cc} -std=c11 -o "$tmp/$name" "$sources/$name.c" $cflags "$@" && \
+    ${CC:-cc} -std=gnu11 -o "$tmp/$name" "$sources/$name.c" $cflags "$@" && \
         LD_LIBRARY_PATH=$libdir "$tmp/$name" <"$input" >"$tmp/printed" && \
         diff "$sources/$name.expected" "$tmp/printed"
 }
