@@ -9,7 +9,7 @@
 root=$1
 shift
 libs="$* -pthread"
-guides="coroutines-in-c the-event-loop"
+guides="coroutines-in-c the-event-loop coming-from-libev"
 
 # Block n of C to GUIDE.n.c, the text block after it to GUIDE.n.expected.
 for guide in $guides; do
