@@ -40,7 +40,7 @@ if pkg-config --version >/dev/null 2>&1; then
     PKG_CONFIG_LIBDIR=$(dirname "$pc"):$(pkg-config --variable pc_path \
         pkg-config)
     PKG_CONFIG_SYSROOT_DIR=$root
-    export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+    export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
     installed=$(pkg-config --modversion coir)
     cflags=$(pkg-config --cflags coir)
     libs=$(pkg-config --libs coir)
