@@ -9,17 +9,8 @@
 root=$1
 shift
 libs="$* -pthread"
-guides="coroutines-in-c the-event-loop coming-from-libev"
-
-# Block n of C to GUIDE.n.c, the text block after it to GUIDE.n.expected.
-for guide in $guides; do
-    awk -v to="$tmp/$guide." '
-        /^```c$/ { n++; out = to n ".c"; next }
-        /^```text$/ { out = to n ".expected"; next }
-        /^```/ { out = ""; next }
-        out != "" { print > out }
-    ' "$root/docs/guide/$guide.md"
-done
+pages="README.md docs/guide/coroutines-in-c.md docs/guide/the-event-loop.md
+    docs/guide/coming-from-libev.md"
 
 compile() {
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
@@ -35,17 +26,25 @@ program() {
 fragment() {
     { echo '#include <coir.h>'; cat "$tmp/$1.c"; } >"$tmp/fragment.c"
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -Wno-unused-function \
-        -I"$root/include" -fsyntax-only "$tmp/fragment.c"
+        -Wno-unused-parameter -I"$root/include" -fsyntax-only \
+        "$tmp/fragment.c"
 }
 
-for guide in $guides; do
+for page in $pages; do
+    name=$(basename "$page" .md)
+    # Block n of C to NAME.n.c, the text block after it to NAME.n.expected.
+    awk -v to="$tmp/$name." '
+        /^```c$/ { n++; out = to n ".c"; next }
+        /^```text$/ { out = to n ".expected"; next }
+        /^```/ { out = ""; next }
+        out != "" { print > out }
+    ' "$root/$page"
     n=1
-    while [ -e "$tmp/$guide.$n.c" ]; do
-        if [ -e "$tmp/$guide.$n.expected" ]; then
-            check "program $n of $guide prints what it says" \
-                program "$guide.$n"
+    while [ -e "$tmp/$name.$n.c" ]; do
+        if [ -e "$tmp/$name.$n.expected" ]; then
+            check "program $n of $page prints what it says" program "$name.$n"
         else
-            check "fragment $n of $guide compiles" fragment "$guide.$n"
+            check "fragment $n of $page compiles" fragment "$name.$n"
         fi
         n=$((n + 1))
     done
@@ -99,10 +98,7 @@ for page in "$root"/docs/man/*.[0-9]; do
 done
 
 cat "$tmp"/*.names | sort -u >"$tmp/names"
-for guide in $guides; do
-    cat "$root/docs/guide/$guide.md"
-done >"$tmp/guides"
-cat "$root"/docs/reference/c/*.md "$tmp/guides" |
+(cd "$root" && cat docs/reference/c/*.md $pages) |
     grep -oE '\bcoir_[a-z_]+\b' | sort -u | comm -23 - "$tmp/names" |
     grep -v '^coir_$' >"$tmp/unknown"
 check "the documents name nothing that is not there" \
