@@ -28,7 +28,7 @@ extern "C" {
     X(COIR_EINVAL, -1, "invalid argument")                                    \
     X(COIR_ENOMEM, -2, "out of memory, address space or mappings")            \
     X(COIR_ECANCELED, -3, "coroutine was cancelled")                          \
-    X(COIR_EBUSY, -4, "coroutine is still alive")                             \
+    X(COIR_EBUSY, -4, "still in use")                                         \
     X(COIR_ETHREAD, -5, "coroutine belongs to another thread")                \
     X(COIR_ECYCLE, -6, "parents would form a cycle")                          \
     X(COIR_EDEAD, -7, "coroutine has finished")                               \

@@ -442,10 +442,11 @@ COIR_API int coir_async_pending(const coir_async *w);
 /* --- loops --------------------------------------------------------------- */
 
 /* For coir_loop_new() and coir_loop_default(), or-ed together; values are
- * libev's. Without a backend: COIR_BACKEND of the environment ("epoll",
- * "io_uring", "poll", "select"), LIBEV_FLAGS (a number, as for libev), else
- * the best that works. With several, the first that works, in the order of
- * coir_loop_recommended(). */
+ * libev's. Without a backend among them: the best that works. With several:
+ * the first that works, the best first. The user decides before the program:
+ * LIBEV_FLAGS of the environment (a number) replaces the flags, and the one
+ * that COIR_BACKEND names ("epoll", "io_uring", "poll", "select") is tried
+ * first. */
 enum coir_loop_flags {
     COIR_LOOP_NOENV = 0x01000000,     /* do not look at the environment */
     COIR_LOOP_FORKCHECK = 0x02000000, /* find forks by getpid() in each turn */

@@ -161,7 +161,6 @@ struct coir_loop {
     int64_t wall_checked; /* monotonic: when the wall clock was read */
     int64_t io_collect;
     int64_t timer_collect;
-    int suspended;
     int bare_callbacks; /* of ev.h without EV_MULTIPLICITY: no loop argument */
     void (*invoke_pending)(coir_loop *loop);
     void (*release)(coir_loop *loop);

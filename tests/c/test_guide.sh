@@ -54,11 +54,11 @@ done
 cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
-for header in base ctx stack coro loop; do
+for header in base ctx stack coro loop op; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
-        grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z]*_H)$|^COIR__' |
+        grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z]*_H)$|^(COIR|coir)__' |
         sort -u >"$tmp/$header.names"
     comm -23 "$tmp/$header.names" "$tmp/documented" >"$tmp/missing"
     check "the reference of coir/$header.h names all of it" \
