@@ -33,10 +33,12 @@ readable(coir_loop *loop, coir_io *io, int revents)
 static void
 before_wait(coir_loop *loop, coir_prepare *prepare, int revents)
 {
+    (void)loop;
     (void)revents;
-    coir_embed *w = OWNER(prepare, prepare);
-    while (w->other->fd_changes >= 0)
-        coir_embed_sweep(loop, w);
+    coir_loop *other = OWNER(prepare, prepare)->other;
+    /* Not through the watcher: callbacks may stop it, and free it. */
+    while (other->fd_changes >= 0)
+        (void)coir_loop_run(other, COIR_RUN_NOWAIT);
 }
 
 static void
@@ -49,16 +51,41 @@ stop_parts(coir_loop *loop, coir_embed *w)
     coir_fork_stop(loop, &w->fork);
 }
 
+/* On the descriptor that the other loop has by now. */
+static int
+start_io(coir_loop *loop, coir_embed *w)
+{
+    coir__io_stop_own(loop, &w->io);
+    coir_io_init(&w->io, readable, w->other->backend->descriptor(w->other),
+                 COIR_READ);
+    w->io.priority = w->priority;
+    return coir__io_start_own(loop, &w->io);
+}
+
+static int
+is_started(const coir_loop *loop, const coir_embed *w)
+{
+    for (int i = 0; i < loop->embeds.count; i++)
+        if (loop->embeds.items[i] == (const coir_watcher *)w)
+            return 1;
+    return 0;
+}
+
 static void
 forked(coir_loop *loop, coir_fork *fork, int revents)
 {
     (void)revents;
     coir_embed *w = OWNER(fork, fork);
+    coir_loop *other = w->other;
     /* Its descriptor changes with it. */
+    coir__io_stop_own(loop, &w->io);
+    coir_loop_fork(other);
+    (void)coir_loop_run(other, COIR_RUN_NOWAIT);
+    /* Its callbacks may have stopped `w`, and freed it. */
+    if (!is_started(loop, w) || start_io(loop, w) == 0)
+        return;
     coir_embed_stop(loop, w);
-    coir_loop_fork(w->other);
-    coir_embed_sweep(loop, w);
-    if (coir_embed_start(loop, w) < 0)
+    if (w->cb != NULL)
         coir__feed(loop, (coir_watcher *)w, COIR_ERROR);
 }
 
@@ -77,13 +104,11 @@ start_part(coir_loop *loop, coir_watcher *w, coir__array *array)
 static int
 start_parts(coir_loop *loop, coir_embed *w)
 {
-    coir_io_init(&w->io, readable, w->other->backend->descriptor(w->other),
-                 COIR_READ);
+    w->io.active = w->io.pending = 0;
     coir_prepare_init(&w->prepare, before_wait);
     coir_fork_init(&w->fork, forked);
-    w->io.priority = w->priority;
     w->prepare.priority = COIR_MINPRI; /* the last */
-    int err = coir__io_start_own(loop, &w->io);
+    int err = start_io(loop, w);
     if (err == 0)
         err = start_part(loop, (coir_watcher *)&w->prepare, &loop->prepares);
     if (err == 0)

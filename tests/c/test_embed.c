@@ -125,3 +125,76 @@ TEST(embed, without_memory_it_does_not_start)
     coir_loop_free(inner);
     coir_loop_free(outer);
 }
+
+static coir_loop *outer_loop;
+static coir_embed *freed;
+
+static void
+stop_and_overwrite(void)
+{
+    if (freed == NULL)
+        return;
+    coir_embed_stop(outer_loop, freed);
+    memset(freed, 0, sizeof *freed);
+    freed = NULL;
+}
+
+static void
+free_in_prepare(coir_loop *loop, coir_prepare *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+    stop_and_overwrite();
+}
+
+static void
+free_in_fork(coir_loop *loop, coir_fork *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+    stop_and_overwrite();
+}
+
+static coir_loop *
+outer_with_embed(coir_loop *inner)
+{
+    outer_loop = backend_loop(&coir__backend_epoll);
+    static coir_embed embed;
+    freed = &embed;
+    coir_embed_init(freed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer_loop, freed), 0);
+    return outer_loop;
+}
+
+TEST(embed, freed_by_a_callback_of_the_inner_loop)
+{
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    coir_loop *outer = outer_with_embed(inner);
+    coir_prepare w;
+    coir_prepare_init(&w, free_in_prepare);
+    CHECK_EQ(coir_prepare_start(inner, &w), 0);
+    CHECK_EQ(coir_loop_run(outer, COIR_RUN_NOWAIT), 0);
+    CHECK_NULL(freed);
+    coir_loop_verify(outer);
+    coir_prepare_stop(inner, &w);
+    coir_loop_free(outer);
+    coir_loop_free(inner);
+}
+
+TEST(embed, freed_by_a_fork_watcher_of_the_inner_loop)
+{
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    coir_loop *outer = outer_with_embed(inner);
+    coir_fork w;
+    coir_fork_init(&w, free_in_fork);
+    CHECK_EQ(coir_fork_start(inner, &w), 0);
+    coir_loop_fork(outer);
+    CHECK_EQ(coir_loop_run(outer, COIR_RUN_NOWAIT), 0);
+    CHECK_NULL(freed);
+    coir_loop_verify(outer);
+    coir_fork_stop(inner, &w);
+    coir_loop_free(outer);
+    coir_loop_free(inner);
+}
