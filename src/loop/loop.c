@@ -510,12 +510,12 @@ collect(coir_loop *loop, int64_t limit, int64_t before)
 /* Returns whether to wait on: what ended it was neither an event nor a signal
  * nor time that somebody waits for. */
 static int
-wait_once(coir_loop *loop, int64_t limit)
+wait_once(coir_loop *loop, int64_t limit, int blocks)
 {
     int audit = limit > AUDIT_WAIT_NS && loop->fd_dirty > 0 &&
                 loop->backend->audit != NULL;
     int err = loop->backend->wait(loop, audit ? AUDIT_WAIT_NS : limit);
-    if (limit == 0 || err != 0 || loop->pending_count != 0 ||
+    if (!blocks || err != 0 || loop->pending_count != 0 ||
         loop->op_done != NULL || loop->reset != 0 ||
         atomic_load_explicit(&loop->wake_pending, memory_order_relaxed))
         return 0;
@@ -538,10 +538,11 @@ wait(coir_loop *loop, int flags)
     (void)atomic_exchange(&loop->wake_wanted, 1); /* no dearer, and a full
                                                      barrier in emulators */
     int64_t limit = may_block(loop, flags) ? wait_limit(loop) : 0;
-    if (coir__unlikely(loop->io_collect > 0) && limit > 0)
+    int blocks = limit > 0; /* also if collecting takes all of it */
+    if (coir__unlikely(loop->io_collect > 0) && blocks)
         limit = collect(loop, limit, before);
     loop->iteration++;
-    while (wait_once(loop, limit))
+    while (wait_once(loop, limit, blocks))
         limit = wait_limit(loop);
     atomic_store_explicit(&loop->wake_wanted, 0, memory_order_relaxed);
     coir__io_always(loop);

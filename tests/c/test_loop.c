@@ -383,6 +383,21 @@ TEST(loop, descriptors_are_collected)
     coir_loop_free(loop);
 }
 
+TEST(loop, collecting_does_not_end_a_run_before_its_timer)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_timer timer;
+    /* So far away that the wheel of timers turns once before, and collecting
+     * takes as long as that. */
+    coir_loop_set_io_collect(loop, S);
+    start_timer(loop, &timer, "timer", 500 * MS);
+    CHECK_EQ(coir_loop_run(loop, COIR_RUN_ONCE), 0);
+    CHECK_TRACE("timer");
+    CHECK_EQ(f.slept + f.waited, 500 * MS);
+    coir_loop_free(loop);
+}
+
 TEST(loop, fork_watchers_are_called_first_and_kernel_objects_made_anew)
 {
     fake f = {0};
