@@ -589,7 +589,8 @@ coir_loop_run(coir_loop *loop, int flags)
 {
     loop->depth++;
     loop->done = COIR_BREAK_CANCEL;
-    invoke_pending(loop); /* of the run that called us */
+    coir__io_suspect(loop); /* the program may have closed descriptors */
+    invoke_pending(loop);   /* of the run that called us */
     do {
         turn(loop, flags);
     } while (loop->active > 0 && loop->done == COIR_BREAK_CANCEL &&

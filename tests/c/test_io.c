@@ -246,6 +246,23 @@ TEST_EACH_BACKEND(io, closed_behind_its_back_is_an_error)
     coir_loop_free(loop);
 }
 
+TEST_EACH_BACKEND(io, closed_between_runs_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    (void)close(fds[0]);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_EQ(s.calls, 1);
+    CHECK(s.events & COIR_ERROR);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
 /* Poll and select watch whatever the number means. */
 TEST_EACH_BACKEND(io, reused_behind_its_back_is_an_error)
 {
