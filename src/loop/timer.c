@@ -412,22 +412,38 @@ coir__timers_fini(coir_loop *loop)
     coir_free(loop->timers);
 }
 
+/* It was put off since it was filed: file it under its deadline. */
+static void
+refile(coir__timers *t, coir_timer *w)
+{
+    heap_remove(t, w);
+    w->filed_ns = w->deadline_ns;
+    file(t, w);
+}
+
 int64_t
 coir__timers_next(coir_loop *loop)
 {
     coir__timers *t = loop->timers;
-    if (t->root == NULL && t->filed > 0) {
-        turn(t, tick_of(loop->now));
-        if (t->root == NULL) {
-            uint64_t next = next_tick(t);
-            /* Of level 0: the tick differs in the last digit only. */
-            if ((next ^ t->tick) >= SLOTS)
-                return next < UINT64_MAX ? (int64_t)(next << TICK_SHIFT)
-                                         : COIR_FOREVER;
-            turn(t, next);
+    for (;;) {
+        if (t->root == NULL && t->filed > 0) {
+            turn(t, tick_of(loop->now));
+            if (t->root == NULL) {
+                uint64_t next = next_tick(t);
+                /* Of level 0: the tick differs in the last digit only. */
+                if ((next ^ t->tick) >= SLOTS)
+                    return next < UINT64_MAX ? (int64_t)(next << TICK_SHIFT)
+                                             : COIR_FOREVER;
+                turn(t, next);
+            }
         }
+        coir_timer *w = t->root;
+        if (w == NULL)
+            return COIR_FOREVER;
+        if (w->filed_ns > loop->now || w->deadline_ns == w->filed_ns)
+            return w->filed_ns;
+        refile(t, w); /* or the loop would wake up for nothing */
     }
-    return t->root != NULL ? t->root->filed_ns : COIR_FOREVER;
 }
 
 /* Its time has come: queue it, and file it again if it repeats. */
@@ -463,13 +479,12 @@ coir__timers_expire(coir_loop *loop)
         coir_timer *w = t->root;
         if (w == NULL || w->filed_ns > loop->now)
             break;
-        heap_remove(t, w);
         if (coir__unlikely(w->deadline_ns > w->filed_ns)) {
-            w->filed_ns = w->deadline_ns;
-            file(t, w);
+            refile(t, w);
+            continue;
         }
-        else
-            expire(loop, w, &batch);
+        heap_remove(t, w);
+        expire(loop, w, &batch);
     }
     coir__batch_feed(loop, &batch);
 }

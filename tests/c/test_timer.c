@@ -258,6 +258,19 @@ TEST(timer, deferred_comes_later_or_earlier)
     coir_loop_free(loop);
 }
 
+TEST(timer, deferred_does_not_end_a_wait_before)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    named n;
+    start(loop, &n, "timer", 100 * MS, 0);
+    coir_timer_defer(loop, &n.timer, 10 * S);
+    CHECK_EQ(coir_loop_run(loop, COIR_RUN_ONCE), 0);
+    CHECK_TRACE("timer");
+    CHECK_EQ(f.waited, 10 * S);
+    coir_loop_free(loop);
+}
+
 TEST(timer, extreme_times)
 {
     fake f = {0};
