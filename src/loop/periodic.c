@@ -261,6 +261,8 @@ int64_t
 coir__periodics_next(const coir_loop *loop)
 {
     int64_t at = loop->periodics[0].at;
+    if (at <= loop->wall) /* perhaps by more than a number can say */
+        return loop->now;
     /* It may be a year away, and the clocks on either side of 0. */
     if (at > COIR_FOREVER - COIR_FOREVER / 4)
         return COIR_FOREVER;

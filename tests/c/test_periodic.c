@@ -239,3 +239,15 @@ TEST_EACH_BACKEND(periodic, on_the_real_clock)
     CHECK_EQ(coir_loop_run(loop, 0), 0);
     coir_loop_free(loop);
 }
+
+TEST(periodic, offset_in_the_farthest_past_is_due_at_once)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, INT64_MIN, 0);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(f.waited, 0);
+    coir_loop_free(loop);
+}
