@@ -21,9 +21,9 @@
 /* --- times: nanoseconds, or those of coir/ev.h --------------------------- */
 
 static int64_t
-get(const coir_periodic *w, const int64_t *field)
+get(const int64_t *field, int flags)
 {
-    if (!(w->active & COIR__SECONDS))
+    if (!(flags & COIR__SECONDS))
         return *field;
     double seconds;
     memcpy(&seconds, field, sizeof seconds);
@@ -71,8 +71,8 @@ reckon(coir_periodic *w, int64_t now)
 {
     if (w->reschedule != NULL)
         return call_reschedule(w, now);
-    int64_t interval = get(w, &w->interval_ns);
-    int64_t offset = get(w, &w->offset_ns);
+    int64_t interval = get(&w->interval_ns, w->active);
+    int64_t offset = get(&w->offset_ns, w->active);
     return interval > 0 ? next_interval(offset, interval, now) : offset;
 }
 
@@ -204,19 +204,24 @@ coir__periodics_forked(coir_loop *loop)
 
 /* --- the watcher --------------------------------------------------------- */
 
+/* Is there room, and do its fields make sense? */
+static int
+can_start(coir_loop *loop, const coir_periodic *w, int flags)
+{
+    if (w->reschedule == NULL && get(&w->interval_ns, flags) < 0)
+        return COIR_EINVAL;
+    return coir_is_active(w) ? 0 : reserve(loop);
+}
+
 int
 coir__periodic_start(coir_loop *loop, coir_periodic *w, int flags)
 {
     if (coir_is_active(w))
         return 0;
-    int err = reserve(loop);
+    int err = can_start(loop, w, flags);
     if (err < 0)
         return err;
     w->active = flags; /* tells the unit */
-    if (w->reschedule == NULL && get(w, &w->interval_ns) < 0) {
-        w->active = 0;
-        return COIR_EINVAL;
-    }
     open_timerfd(loop);
     coir__clamp_priority((coir_watcher *)w);
     int64_t at = reckon(w, loop->wall);
@@ -253,6 +258,9 @@ int
 coir_periodic_again(coir_loop *loop, coir_periodic *w)
 {
     int flags = w->active & COIR__SECONDS;
+    int err = can_start(loop, w, flags);
+    if (err < 0)
+        return err;
     coir_periodic_stop(loop, w);
     return coir__periodic_start(loop, w, flags);
 }
@@ -274,7 +282,7 @@ static void
 expire(coir_loop *loop)
 {
     coir_periodic *w = loop->periodics[0].w;
-    if (w->reschedule == NULL && get(w, &w->interval_ns) <= 0) {
+    if (w->reschedule == NULL && get(&w->interval_ns, w->active) <= 0) {
         remove_at(loop, 0);
         w->active = 0;
         loop->active--;

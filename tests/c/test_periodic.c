@@ -251,3 +251,28 @@ TEST(periodic, offset_in_the_farthest_past_is_due_at_once)
     CHECK_EQ(f.waited, 0);
     coir_loop_free(loop);
 }
+
+TEST(periodic, again_that_fails_changes_nothing)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w;
+    start(loop, &w, FAKE_WALL + 90 * S, 10 * S);
+    coir_feed_event(loop, &w, COIR_PERIODIC);
+    w.interval_ns = -1;
+    CHECK_EQ(coir_periodic_again(loop, &w), COIR_EINVAL);
+    CHECK(coir_is_active(&w));
+    CHECK(coir_is_pending(&w));
+    coir_periodic_stop(loop, &w);
+    w.interval_ns = S;
+    coir_loop_free(loop);
+
+    loop = fake_loop(&f); /* its array has no room yet */
+    coir_feed_event(loop, &w, COIR_PERIODIC);
+    coir_test_fail_alloc(0);
+    CHECK_EQ(coir_periodic_again(loop, &w), COIR_ENOMEM);
+    CHECK(coir_is_pending(&w));
+    coir_test_fail_none();
+    (void)coir_clear_pending(loop, &w);
+    coir_loop_free(loop);
+}
