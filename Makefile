@@ -5,8 +5,8 @@ PREFIX ?= /usr/local
 MINUTES ?= 1
 export PYTHON CC JOBS
 
-.PHONY: help demo test test-matrix sanitize bench conformance soak lint \
-	format install wheel dist clean
+.PHONY: help demo test test-matrix sanitize bench conformance soak fuzz \
+	lint format install wheel dist clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | \
@@ -33,6 +33,9 @@ conformance: ## others' own tests on Coir (SUITE=greenlet|stock)
 
 soak: ## random programs against an oracle (MINUTES=1)
 	@tools/run.sh soak --minutes $(MINUTES)
+
+fuzz: ## programs of bytes against a model (TARGET=loop MINUTES=1 JOBS=)
+	@tools/fuzz.sh $(or $(TARGET),loop) $(MINUTES)
 
 lint: ## formats, static analysis, warnings as errors, types
 	@tools/lint.sh
