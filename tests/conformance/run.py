@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Run other projects' own tests on Coir's greenlets.
+"""Run what was written for other projects on Coir.
 
     run.py --suite greenlet     greenlet's tests
     run.py --suite stock        gevent, eventlet and SQLAlchemy, unmodified
+    run.py --suite libev        libev's API and programs on Coir's event loop
 
 All set-up is done here, in virtual environments below the user's cache
 directory. The last line is ``N passed, M failed, K skipped``; the exit
@@ -28,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from _env import SetupError, interpreter_tag  # noqa: E402
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
-SUITES = ("greenlet", "stock")
+SUITES = ("greenlet", "stock", "libev")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -124,6 +125,8 @@ def discover() -> list[list[str]]:
 def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
     if options.suite == "greenlet":
         import greenlet_suite as suite
+    elif options.suite == "libev":
+        import libev_suite as suite
     else:
         import stock_suite as suite
     print(f"{platform.python_implementation()} {platform.python_version()} "
