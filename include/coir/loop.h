@@ -196,7 +196,7 @@ typedef struct coir_fork {
     COIR_WATCHER(coir_fork)
 } COIR_WATCHER_ATTR coir_fork;
 
-/* Called by coir_loop_free(). */
+/* Called by coir_loop_free(). It does not keep the loop running. */
 typedef struct coir_cleanup {
     COIR_WATCHER(coir_cleanup)
 } COIR_WATCHER_ATTR coir_cleanup;

@@ -358,7 +358,28 @@ array_feed(coir_loop *loop, const coir__array *array, int revents)
 ARRAY_WATCHER(prepare)
 ARRAY_WATCHER(check)
 ARRAY_WATCHER(fork)
-ARRAY_WATCHER(cleanup)
+
+/* It waits for the end of the loop, and does not keep it running. */
+int
+coir_cleanup_start(coir_loop *loop, coir_cleanup *w)
+{
+    if (coir_is_active(w))
+        return 0;
+    int err = coir__array_add(loop, &loop->cleanups, (coir_watcher *)w);
+    if (err == 0)
+        loop->active--;
+    return err;
+}
+
+void
+coir_cleanup_stop(coir_loop *loop, coir_cleanup *w)
+{
+    (void)coir__unfeed(loop, (coir_watcher *)w);
+    if (!coir_is_active(w))
+        return;
+    loop->active++;
+    coir__array_remove(loop, &loop->cleanups, (coir_watcher *)w);
+}
 
 int
 coir_idle_start(coir_loop *loop, coir_idle *w)

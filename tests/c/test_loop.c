@@ -446,12 +446,25 @@ TEST(loop, cleanup_is_called_when_it_goes)
     coir_loop *loop = fake_loop(&f);
     coir_cleanup watcher;
     START(cleanup, &watcher, "cleanup");
-    coir_loop_unref(loop);
-    (void)coir_loop_run(loop, 0);
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
     CHECK_TRACE("");
     coir_loop_free(loop);
     CHECK_TRACE("cleanup");
     coir_loop_free(NULL);
+}
+
+TEST(loop, cleanup_does_not_keep_it_running)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_cleanup watcher;
+    START(cleanup, &watcher, "cleanup");
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK(coir_is_active(&watcher));
+    coir_cleanup_stop(loop, &watcher);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    coir_loop_free(loop);
+    CHECK_TRACE("");
 }
 
 static void
