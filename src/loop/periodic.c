@@ -18,38 +18,7 @@
 #define MIN_INTERVAL_NS INT64_C(122070)
 #define INDEX(w) (((w)->active & ~(COIR__SECONDS | COIR__OWN)) - 1)
 
-/* --- times: nanoseconds, or those of coir/ev.h --------------------------- */
-
-static int64_t
-get(const int64_t *field, int flags)
-{
-    if (!(flags & COIR__SECONDS))
-        return *field;
-    double seconds;
-    memcpy(&seconds, field, sizeof seconds);
-    return coir__from_seconds(seconds);
-}
-
-static void
-set_at(coir_periodic *w, int64_t at)
-{
-    if (w->active & COIR__SECONDS) {
-        double seconds = coir__to_seconds(at);
-        memcpy(&w->at_ns, &seconds, sizeof seconds);
-    }
-    else
-        w->at_ns = at;
-}
-
-static int64_t
-call_reschedule(coir_periodic *w, int64_t now)
-{
-    if (!(w->active & COIR__SECONDS))
-        return w->reschedule(w, now);
-    double (*fn)(coir_periodic *, double) =
-        (double (*)(coir_periodic *, double))(void (*)(void))w->reschedule;
-    return coir__from_seconds(fn(w, coir__to_seconds(now)));
-}
+/* --- the next time, in nanoseconds --------------------------------------- */
 
 /* The next of offset + n * interval that is later than now. */
 static int64_t
@@ -65,15 +34,90 @@ next_interval(int64_t offset, int64_t interval, int64_t now)
     return at < COIR_FOREVER ? (int64_t)at : COIR_FOREVER;
 }
 
-/* When is it to be called after `now`; for one without a rule, its offset. */
-static int64_t
-reckon(coir_periodic *w, int64_t now)
+/* --- and in seconds: those of coir/ev.h ---------------------------------- */
+
+static double
+seconds_of(const int64_t *field)
 {
+    double seconds;
+    memcpy(&seconds, field, sizeof seconds);
+    return seconds;
+}
+
+/* floor(), which the C library has apart. */
+static double
+round_down(double x)
+{
+    if (!(x > -0x1p53 && x < 0x1p53))
+        return x; /* whole already, or not a number */
+    double whole = (double)(int64_t)x;
+    return whole - (x < whole);
+}
+
+/* In doubles, as the caller reckons: an interval cut to nanoseconds would be
+ * off by seconds after the many of them that there were since 1970. */
+static double
+next_interval_seconds(double offset, double interval, double now)
+{
+    if (interval < MIN_INTERVAL_NS * 1e-9)
+        interval = MIN_INTERVAL_NS * 1e-9;
+    double at = offset + round_down((now - offset) / interval) * interval;
+    while (at <= now) {
+        if (at + interval == at)
+            return now; /* too large to be added to */
+        at += interval;
+    }
+    return at;
+}
+
+static double
+reckon_seconds(coir_periodic *w, double now)
+{
+    if (w->reschedule != NULL) {
+        double (*fn)(coir_periodic *, double) =
+            (double (*)(coir_periodic *, double))(void (*)(void))w->reschedule;
+        return fn(w, now);
+    }
+    double offset = seconds_of(&w->offset_ns);
+    double interval = seconds_of(&w->interval_ns);
+    return interval > 0 ? next_interval_seconds(offset, interval, now)
+                        : offset;
+}
+
+/* --- in either ----------------------------------------------------------- */
+
+/* Of the interval: 1, 0 for none, -1 for one that makes no sense. */
+static int
+interval_sign(const coir_periodic *w, int flags)
+{
+    if (flags & COIR__SECONDS) {
+        double interval = seconds_of(&w->interval_ns);
+        return (interval > 0) - (interval < 0);
+    }
+    return (w->interval_ns > 0) - (w->interval_ns < 0);
+}
+
+/* Set when it is to be called after `now`, and return that; for one without a
+ * rule, its offset. `reached`: its present time is not later than now. */
+static int64_t
+reckon(coir_periodic *w, int64_t now, int reached)
+{
+    if (w->active & COIR__SECONDS) {
+        double from = coir__to_seconds(now);
+        /* A double is too coarse to tell the two apart. */
+        if (reached && from < seconds_of(&w->at_ns))
+            from = seconds_of(&w->at_ns);
+        double at = reckon_seconds(w, from);
+        memcpy(&w->at_ns, &at, sizeof at);
+        return coir__from_seconds(at);
+    }
     if (w->reschedule != NULL)
-        return call_reschedule(w, now);
-    int64_t interval = get(&w->interval_ns, w->active);
-    int64_t offset = get(&w->offset_ns, w->active);
-    return interval > 0 ? next_interval(offset, interval, now) : offset;
+        w->at_ns = w->reschedule(w, now);
+    else if (w->interval_ns > 0)
+        w->at_ns = next_interval(w->offset_ns, w->interval_ns, now);
+    else
+        w->at_ns = w->offset_ns;
+    return w->at_ns;
 }
 
 /* --- the heap ------------------------------------------------------------ */
@@ -208,7 +252,7 @@ coir__periodics_forked(coir_loop *loop)
 static int
 can_start(coir_loop *loop, const coir_periodic *w, int flags)
 {
-    if (w->reschedule == NULL && get(&w->interval_ns, flags) < 0)
+    if (w->reschedule == NULL && interval_sign(w, flags) < 0)
         return COIR_EINVAL;
     return coir_is_active(w) ? 0 : reserve(loop);
 }
@@ -224,8 +268,7 @@ coir__periodic_start(coir_loop *loop, coir_periodic *w, int flags)
     w->active = flags; /* tells the unit */
     open_timerfd(loop);
     coir__clamp_priority((coir_watcher *)w);
-    int64_t at = reckon(w, loop->wall);
-    set_at(w, at);
+    int64_t at = reckon(w, loop->wall, 0);
     int i = loop->periodic_count++;
     loop->periodics[i] = (coir__periodic_entry){at, w};
     up(loop, i);
@@ -282,16 +325,15 @@ static void
 expire(coir_loop *loop)
 {
     coir_periodic *w = loop->periodics[0].w;
-    if (w->reschedule == NULL && get(&w->interval_ns, w->active) <= 0) {
+    if (w->reschedule == NULL && interval_sign(w, w->active) <= 0) {
         remove_at(loop, 0);
         w->active = 0;
         loop->active--;
         return;
     }
-    int64_t at = reckon(w, loop->wall);
+    int64_t at = reckon(w, loop->wall, 1);
     if (at <= loop->wall) /* a rule that does not get on */
         at = loop->wall + 1;
-    set_at(w, at);
     loop->periodics[0].at = at;
     down(loop, 0);
 }
@@ -316,8 +358,7 @@ coir__periodics_reschedule(coir_loop *loop)
 {
     for (int i = 0; i < loop->periodic_count; i++) {
         coir__periodic_entry *e = &loop->periodics[i];
-        e->at = reckon(e->w, loop->wall);
-        set_at(e->w, e->at);
+        e->at = reckon(e->w, loop->wall, 0);
     }
     for (int i = loop->periodic_count / 2; i-- > 0;)
         down(loop, i);

@@ -1,4 +1,6 @@
 /* test_periodic.c - watchers on the wall clock. */
+#include <math.h>
+
 #include "loop_helper.h"
 
 static int calls;
@@ -78,6 +80,58 @@ TEST(periodic, times_missed_come_once)
     CHECK_EQ(calls, 1);
     CHECK_EQ(w.at_ns, FAKE_WALL + 100 * S);
     coir_periodic_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+/* Those of coir/ev.h: doubles in the same places. */
+static double
+start_seconds(coir_loop *loop, coir_periodic *w, double offset,
+              double interval)
+{
+    coir_periodic_init(w, note, 0, 0, NULL);
+    w->data = NULL;
+    memcpy(&w->offset_ns, &offset, sizeof offset);
+    memcpy(&w->interval_ns, &interval, sizeof interval);
+    CHECK_EQ(coir__periodic_start(loop, w, COIR__SECONDS), 0);
+    double at;
+    memcpy(&at, &w->at_ns, sizeof at);
+    return at;
+}
+
+TEST(periodic, intervals_in_seconds_keep_their_phase)
+{
+    static const double intervals[] = {0.07, 1 / 17.0, 0.1, 1.1, 3600};
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
+        coir_periodic w;
+        double n = start_seconds(loop, &w, 0, intervals[i]) / intervals[i];
+        CHECK(fabs(n - nearbyint(n)) < 1e-5);
+        int64_t begin = f.wall;
+        calls = 0;
+        while (calls < 100)
+            once(loop);
+        int64_t since = called_at - begin;
+        CHECK(fabs((double)since * 1e-9 / intervals[i] - 100) < 1);
+        coir_periodic_stop(loop, &w);
+    }
+    coir_loop_free(loop);
+}
+
+/* An interval that begins now: the next time is one interval away. */
+TEST(periodic, intervals_in_seconds_may_begin_now)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    for (int i = 0; i < 1000; i++) {
+        fake_advance(&f, 1234567 + i);
+        coir_loop_now_update(loop);
+        double now = coir__to_seconds(coir_loop_wall_now(loop));
+        coir_periodic w;
+        double at = start_seconds(loop, &w, fmod(now, 3600), 3600);
+        CHECK(fabs(at - now - 3600) < 1e-6);
+        coir_periodic_stop(loop, &w);
+    }
     coir_loop_free(loop);
 }
 
