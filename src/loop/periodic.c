@@ -84,6 +84,17 @@ reckon_seconds(coir_periodic *w, double now)
                         : offset;
 }
 
+static void
+set_at(coir_periodic *w, int64_t at)
+{
+    if (w->active & COIR__SECONDS) {
+        double seconds = coir__to_seconds(at);
+        memcpy(&w->at_ns, &seconds, sizeof seconds);
+    }
+    else
+        w->at_ns = at;
+}
+
 /* --- in either ----------------------------------------------------------- */
 
 /* Of the interval: 1, 0 for none, -1 for one that makes no sense. */
@@ -332,8 +343,10 @@ expire(coir_loop *loop)
         return;
     }
     int64_t at = reckon(w, loop->wall, 1);
-    if (at <= loop->wall) /* a rule that does not get on */
+    if (at <= loop->wall) { /* a rule that does not get on */
         at = loop->wall + 1;
+        set_at(w, at);
+    }
     loop->periodics[0].at = at;
     down(loop, 0);
 }

@@ -248,7 +248,7 @@ model_start(model *m, int item)
     if (w->kind == KIND_SIGNAL && !has_signal(m, w->signum))
         m->signals[w->signum] = 0;
     w->active = 1;
-    m->active += !w->own;
+    m->active += !w->own && w->kind != KIND_CLEANUP;
     switch (w->kind) {
     case KIND_IO:
         change(m, w->fd, w->is_new);
@@ -291,7 +291,7 @@ model_stop(model *m, int item)
     if (!w->active)
         return;
     w->active = 0;
-    m->active -= !w->own;
+    m->active -= !w->own && w->kind != KIND_CLEANUP;
     if (w->kind == KIND_IO)
         change(m, w->fd, 0);
     if (w->kind == KIND_TIMER)
