@@ -44,21 +44,37 @@ bench_note(struct bench_result *out, const char *name, double value)
     out->note_value[i] = value;
 }
 
+__attribute__((noinline)) uint64_t
+bench_timed(bench_batch batch, size_t ops, void *arg)
+{
+    uint64_t start = bench_clock();
+    if (profiled_ops > 0)
+        (void)getppid();
+    batch(ops, arg);
+    if (profiled_ops > 0)
+        (void)getppid();
+    return bench_clock() - start;
+}
+
+size_t
+bench_profiled_ops(void)
+{
+    return profiled_ops;
+}
+
 void
 bench_measure(bench_batch batch, void *arg, int quick,
               struct bench_result *out)
 {
     if (profiled_ops > 0) {
-        batch(profiled_ops, arg);
+        (void)bench_timed(batch, profiled_ops, arg);
         _exit(0);
     }
     uint64_t aim = quick ? 5000000 : 25000000;
     uint64_t taken;
     size_t ops = 1000;
     for (;; ops *= 2) {
-        uint64_t start = bench_clock();
-        batch(ops, arg);
-        taken = bench_clock() - start;
+        taken = bench_timed(batch, ops, arg);
         if (taken >= aim / 4)
             break;
     }
@@ -66,9 +82,7 @@ bench_measure(bench_batch batch, void *arg, int quick,
 
     out->unit = "ns";
     for (int i = 0; i < (quick ? 3 : 9); i++) {
-        uint64_t start = bench_clock();
-        batch(ops, arg);
-        taken = bench_clock() - start;
+        taken = bench_timed(batch, ops, arg);
         bench_add(out, (double)taken / (double)ops);
     }
 }

@@ -2,10 +2,10 @@
  *
  * A program measures one row per run, `bench_x ROW [--quick | --ops N]`, and
  * prints one line of JSON: unit, samples and further figures; `--list` names
- * its rows, `--ops` does N operations of a short row once, for profilers. A
- * sample is the time of one operation, from a batch of many, as CPU time of
- * the thread (user and system), so that other programs on the machine disturb
- * as little as can be. */
+ * its rows, `--ops` does about N operations of a short row once, for
+ * profilers. A sample is the time of one operation, from a batch of many, as
+ * CPU time of the thread (user and system), so that other programs on the
+ * machine disturb as little as can be. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -38,6 +38,15 @@ uint64_t bench_clock(void);
  * samples of nanoseconds per operation. */
 void bench_measure(bench_batch batch, void *arg, int quick,
                    struct bench_result *out);
+
+/* Run a batch once; returns the CPU time it took, in nanoseconds. Every batch
+ * that is measured runs through here, so that instructions can be counted in
+ * this function alone; with `--ops`, getppid() is called before and after, so
+ * that the system calls between can be counted too. */
+uint64_t bench_timed(bench_batch batch, size_t ops, void *arg);
+
+/* The N of `--ops`, 0 without. */
+size_t bench_profiled_ops(void);
 
 void bench_add(struct bench_result *out, double sample);
 void bench_note(struct bench_result *out, const char *name, double value);
