@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from targets import GREENLET_REQUIREMENT
+from targets import C_PROGRAMS, GREENLET_REQUIREMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,18 +111,20 @@ def find_tool(name):
 
 
 def core_build():
-    """The directory that holds the C programs of the core suite."""
+    """The directory that holds the C programs of all suites."""
     key = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
     build = cache_dir() / f"core-{key}"
     log = cache_dir() / f"core-{key}.log"
     cache_dir().mkdir(parents=True, exist_ok=True)
     environ = dict(os.environ, NINJA=find_tool("ninja"))
+    setup = [find_tool("meson"), "setup", build, ROOT, "--buildtype=release",
+             "-Dbench=enabled", "-Dtests=disabled", "-Dpython=disabled"]
     if not (build / "build.ninja").exists():
-        run_logged(
-            [find_tool("meson"), "setup", build, ROOT, "--buildtype=release",
-             "-Dbench=enabled", "-Dtests=disabled", "-Dpython=disabled"],
-            log, env=environ,
-        )
+        run_logged(setup, log, env=environ)
+    elif not all((build / "bench" / "c" / program).exists()
+                 for program in C_PROGRAMS):
+        # The library that one needs may have been installed since.
+        run_logged([*setup, "--reconfigure"], log, env=environ)
     print("building the C programs ...", flush=True)
     run_logged([find_tool("ninja"), "-C", build], log, env=environ)
     return build / "bench" / "c"

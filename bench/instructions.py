@@ -1,49 +1,25 @@
 """Instructions per operation, counted by valgrind's callgrind.
 
 A count does not move with the machine's load, and says where a row's time can
-go. Each program runs twice, with N and with 3 N operations; the difference,
-function by function, is what 2 N operations cost.
+go. Programs of the greenlet and the core suite run twice, with N and with 3 N
+operations; the difference, function by function, is what 2 N operations cost.
+In the loop suite only the operations themselves are counted, once, and the
+system calls too, by strace.
 """
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import counts
 import environment
 import targets
 
 HERE = Path(__file__).resolve().parent
-
-
-def plain(name):
-    """Without the mark that callgrind gives to recursive calls."""
-    return re.sub(r"'\d+$", "", name)
-
-
-def self_costs(path):
-    """Instructions of each function itself, from a callgrind output file."""
-    costs = Counter()
-    names = {}
-    function, inclusive = None, False
-    for line in path.read_text().splitlines():
-        if line.startswith("fn="):
-            number, name = re.match(r"fn=(\(\d+\))\s*(.*)", line).groups()
-            function = names.setdefault(number, plain(name))
-        elif line.startswith("calls="):
-            inclusive = True  # the next line counts what was called
-        elif line.startswith("cfn="):
-            number, name = re.match(r"cfn=(\(\d+\))\s*(.*)", line).groups()
-            names.setdefault(number, plain(name))
-        elif function is not None and re.match(r"[+\-*0-9]", line):
-            if not inclusive:
-                costs[function] += int(line.split()[-1])
-            inclusive = False
-    return costs
 
 
 def count(argv, ops):
@@ -61,7 +37,7 @@ def count(argv, ops):
             )
             if done.returncode:
                 raise RuntimeError(done.stderr.strip()[-500:])
-            costs.append(self_costs(out))
+            costs.append(counts.self_costs(out.read_text()))
     costs[1].subtract(costs[0])
     return Counter({
         name: cost / (2 * ops) for name, cost in costs[1].items()
@@ -69,10 +45,10 @@ def count(argv, ops):
     })
 
 
-def report(label, counts, top):
-    total = sum(counts.values())
+def report(label, costs, top):
+    total = sum(costs.values())
     print(f"{label}: {total:,.0f} instructions per operation")
-    for name, cost in counts.most_common(top):
+    for name, cost in costs.most_common(top):
         print(f"    {cost:8,.1f}  {cost / total:4.0%}  {name}")
     sys.stdout.flush()
 
@@ -88,6 +64,9 @@ def main():
     parser.add_argument(
         "--core", nargs="*", default=["switch", "spawn"], metavar="ROW",
         help="short rows of the core suite (default: switch spawn)")
+    parser.add_argument(
+        "--loop", nargs="*", default=[], metavar="ROW",
+        help="rows of the loop suite (default: none)")
     parser.add_argument("--ops", type=int, default=5000, metavar="N")
     parser.add_argument(
         "--top", type=int, default=12, metavar="N",
@@ -103,16 +82,27 @@ def main():
         for row in options.rows:
             for name, module in targets.GREENLET_IMPLEMENTATIONS.items():
                 program = HERE / "python" / "greenlet_rows.py"
-                counts = count([interpreter, program, module, row],
-                               options.ops)
-                report(f"CPython {version}, {row}, {name}", counts,
+                costs = count([interpreter, program, module, row],
+                              options.ops)
+                report(f"CPython {version}, {row}, {name}", costs,
                        options.top)
-    programs = environment.core_build() if options.core else None
+    if options.core or options.loop:
+        programs = environment.core_build()
     for row in options.core:
         for name, (program, _) in targets.CORE_IMPLEMENTATIONS.items():
             if (programs / program).exists():
-                counts = count([programs / program, row], options.ops)
-                report(f"{row}, {name}", counts, options.top)
+                costs = count([programs / program, row], options.ops)
+                report(f"{row}, {name}", costs, options.top)
+    for row in options.loop:
+        for name, (program, _) in targets.LOOP_IMPLEMENTATIONS.items():
+            if (programs / program).exists():
+                costs = counts.instructions(
+                    programs / program, row, options.ops)
+                report(f"{row}, {name}", costs, options.top)
+                calls = counts.system_calls(
+                    programs / program, row, options.ops)
+                for call, number in calls.most_common(options.top):
+                    print(f"    {number:8.4f}  {call}()")
     return 0
 
 

@@ -45,16 +45,26 @@ def cell(result, unit, spread=True):
     return text
 
 
+def is_coir(name):
+    return name.split()[0] == "Coir"
+
+
+def coir_result(row, implementations):
+    """That of Coir, or of the first form of it that a suite measures."""
+    name = next(name for name in implementations if is_coir(name))
+    return row["results"].get(name) or {}
+
+
 def ratio(row, implementations):
     """Median of the best peer over Coir's; None if either is missing."""
     results = row["results"]
-    coir = results.get("Coir")
+    coir = coir_result(row, implementations)
     peers = [
         results[name]["median"]
         for name in implementations
-        if name != "Coir" and "median" in (results.get(name) or {})
+        if not is_coir(name) and "median" in (results.get(name) or {})
     ]
-    if not peers or not coir or not coir.get("median"):
+    if not peers or not coir.get("median"):
         return None
     return min(peers) / coir["median"]
 
@@ -70,7 +80,7 @@ def target_text(row):
 
 def verdict(row, implementations):
     """Which of a row's targets are met, in words."""
-    coir = row["results"].get("Coir") or {}
+    coir = coir_result(row, implementations)
     if "median" not in coir:
         return "no figure" if target_text(row) else ""
     parts = []
@@ -91,7 +101,34 @@ def verdict(row, implementations):
 def run_title(run):
     if "python" in run["facts"]:
         return f"CPython {run['facts']['python']}"
-    return "libcoir"
+    return {"core": "libcoir", "loop": "Event loop"}[run["suite"]]
+
+
+def counts_text(result):
+    """Instructions and system calls per operation, where counted."""
+    text = []
+    if "instructions" in result:
+        text.append(f"{number(result['instructions'])} instr.")
+    if "system_calls" in result:
+        calls = result["system_calls"]
+        text.append(f"{calls:.2f} calls" if calls < 10 else
+                    f"{number(calls)} calls")
+    return ", ".join(text)
+
+
+def counts_table(run):
+    """A second table for a suite that counts, else nothing."""
+    names = run["implementations"]
+    lines = []
+    for row in run["rows"]:
+        cells = [counts_text(row["results"].get(n) or {}) for n in names]
+        if any(cells):
+            lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
+    if not lines:
+        return []
+    return ["", "Instructions, without the kernel's, and system calls of an"
+            " operation:", "", "| | " + " | ".join(names) + " |",
+            "|---" * (len(names) + 1) + "|", *lines]
 
 
 def markdown_run(run):
@@ -106,6 +143,7 @@ def markdown_run(run):
         cells.append(ratio_text(reached) if reached else "")
         cells += [target_text(row), verdict(row, names)]
         lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
+    lines += counts_table(run)
     notes = [
         f"{row['label']}, {name}: {note.replace('_', ' ')} {number(value)}"
         for row in run["rows"]
@@ -119,8 +157,8 @@ def markdown_run(run):
 
 def facts_text(run):
     facts = run["facts"]
-    keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "coir",
-            "commit", "context", "guards", "rounds", "load", "load_end",
+    keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "libev",
+            "libuv", "coir", "commit", "context", "guards", "rounds", "load", "load_end",
             "environment")
     return "; ".join(
         f"{key.replace('_', ' ')}: {facts[key]}" for key in keys

@@ -12,11 +12,13 @@ import fnmatch
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import counts
 import environment
 import report
 import targets
@@ -87,6 +89,21 @@ def run_row(row, commands, options):
     }
 
 
+def count_row(row, commands, done, quick):
+    """Add instructions and system calls of an operation to the results."""
+    ops = row.counted // 10 if quick else row.counted
+    for name, result in done["results"].items():
+        if ops == 0 or "error" in result:
+            continue
+        program = commands[name][0]
+        for key, count in (("instructions", counts.instructions),
+                           ("system_calls", counts.system_calls)):
+            found = count(program, row.name, ops)
+            print(".", end="", flush=True)
+            if found:
+                result[key] = sum(found.values())
+
+
 def run_rows(suite, rows, command, implementations, facts, options):
     """Measure all rows of a suite.
 
@@ -111,6 +128,7 @@ def run_rows(suite, rows, command, implementations, facts, options):
             if argv is not None:
                 commands[name] = argv
         done = run_row(row, commands, options)
+        count_row(row, commands, done, options.quick)
         run["rows"].append(done)
         print_row(done, implementations)
     facts["load_end"] = f"{os.getloadavg()[0]:.1f}"
@@ -121,8 +139,10 @@ def print_row(row, implementations):
     print()
     for name in implementations:
         if name in row["results"]:
-            text = report.cell(row["results"][name], row["unit"])
-            print(f"        {name:16} {text}")
+            result = row["results"][name]
+            text = report.cell(result, row["unit"])
+            counted = report.counts_text(result)
+            print(f"        {name:16} {text}  {counted}".rstrip())
     ratio = report.ratio(row, implementations)
     text = f"ratio {report.ratio_text(ratio)}" if ratio else ""
     wanted = report.target_text(row)
@@ -163,16 +183,11 @@ def greenlet_suite(options):
     return runs
 
 
-def core_suite(options):
-    programs = environment.core_build()
-    facts = environment.facts()
-    info = measure([programs / "bench_coir", "info"])
-    if "error" not in info:
-        facts["context"] = info["unit"]
-        facts["guards"] = GUARDS[int(info["samples"][0])]
+def c_suite(suite, rows, implementations, programs, facts, options):
+    """A suite of C programs, in the directory `programs`."""
 
     def command(name, row):
-        program, package = targets.CORE_IMPLEMENTATIONS[name]
+        program, package = implementations[name]
         if name in row.programs:
             return None
         if not (programs / program).exists():
@@ -180,13 +195,34 @@ def core_suite(options):
         argv = [programs / program, row.name]
         return argv + ["--quick"] * options.quick
 
-    return [run_rows(
-        "core", targets.CORE_ROWS, command, targets.CORE_IMPLEMENTATIONS,
-        facts, options,
-    )]
+    return [run_rows(suite, rows, command, implementations, facts, options)]
 
 
-SUITES = {"greenlet": greenlet_suite, "core": core_suite}
+def core_suite(options):
+    programs = environment.core_build()
+    facts = environment.facts()
+    info = measure([programs / "bench_coir", "info"])
+    if "error" not in info:
+        facts["context"] = info["unit"]
+        facts["guards"] = GUARDS[int(info["samples"][0])]
+    return c_suite("core", targets.CORE_ROWS, targets.CORE_IMPLEMENTATIONS,
+                   programs, facts, options)
+
+
+def loop_suite(options):
+    programs = environment.core_build()
+    facts = environment.facts()
+    for name, (program, _) in targets.LOOP_IMPLEMENTATIONS.items():
+        if not report.is_coir(name) and (programs / program).exists():
+            facts[name] = measure([programs / program, "version"])["unit"]
+    for tool in ("valgrind", "strace"):
+        if shutil.which(tool) is None:
+            print(f"{tool} is missing: less is counted", file=sys.stderr)
+    return c_suite("loop", targets.LOOP_ROWS, targets.LOOP_IMPLEMENTATIONS,
+                   programs, facts, options)
+
+
+SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite}
 
 
 def parse(argv):
@@ -199,7 +235,8 @@ def parse(argv):
     parser.add_argument(
         "--suite", choices=[*SUITES, "all"], default="all",
         help="greenlet: Python, against the greenlet package; core: C,"
-             " against boost.context and ucontext; all (the default)")
+             " against boost.context and ucontext; loop: C, against libev and"
+             " libuv; all (the default)")
     parser.add_argument(
         "--python", action="append", metavar="PYTHON",
         help="interpreter for the greenlet suite, a path or a version such as"

@@ -24,6 +24,8 @@ class Row:
     slow: bool = False
     #: bytes of free memory needed.
     memory: int = 0
+    #: operations of which instructions and system calls are counted; 0: not.
+    counted: int = 0
 
 
 GIB = 1 << 30
@@ -82,4 +84,62 @@ CORE_ROWS = (
         programs=PEERS_NOT_RUN),
     Row("slice_rss", "slice policy: RSS of each of 1,000,000", 400, rounds=1,
         programs=PEERS_NOT_RUN, memory=2 * GIB),
+)
+
+#: name -> program and the system package it needs. The ratio is of the first
+#: that is Coir.
+LOOP_IMPLEMENTATIONS = {
+    "libev": ("bench_loop_ev", "libev-dev"),
+    "libuv": ("bench_loop_uv", "libuv1-dev"),
+    "Coir epoll": ("bench_loop_epoll", None),
+    "Coir io_uring": ("bench_loop_iouring", "liburing-dev"),
+    "Coir poll": ("bench_loop_poll", None),
+    "Coir select": ("bench_loop_select", None),
+}
+
+#: Timers are the same on every backend.
+EPOLL_ONLY = {"Coir io_uring": None, "Coir poll": None, "Coir select": None}
+
+
+def timer_rows(name, label, target=None, rounds=None, counted=100000):
+    return tuple(
+        Row(f"{name}_{suffix}", f"{label}, {count}", target,
+            programs=EPOLL_ONLY, rounds=rounds, memory=GIB, counted=counted)
+        for suffix, count in (("100k", "100,000"), ("1m", "1,000,000"))
+    )
+
+
+def pass_row(count, active, target=None):
+    return Row(f"pass_{count}_{active}",
+               f"{count:,} socketpairs, {active:,} active, per event", target,
+               counted=20 * active if active > 1 else 500)
+
+
+LOOP_ROWS = (
+    *timer_rows("arm", "arm", 6),
+    *timer_rows("cancel", "cancel, in the order of arming", 30),
+    *timer_rows("cancel_random", "cancel, in random order", 30),
+    *timer_rows("again", "re-arm", 12),
+    *timer_rows("fire", "fire, within 1 s, on whole ms", 300, rounds=3),
+    *timer_rows("fire_apart", "fire, within 1 s, on whole us", rounds=3),
+    *timer_rows("fire_late", "fire, all due at once", 300, rounds=3),
+    *timer_rows("again_fire", "re-arm once, then fire", rounds=3),
+    pass_row(100, 1),
+    pass_row(100, 100),
+    pass_row(1000, 1),
+    pass_row(1000, 100, 2500),
+    pass_row(1000, 1000),
+    pass_row(10000, 1),
+    pass_row(10000, 100),
+    pass_row(10000, 1000),
+    Row("turn", "a turn without events", counted=1000),
+    Row("start_stop", "stop and start an io watcher", counted=1000),
+    Row("start_stop_turns", "the same, a turn after each", counted=1000),
+    Row("round_trip", "round trip between two threads", counted=1000),
+    Row("send", "async send to a busy loop", counted=10000),
+)
+
+C_PROGRAMS = tuple(
+    program for program, _ in [*CORE_IMPLEMENTATIONS.values(),
+                               *LOOP_IMPLEMENTATIONS.values()]
 )

@@ -30,10 +30,29 @@ soak)
     install_package $venv
     ;;
 bench)
-    # A peer of the core suite; its rows say so if it is missing.
-    [ -e /usr/include/boost/context ] || apt_install libboost-context-dev ||
-        warn "without boost.context: install Debian package" \
-            "libboost-context-dev"
+    # Peers of the core and the loop suite, whose rows say so if they are
+    # missing, and what counts instructions and system calls.
+    bench_package() { # FILE PACKAGE WHAT
+        [ -e "$1" ] || apt_install "$2" ||
+            warn "without $3: install Debian package $2"
+    }
+    case " $* " in
+    *" --suite greenlet "*) ;;
+    *" --suite core "*)
+        bench_package /usr/include/boost/context libboost-context-dev \
+            boost.context
+        ;;
+    *)
+        bench_package /usr/include/boost/context libboost-context-dev \
+            boost.context
+        bench_package /usr/include/ev.h libev-dev libev
+        bench_package /usr/include/uv.h libuv1-dev libuv
+        want valgrind valgrind || warn "instructions are not counted:" \
+            "install Debian package valgrind"
+        want strace strace || warn "system calls are not counted:" \
+            "install Debian package strace"
+        ;;
+    esac
     ;;
 esac # conformance and bench keep environments of their own
 exec $venv/bin/python "$program" "$@"

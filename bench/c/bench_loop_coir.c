@@ -141,4 +141,10 @@ async_send(struct loop *loop, struct async *async)
     coir_async_send(loop->loop, &async->w);
 }
 
+static const char *
+loop_version(void)
+{
+    return coir_version();
+}
+
 #include "loop_rows.h"

@@ -3,6 +3,8 @@
 
 #include "bench.h"
 
+#include <stdio.h>
+
 struct loop {
     struct ev_loop *loop;
 };
@@ -135,6 +137,15 @@ static inline void
 async_send(struct loop *loop, struct async *async)
 {
     ev_async_send(loop->loop, &async->w);
+}
+
+static const char *
+loop_version(void)
+{
+    static char version[16];
+    (void)snprintf(version, sizeof(version), "%d.%d", ev_version_major(),
+                   ev_version_minor());
+    return version;
 }
 
 #include "loop_rows.h"

@@ -144,4 +144,10 @@ async_send(struct loop *loop, struct async *async)
         bench_die("uv_async_send");
 }
 
+static const char *
+loop_version(void)
+{
+    return uv_version_string();
+}
+
 #include "loop_rows.h"

@@ -17,6 +17,7 @@
  *     struct async                       what other threads wake a loop by
  *     async_init(loop, async)            and start
  *     async_send(loop, async)
+ *     loop_version()                     of the library, a string
  * and whose callbacks call on_timer(), on_readable(), on_async(). Time is CPU
  * time of the thread, but for a round trip between two threads. */
 #ifndef BENCH_LOOP_ROWS_H
@@ -571,7 +572,15 @@ row_send(int quick, struct bench_result *out)
                (double)sends / (double)atomic_load(&there.woken));
 }
 
+static void
+row_version(int quick, struct bench_result *out)
+{
+    (void)quick;
+    out->unit = loop_version();
+}
+
 static const struct bench_entry rows[] = {
+    {"version", row_version},
     {"arm_100k", row_arm_100k},
     {"arm_1m", row_arm_1m},
     {"cancel_100k", row_cancel_100k},
