@@ -11,8 +11,14 @@
  *
  * Those of the wheel's present tick, and of earlier ones, are in a pairing
  * heap, by deadline and then by order of arming: to the nanosecond, never
- * early, FIFO. It is small, mostly. Both are made of the timers' own members,
- * so that no call here can fail.
+ * early, FIFO. A slot of level 0 comes into it in order, as a chain of only
+ * children, off which the first is taken at no cost; the heap is for those
+ * that are armed meanwhile. All of it is made of the timers' own members, so
+ * that no call here can fail.
+ *
+ * With a million timers the time is that of fetching them from memory, so a
+ * walk through a slot goes along several lists at a time, and the members that
+ * it touches lie side by side.
  *
  * The wheel may be ahead of the clock, by level 0 at most: to know the first
  * deadline exactly its slot is emptied into the heap, if the heap is empty.
@@ -31,9 +37,19 @@
 #define SLOTS (1 << DIGIT)
 #define LEVELS 6 /* 6 * 8 bits hold all 43 bits of a tick */
 #define WORDS (SLOTS / 64)
+/* A slot is several lists, so that a walk through them waits for as many
+ * timers at a time to come from memory. Those armed together are neighbours in
+ * one list, for the sake of order. */
+#define LANES 8
+#define LANE_OF(w) ((w)->sequence >> 6 & (LANES - 1))
+#define RUNS 48
 
 /* In `active`, with COIR__SECONDS and COIR__OWN. */
-enum { IN_WHEEL = 1, IN_HEAP = 2 };
+#define ACTIVE 1
+
+typedef struct slot {
+    coir_timer *lanes[LANES];
+} slot;
 
 struct coir__timers {
     uint64_t tick;     /* all filed under it or before are in the heap */
@@ -43,7 +59,7 @@ struct coir__timers {
     coir_timer *root;
     /* Bit: the slot may have timers; it is cleared when it is found empty. */
     uint64_t used[LEVELS][WORDS];
-    coir_timer *slots[LEVELS][SLOTS];
+    slot slots[LEVELS][SLOTS];
 };
 
 /* --- units --------------------------------------------------------------- */
@@ -101,6 +117,22 @@ static inline uint64_t
 tick_of(int64_t ns)
 {
     return ns > 0 ? (uint64_t)ns >> TICK_SHIFT : 0;
+}
+
+/* A timer in the wheel is its own child. What a move touches lies side by
+ * side, and not in `active`. */
+static inline int
+is_in_wheel(const coir_timer *w)
+{
+    return w->child == w;
+}
+
+/* What is touched next of a timer that is not in the cache. */
+static inline void
+prefetch(const coir_timer *w)
+{
+    __builtin_prefetch(&w->next, 1);
+    __builtin_prefetch(&w->sequence, 1);
 }
 
 /* --- the heap ------------------------------------------------------------ */
@@ -163,7 +195,6 @@ meld_all(coir_timer *first)
 static void
 heap_add(coir__timers *t, coir_timer *w)
 {
-    w->active = IN_HEAP | (w->active & (COIR__SECONDS | COIR__OWN));
     w->child = NULL;
     w->next = NULL;
     w->at = NULL;
@@ -192,6 +223,97 @@ heap_remove(coir__timers *t, coir_timer *w)
     t->root->at = NULL;
 }
 
+/* Join two lists, each in order. */
+static coir_timer *
+merge(coir_timer *a, coir_timer *b)
+{
+    coir_timer *first, **tail = &first;
+    while (a != NULL && b != NULL) {
+        coir_timer **from = is_before(b, a) ? &b : &a;
+        *tail = *from;
+        tail = &(*from)->next;
+        *from = *tail;
+    }
+    *tail = a != NULL ? a : b;
+    return first;
+}
+
+/* runs[i] is a list made of about 2^i runs, or NULL. */
+static void
+add_run(coir_timer **runs, coir_timer *run)
+{
+    while (*runs != NULL) {
+        run = merge(*runs, run);
+        *runs++ = NULL;
+    }
+    *runs = run;
+}
+
+/* Take all timers of a slot, as a list in order. Those of a lane are in order
+ * already if they are due at the same time, or backwards. */
+static coir_timer *
+take_sorted(coir__timers *t, slot *s)
+{
+    coir_timer *runs[RUNS] = {NULL};
+    coir_timer *first[LANES] = {NULL}, *last[LANES];
+    for (int some = 1; some;) {
+        some = 0;
+        for (int i = 0; i < LANES; i++) {
+            coir_timer *w = s->lanes[i];
+            if (w == NULL)
+                continue;
+            some = 1;
+            s->lanes[i] = w->next;
+            if (w->next != NULL) {
+                prefetch(w->next);
+                __builtin_prefetch(w->next, 1);
+            }
+            t->filed--;
+            t->heaped++;
+            if (first[i] != NULL && is_before(w, first[i])) {
+                w->next = first[i];
+                first[i] = w;
+                continue;
+            }
+            if (first[i] != NULL && is_before(last[i], w))
+                last[i]->next = w;
+            else {
+                if (first[i] != NULL)
+                    add_run(runs, first[i]);
+                first[i] = w;
+            }
+            last[i] = w;
+            w->next = NULL;
+        }
+    }
+    for (int i = 0; i < LANES; i++)
+        if (first[i] != NULL)
+            add_run(runs, first[i]);
+    coir_timer *all = NULL;
+    for (int i = 0; i < RUNS; i++)
+        if (runs[i] != NULL)
+            all = merge(runs[i], all);
+    return all;
+}
+
+/* A list in order becomes a heap in which each has one child. */
+static void
+heap_add_sorted(coir__timers *t, coir_timer *list)
+{
+    if (list == NULL)
+        return;
+    for (coir_timer *w = list, *next; w != NULL; w = next) {
+        next = w->next;
+        w->child = next;
+        if (next != NULL)
+            next->at = &w->child;
+        w->next = NULL;
+    }
+    t->root = t->root != NULL ? meld(t->root, list) : list;
+    t->root->next = NULL;
+    t->root->at = NULL;
+}
+
 /* --- the wheel ----------------------------------------------------------- */
 
 static inline void
@@ -203,22 +325,22 @@ file(coir__timers *t, coir_timer *w)
         return;
     }
     unsigned level = (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT;
-    unsigned slot = (unsigned)(tick >> (level * DIGIT)) & (SLOTS - 1);
-    coir_timer **head = &t->slots[level][slot];
-    w->active = IN_WHEEL | (w->active & (COIR__SECONDS | COIR__OWN));
+    unsigned index = (unsigned)(tick >> (level * DIGIT)) & (SLOTS - 1);
+    coir_timer **head = &t->slots[level][index].lanes[LANE_OF(w)];
+    w->child = w;
     w->next = *head;
     w->at = head;
     if (*head != NULL)
         (*head)->at = &w->next;
     *head = w;
-    t->used[level][slot / 64] |= UINT64_C(1) << slot % 64;
+    t->used[level][index / 64] |= UINT64_C(1) << index % 64;
     t->filed++;
 }
 
 static inline void
 unfile(coir__timers *t, coir_timer *w)
 {
-    if (w->active & IN_HEAP) {
+    if (!is_in_wheel(w)) {
         heap_remove(t, w);
         return;
     }
@@ -229,16 +351,25 @@ unfile(coir__timers *t, coir_timer *w)
         w->next->at = w->at;
 }
 
-/* The first slot of a level after `slot` that has timers, or -1. */
-static int
-next_slot(coir__timers *t, unsigned level, unsigned slot)
+static inline int
+is_empty(const slot *s)
 {
-    for (unsigned i = slot + 1; i < SLOTS; i = (i | 63U) + 1) {
+    for (int i = 0; i < LANES; i++)
+        if (s->lanes[i] != NULL)
+            return 0;
+    return 1;
+}
+
+/* The first slot of a level after `index` that has timers, or -1. */
+static int
+next_slot(coir__timers *t, unsigned level, unsigned index)
+{
+    for (unsigned i = index + 1; i < SLOTS; i = (i | 63U) + 1) {
         uint64_t *word = &t->used[level][i / 64];
         uint64_t bits;
         while ((bits = *word & (~UINT64_C(0) << i % 64)) != 0) {
             unsigned found = (i & ~63U) + (unsigned)__builtin_ctzll(bits);
-            if (t->slots[level][found] != NULL)
+            if (!is_empty(&t->slots[level][found]))
                 return (int)found;
             *word &= ~(UINT64_C(1) << found % 64);
         }
@@ -252,16 +383,36 @@ next_tick(coir__timers *t)
 {
     for (unsigned level = 0; t->filed > 0 && level < LEVELS; level++) {
         unsigned shift = level * DIGIT;
-        int slot =
+        int index =
             next_slot(t, level, (unsigned)(t->tick >> shift) & (SLOTS - 1));
-        if (slot >= 0)
+        if (index >= 0)
             return (t->tick >> (shift + DIGIT) << (shift + DIGIT)) |
-                   (uint64_t)slot << shift;
+                   (uint64_t)index << shift;
     }
     return UINT64_MAX;
 }
 
-/* File the timers of the slots that begin at the wheel's tick again. */
+/* File the timers of a slot again, at lower levels. */
+static void
+file_again(coir__timers *t, slot *s)
+{
+    for (int some = 1; some;) {
+        some = 0;
+        for (int i = 0; i < LANES; i++) {
+            coir_timer *w = s->lanes[i];
+            if (w == NULL)
+                continue;
+            some = 1;
+            s->lanes[i] = w->next;
+            if (w->next != NULL)
+                prefetch(w->next);
+            t->filed--;
+            file(t, w);
+        }
+    }
+}
+
+/* Empty the slots that begin at the wheel's tick; of level 0 into the heap. */
 static void
 empty_slots(coir__timers *t)
 {
@@ -269,19 +420,13 @@ empty_slots(coir__timers *t)
         unsigned shift = level * DIGIT;
         if (t->tick & ((UINT64_C(1) << shift) - 1))
             continue;
-        unsigned slot = (unsigned)(t->tick >> shift) & (SLOTS - 1);
-        coir_timer *w = t->slots[level][slot];
-        t->slots[level][slot] = NULL;
-        t->used[level][slot / 64] &= ~(UINT64_C(1) << slot % 64);
-        while (w != NULL) {
-            coir_timer *next = w->next;
-            /* Cold, all of them: the next one comes while this one is put
-             * away. */
-            __builtin_prefetch(next, 1);
-            t->filed--;
-            file(t, w);
-            w = next;
-        }
+        unsigned index = (unsigned)(t->tick >> shift) & (SLOTS - 1);
+        slot *s = &t->slots[level][index];
+        t->used[level][index / 64] &= ~(UINT64_C(1) << index % 64);
+        if (level > 0)
+            file_again(t, s);
+        else
+            heap_add_sorted(t, take_sorted(t, s));
     }
 }
 
@@ -314,7 +459,7 @@ coir__timer_start(coir_loop *loop, coir_timer *w, int flags)
     if (coir_is_active(w))
         return;
     coir__clamp_priority((coir_watcher *)w);
-    w->active = flags;
+    w->active = ACTIVE | flags;
     arm(loop->timers, w, after(loop->now, get(&w->timeout_ns, flags)));
     loop->active += !(flags & COIR__OWN);
 }
@@ -342,7 +487,7 @@ static void
 move(coir__timers *t, coir_timer *w, int64_t deadline)
 {
     /* In the heap the sequence is part of the order: not there. */
-    if (deadline >= w->filed_ns && (w->active & IN_WHEEL)) {
+    if (deadline >= w->filed_ns && is_in_wheel(w)) {
         w->deadline_ns = deadline;
         w->sequence = ++t->sequence;
         return;
@@ -494,12 +639,12 @@ static void
 take_all(coir__timers *t, coir_timer **list)
 {
     *list = NULL;
-    for (unsigned i = 0; i < LEVELS * SLOTS; i++) {
-        coir_timer **slot = &t->slots[0][0] + i;
-        while (*slot != NULL || t->root != NULL) {
-            coir_timer *w = *slot != NULL ? *slot : t->root;
+    for (unsigned i = 0; i < LEVELS * SLOTS * LANES; i++) {
+        coir_timer **lane = &t->slots[0][0].lanes[0] + i;
+        while (*lane != NULL || t->root != NULL) {
+            coir_timer *w = *lane != NULL ? *lane : t->root;
             unfile(t, w);
-            w->active = IN_WHEEL | (w->active & (COIR__SECONDS | COIR__OWN));
+            w->child = w;
             t->filed++;
             w->next = *list;
             w->at = list;
@@ -546,21 +691,21 @@ coir__timers_walk(coir_loop *loop,
 }
 
 static void
-verify_slot(const coir__timers *t, unsigned level, unsigned slot,
-            size_t *count)
+verify_lane(const coir__timers *t, unsigned level, unsigned index,
+            unsigned lane, size_t *count)
 {
-    coir_timer *const *at = &t->slots[level][slot];
+    coir_timer *const *at = &t->slots[level][index].lanes[lane];
     for (; *at != NULL; at = &(*at)->next, ++*count) {
         const coir_timer *w = *at;
         uint64_t tick = tick_of(w->filed_ns);
-        if (!(w->active & IN_WHEEL) || w->at != at)
+        if (!coir_is_active(w) || !is_in_wheel(w) || w->at != at)
             coir__damaged("a timer was overwritten while active");
         if (w->deadline_ns < w->filed_ns || tick <= t->tick ||
             (63U - (unsigned)__builtin_clzll(tick ^ t->tick)) / DIGIT !=
                 level ||
-            (tick >> level * DIGIT & (SLOTS - 1)) != slot)
+            (tick >> level * DIGIT & (SLOTS - 1)) != index)
             coir__damaged("a timer is in a slot that is not its own");
-        if (!(t->used[level][slot / 64] >> slot % 64 & 1))
+        if (!(t->used[level][index / 64] >> index % 64 & 1))
             coir__damaged("a slot with timers is not marked");
     }
 }
@@ -577,7 +722,8 @@ verify_heap(coir__timers *t)
     while (todo != NULL) {
         coir_timer *w = todo;
         todo = w->next;
-        if (!(w->active & IN_HEAP) || w->deadline_ns < w->filed_ns)
+        if (!coir_is_active(w) || is_in_wheel(w) ||
+            w->deadline_ns < w->filed_ns)
             coir__damaged("a timer was overwritten while active");
         coir_timer **at = &w->child;
         for (; *at != NULL; at = &(*at)->next)
@@ -597,8 +743,9 @@ coir__timers_verify(coir_loop *loop)
     coir__timers *t = loop->timers;
     size_t count = 0;
     for (unsigned level = 0; level < LEVELS; level++)
-        for (unsigned slot = 0; slot < SLOTS; slot++)
-            verify_slot(t, level, slot, &count);
+        for (unsigned index = 0; index < SLOTS; index++)
+            for (unsigned lane = 0; lane < LANES; lane++)
+                verify_lane(t, level, index, lane, &count);
     if (count != t->filed)
         coir__damaged("the number of timers in the wheel");
     verify_heap(t);
