@@ -10,7 +10,8 @@
  * All of these are sequentially consistent, so that either the sender sees
  * that it must write or the loop that it must not block. The first sender
  * since the loop last looked is the only one that does anything, and the
- * eventfd is written at most once per wait. */
+ * eventfd is written at most once per wait. To send again what was sent and
+ * not called yet is one exchange. */
 #include "loop/internal.h"
 
 #include <errno.h>
@@ -35,8 +36,9 @@ collect_asyncs(coir_loop *loop)
 {
     for (int i = 0; i < loop->asyncs.count; i++) {
         coir_async *w = (coir_async *)loop->asyncs.items[i];
-        if (__atomic_load_n(&w->sent, __ATOMIC_RELAXED)) {
-            __atomic_store_n(&w->sent, 0, __ATOMIC_SEQ_CST);
+        /* An exchange, so that we see what the last one that sent wrote. */
+        if (__atomic_load_n(&w->sent, __ATOMIC_RELAXED) &&
+            __atomic_exchange_n(&w->sent, 0, __ATOMIC_SEQ_CST)) {
             coir__feed(loop, (coir_watcher *)w, COIR_ASYNC);
         }
     }
@@ -88,6 +90,9 @@ coir__wake_forked(coir_loop *loop)
     coir__wake_fini(loop);
     while (coir__wake_init(loop) < 0)
         coir__syserr("eventfd");
+    /* A thread that is not here may have been about to say that it sent. */
+    atomic_store(&loop->async_pending, 1);
+    coir_loop_wakeup(loop);
 }
 
 int
@@ -110,7 +115,9 @@ coir_async_stop(coir_loop *loop, coir_async *w)
 void
 coir_async_send(coir_loop *loop, coir_async *w)
 {
-    __atomic_store_n(&w->sent, 1, __ATOMIC_SEQ_CST);
+    /* If it was sent already, whoever did that sees to the rest. */
+    if (__atomic_exchange_n(&w->sent, 1, __ATOMIC_SEQ_CST))
+        return;
     atomic_store(&loop->async_pending, 1);
     coir_loop_wakeup(loop);
 }
