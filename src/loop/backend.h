@@ -12,6 +12,9 @@ typedef struct coir__backend {
     const char *name;
     int edge;       /* can watch edge-triggered */
     int embeddable; /* its descriptor becomes readable with events */
+    /* To take a registration back costs a system call, and to leave it none:
+     * it goes with its file. The loop leaves it until its first event. */
+    int lasting;
 
     /* Set up loop->backend_data. 0, COIR_ENOMEM, or COIR_ENOSYS after
      * coir__loop_explain(). */

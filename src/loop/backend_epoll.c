@@ -203,6 +203,7 @@ const coir__backend coir__backend_epoll = {
     .name = "epoll",
     .edge = 1,
     .embeddable = 1,
+    .lasting = 1,
     .init = epoll_init,
     .fini = epoll_fini,
     .reset = epoll_reset,

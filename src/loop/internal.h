@@ -36,6 +36,7 @@ typedef struct coir__fd {
     uint8_t registered;  /* events the backend watches for */
     uint8_t changed;     /* 0, or enum coir__fd_change */
     uint8_t always;      /* cannot be watched, is always ready: a file */
+    uint8_t kept;        /* registered, but nobody waits for it */
 } coir__fd;
 
 /* Kernel objects are to be made anew. */
@@ -46,7 +47,8 @@ enum coir__reset {
 
 enum coir__fd_change {
     COIR__FD_CHANGED = 1, /* in the list */
-    COIR__FD_RENEW = 2    /* and may be another file */
+    COIR__FD_RENEW = 2,   /* and may be another file */
+    COIR__FD_DROP = 4     /* and is not to be kept */
 };
 
 /* Watchers of one type; `active` is the index + 1. */
@@ -110,6 +112,7 @@ struct coir_loop {
     coir__fd *fds;
     int fd_count;       /* length of fds */
     int fd_changes;     /* head of the list, -1 if empty */
+    int fd_drop;        /* some are registrations not to be kept */
     int fd_audit;       /* the next one to audit */
     int fd_dirty;       /* how many to audit until all have been */
     int64_t fd_audited; /* when that was done last */

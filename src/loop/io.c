@@ -5,6 +5,11 @@
  * put the slot into the list of changed ones; coir__io_apply() tells the
  * backend once per turn, and nothing if things are as before.
  *
+ * Watchers are often stopped just to be started again. Where a registration
+ * costs nothing while nothing happens, it is kept when its last watcher stops,
+ * and is taken back with its first event, which nobody is told of. At a start
+ * it is made sure of, as the number may mean another file by then.
+ *
  * Numbers are reused. coir_io_init() marks the watcher, so that at its start
  * the slot is renewed: the kernel's registration may be of a file that was
  * closed since. Each registration has a generation, which its events carry.
@@ -63,7 +68,7 @@ grow_to(coir_loop *loop, int fd)
     return 0;
 }
 
-static void apply(coir_loop *loop, int fd, int renew);
+static void apply(coir_loop *loop, int fd, int how);
 
 /* What the backend is to watch for. */
 static int
@@ -294,6 +299,10 @@ coir__io_ready(coir_loop *loop, int fd, uint32_t generation, int events)
     if (coir__likely(fd >= 0 && fd < loop->fd_count)) {
         const coir__fd *slot = &loop->fds[fd];
         if (coir__likely(slot->generation == generation && slot->registered)) {
+            if (coir__unlikely(slot->kept)) {
+                change(loop, fd, COIR__FD_DROP);
+                loop->fd_drop = 1;
+            }
             feed_slot(loop, slot, events);
             return;
         }
@@ -385,9 +394,10 @@ always_ready(coir_loop *loop, int fd)
 /* --- telling the backend ------------------------------------------------- */
 
 static void
-apply(coir_loop *loop, int fd, int renew)
+apply(coir_loop *loop, int fd, int how)
 {
     coir__fd *slot = &loop->fds[fd];
+    int renew = (how & COIR__FD_RENEW) || slot->kept;
     int events = wanted(loop, slot);
     if (slot->always) {
         if (events && !renew)
@@ -396,6 +406,11 @@ apply(coir_loop *loop, int fd, int renew)
     }
     if (events == slot->registered && !(renew && events))
         return;
+    if (events == 0 && loop->backend->lasting && !(how & COIR__FD_DROP)) {
+        slot->kept = 1;
+        return;
+    }
+    slot->kept = 0;
     slot->generation++;
     int err = loop->backend->modify(loop, fd, events);
     if (err != 0 && slot->registered)
@@ -412,13 +427,14 @@ apply(coir_loop *loop, int fd, int renew)
 void
 coir__io_apply(coir_loop *loop)
 {
+    loop->fd_drop = 0;
     while (loop->fd_changes >= 0) {
         int fd = loop->fd_changes;
         coir__fd *slot = &loop->fds[fd];
-        int renew = slot->changed & COIR__FD_RENEW;
+        int how = slot->changed;
         loop->fd_changes = slot->next_change;
         slot->changed = 0;
-        apply(loop, fd, renew);
+        apply(loop, fd, how);
     }
 }
 
@@ -429,6 +445,7 @@ coir__io_forget(coir_loop *loop)
         coir__fd *slot = &loop->fds[fd];
         if (slot->registered || slot->always) {
             slot->registered = 0;
+            slot->kept = 0;
             slot->generation++;
             change(loop, fd, COIR__FD_RENEW);
         }
@@ -451,8 +468,9 @@ coir__io_audit(coir_loop *loop)
         if (++loop->fd_audit >= loop->fd_count)
             loop->fd_audit = 0;
         int fd = loop->fd_audit;
+        const coir_io *head = loop->fds[fd].head;
         if (loop->fds[fd].registered && !loop->fds[fd].changed &&
-            !is_edge(loop->fds[fd].head) &&
+            head != NULL && !is_edge(head) &&
             loop->backend->audit(loop, fd) != 0) {
             loop->fds[fd].registered = 0;
             loop->fds[fd].generation++;
@@ -479,7 +497,9 @@ coir__io_verify(coir_loop *loop)
             if (w->fd != fd)
                 coir__damaged("fd was changed while active");
         }
-        if (!slot->changed && !slot->always &&
+        if (slot->kept && !slot->changed && wanted(loop, slot) != 0)
+            coir__damaged("a registration is kept that somebody waits for");
+        if (!slot->changed && !slot->always && !slot->kept &&
             wanted(loop, slot) != slot->registered)
             coir__damaged("the backend was not told of a descriptor");
     }

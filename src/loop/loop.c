@@ -545,6 +545,8 @@ wait_once(coir_loop *loop, int64_t limit, int blocks)
         /* Nothing goes on: time to look for descriptors that were closed
          * behind our back. */
         coir__io_audit(loop);
+    if (coir__unlikely(loop->fd_drop))
+        coir__io_apply(loop); /* or the same event would come again */
     return loop->pending_count == 0 && due_in(loop) > 0;
 }
 

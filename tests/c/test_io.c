@@ -310,6 +310,31 @@ TEST_EACH_BACKEND(io, number_reused_between_stop_and_start)
     coir_loop_free(loop);
 }
 
+TEST_EACH_BACKEND(io, number_reused_while_stopped_is_seen_without_init)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2], other[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    coir_io_stop(loop, &w);
+    turn(loop);
+    int number = fds[0];
+    close_pair(fds);
+    make_pair(other);
+    CHECK_EQ(other[0], number);
+    CHECK_EQ(coir_io_start(loop, &w), 0);
+    turn(loop);
+    put(other[1]);
+    until(loop, &s, 1);
+    CHECK_EQ(s.events, COIR_READ);
+    coir_io_stop(loop, &w);
+    close_pair(other);
+    coir_loop_free(loop);
+}
+
 TEST_EACH_BACKEND(io, file_that_lives_on_through_a_duplicate_is_forgotten)
 {
     coir_loop *loop = backend_loop(backend);
@@ -560,6 +585,91 @@ TEST(io, changes_of_a_turn_are_told_once)
     turn(loop);
     CHECK_EQ(f.modifications, 3);
     CHECK_EQ(f.modified_events, 0);
+    coir_loop_free(loop);
+}
+
+/* Epoll, with what it is asked counted. */
+static int counted_modifications, counted_waits;
+
+static int
+counted_modify(coir_loop *loop, int fd, int events)
+{
+    counted_modifications++;
+    return coir__backend_epoll.modify(loop, fd, events);
+}
+
+static int
+counted_wait(coir_loop *loop, int64_t timeout_ns)
+{
+    counted_waits++;
+    return coir__backend_epoll.wait(loop, timeout_ns);
+}
+
+static int
+modifications_of_a_turn(coir_loop *loop)
+{
+    counted_modifications = 0;
+    turn(loop);
+    return counted_modifications;
+}
+
+static void
+note_timer(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    ++*(int *)w->data;
+}
+
+TEST(io, registration_is_kept_after_a_stop_until_its_first_event)
+{
+    coir__backend counted = coir__backend_epoll;
+    counted.modify = counted_modify;
+    counted.wait = counted_wait;
+    coir_loop *loop = backend_loop(&counted);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    coir_io_stop(loop, &w);
+    CHECK_EQ(modifications_of_a_turn(loop), 0);
+    CHECK_EQ(coir_io_start(loop, &w), 0);
+    CHECK_EQ(modifications_of_a_turn(loop), 1); /* is it there still? */
+    CHECK_EQ(modifications_of_a_turn(loop), 0);
+    put(fds[1]);
+    turn(loop);
+    CHECK_EQ(s.calls, 1);
+
+    coir_io_stop(loop, &w);
+    /* Nobody reads what is there: the next turn takes it back. */
+    CHECK_EQ(modifications_of_a_turn(loop), 0);
+    CHECK_EQ(modifications_of_a_turn(loop), 1);
+    CHECK_EQ(modifications_of_a_turn(loop), 0);
+
+    /* Nor does it keep a wait from blocking. */
+    CHECK_EQ(coir_io_start(loop, &w), 0);
+    turn(loop);
+    CHECK_EQ(s.calls, 2);
+    coir_io_stop(loop, &w);
+    int fired = 0;
+    coir_timer timer;
+    coir_timer_init(&timer, note_timer, 5 * MS, 0);
+    timer.data = &fired;
+    coir_loop_now_update(loop);
+    coir_timer_start(loop, &timer);
+    counted_waits = 0;
+    (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    CHECK_EQ(fired, 1);
+    CHECK(counted_waits <= 4);
+    CHECK_EQ(s.calls, 2);
+
+    CHECK_EQ(coir_io_start(loop, &w), 0);
+    until(loop, &s, 3);
+    coir_io_stop(loop, &w);
+    close_pair(fds);
+    turn(loop);
     coir_loop_free(loop);
 }
 
