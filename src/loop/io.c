@@ -468,12 +468,14 @@ coir__io_audit(coir_loop *loop)
         if (++loop->fd_audit >= loop->fd_count)
             loop->fd_audit = 0;
         int fd = loop->fd_audit;
-        const coir_io *head = loop->fds[fd].head;
-        if (loop->fds[fd].registered && !loop->fds[fd].changed &&
-            head != NULL && !is_edge(head) &&
+        coir__fd *slot = &loop->fds[fd];
+        const coir_io *head = slot->head;
+        /* Not edges, nor the loop's own, which nobody else knows. */
+        if (slot->registered && !slot->changed && head != NULL &&
+            !(head->active & (COIR__EDGE | COIR__OWN)) &&
             loop->backend->audit(loop, fd) != 0) {
-            loop->fds[fd].registered = 0;
-            loop->fds[fd].generation++;
+            slot->registered = 0;
+            slot->generation++;
             coir__io_kill(loop, fd);
         }
     }
