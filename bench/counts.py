@@ -2,9 +2,13 @@
 
 Both are counted within bench_timed() alone, where the programs run what they
 measure (bench/c/bench.h): callgrind counts in that function and in
-bench_thread(), the main function of a row's second thread; strace writes down
-every call, and those between the two of getppid() count.
+bench_thread(), the main function of a row's second thread. System calls are
+counted by the program itself, where the kernel lets it; else by strace, which
+writes down every call, of which those between the two of getppid() count. That
+takes much longer, and a loop that does something at times does it more often.
 """
+
+import json
 
 import re
 import subprocess
@@ -17,13 +21,14 @@ CALL = re.compile(r"^\d+ +(?:\d+\.\d+ +)?(\w+)\(")
 
 
 def run(argv):
-    """Whether the command could be run to its end."""
+    """The output of a command, None if it could not be run to its end."""
     try:
         done = subprocess.run(
-            [str(a) for a in argv], capture_output=True, timeout=TIMEOUT)
+            [str(a) for a in argv], capture_output=True, text=True,
+            timeout=TIMEOUT)
     except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def self_costs(text):
@@ -53,7 +58,11 @@ def plain(name):
 
 
 def instructions(program, row, ops):
-    """Function -> instructions per operation; empty if not to be had."""
+    """Function -> instructions per operation; empty if not to be had.
+
+    Without Coir's audit of descriptors: so many in so much time, of which
+    callgrind takes fifty times more.
+    """
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "callgrind.out"
         argv = ["valgrind", "--tool=callgrind", "-q",
@@ -61,20 +70,31 @@ def instructions(program, row, ops):
                 "--toggle-collect=bench_timed",
                 "--toggle-collect=bench_thread",
                 program, row, "--ops", ops]
-        if not run(argv):
+        if run(argv) is None:
             return Counter()
         costs = self_costs(out.read_text())
-    return Counter({name: cost / ops for name, cost in costs.items()})
+    return Counter({name: cost / ops for name, cost in costs.items()
+                    if not name.endswith("_audit")})
 
 
 def system_calls(program, row, ops):
-    """Name -> calls per operation; empty if not to be had."""
+    """Calls per operation; None if not to be had."""
+    for line in (run([program, row, "--ops", ops]) or "").splitlines():
+        found = json.loads(line)
+        if "system_calls" in found:
+            return found["system_calls"] / ops
+    names = system_call_names(program, row, ops)
+    return sum(names.values()) if names else None
+
+
+def system_call_names(program, row, ops):
+    """Name -> calls per operation, by strace; empty if not to be had."""
     calls = Counter()
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "strace.out"
         argv = ["strace", "-f", "-qq", "-e", "raw=all", "-o", out,
                 program, row, "--ops", ops]
-        if not run(argv):
+        if run(argv) is None:
             return calls
         counting = False
         for line in out.read_text().splitlines():

@@ -122,6 +122,7 @@ LOOP_ROWS = (
     *timer_rows("again", "re-arm", 12),
     *timer_rows("fire", "fire, within 1 s, on whole ms", 300, rounds=3),
     *timer_rows("fire_apart", "fire, within 1 s, on whole us", rounds=3),
+    *timer_rows("fire_collected", "the same, collected over 1 ms", rounds=3),
     *timer_rows("fire_late", "fire, all due at once", 300, rounds=3),
     *timer_rows("again_fire", "re-arm once, then fire", rounds=3),
     pass_row(100, 1),

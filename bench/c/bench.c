@@ -1,13 +1,57 @@
 /* See bench.h. */
 #include "bench.h"
 
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-static size_t profiled_ops; /* by --ops; 0: measure */
+#define TRACEPOINT "/sys/kernel/tracing/events/raw_syscalls/sys_enter/id"
+
+static size_t profiled_ops;   /* by --ops; 0: measure */
+static int call_counter = -1; /* of this process's system calls */
+
+/* Before any thread is started, as they inherit it. */
+static void
+open_call_counter(void)
+{
+    struct perf_event_attr attr = {.type = PERF_TYPE_TRACEPOINT,
+                                   .size = sizeof(attr),
+                                   .disabled = 1,
+                                   .inherit = 1};
+    FILE *file = fopen(TRACEPOINT, "r");
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%llu", &attr.config) == 1)
+        call_counter = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
+    fclose(file);
+}
+
+static void
+count_calls(void)
+{
+    if (call_counter >= 0)
+        (void)ioctl(call_counter, PERF_EVENT_IOC_ENABLE, 0);
+    (void)getppid();
+}
+
+static void
+print_calls(void)
+{
+    uint64_t calls;
+    (void)getppid();
+    if (call_counter < 0 ||
+        ioctl(call_counter, PERF_EVENT_IOC_DISABLE, 0) < 0 ||
+        read(call_counter, &calls, sizeof(calls)) != (ssize_t)sizeof(calls))
+        return;
+    /* Less those of the counting. */
+    printf("{\"system_calls\": %llu}\n", (unsigned long long)calls - 4);
+    fflush(stdout);
+}
 
 uint64_t
 bench_clock(void)
@@ -49,11 +93,12 @@ bench_timed(bench_batch batch, size_t ops, void *arg)
 {
     uint64_t start = bench_clock();
     if (profiled_ops > 0)
-        (void)getppid();
+        count_calls();
     batch(ops, arg);
+    uint64_t taken = bench_clock() - start;
     if (profiled_ops > 0)
-        (void)getppid();
-    return bench_clock() - start;
+        print_calls();
+    return taken;
 }
 
 size_t
@@ -146,6 +191,8 @@ bench_main(int argc, char **argv, const struct bench_entry *entries)
         }
         else if (strcmp(name, entries->name) == 0) {
             struct bench_result result = {0};
+            if (profiled_ops > 0)
+                open_call_counter();
             entries->row(quick, &result);
             print_result(&result);
             fflush(stdout);

@@ -41,8 +41,9 @@ void bench_measure(bench_batch batch, void *arg, int quick,
 
 /* Run a batch once; returns the CPU time it took, in nanoseconds. Every batch
  * that is measured runs through here, so that instructions can be counted in
- * this function alone; with `--ops`, getppid() is called before and after, so
- * that the system calls between can be counted too. */
+ * this function alone. With `--ops` system calls are, if the kernel's
+ * tracepoints may be used: a line of JSON says how many. For strace, getppid()
+ * is called before and after. */
 uint64_t bench_timed(bench_batch batch, size_t ops, void *arg);
 
 /* The N of `--ops`, 0 without. */

@@ -58,6 +58,12 @@ loop_now_update(struct loop *loop)
 }
 
 static void
+loop_collect(struct loop *loop)
+{
+    coir_loop_set_timer_collect(loop->loop, COIR_NS_PER_MS);
+}
+
+static void
 timer_cb(coir_loop *loop, coir_timer *w, int revents)
 {
     (void)loop;

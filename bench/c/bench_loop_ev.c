@@ -58,6 +58,12 @@ loop_now_update(struct loop *loop)
 }
 
 static void
+loop_collect(struct loop *loop)
+{
+    ev_set_timeout_collect_interval(loop->loop, 1e-3);
+}
+
+static void
 timer_cb(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop;

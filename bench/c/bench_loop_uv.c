@@ -56,6 +56,12 @@ loop_now_update(struct loop *loop)
 }
 
 static void
+loop_collect(struct loop *loop)
+{
+    (void)loop; /* it does always */
+}
+
+static void
 timer_cb(uv_timer_t *w)
 {
     on_timer((struct timer *)w);

@@ -7,6 +7,7 @@
  *     loop_break(loop)                   from a callback
  *     loop_turn(loop)                    one turn that does not block
  *     loop_now_update(loop)              read the clock
+ *     loop_collect(loop)                 wait for 1 ms at least
  *     struct timer                       zeroed memory
  *     timer_init(loop, timer, repeat_ms)
  *     timer_start(loop, timer, us)       set the timeout and start
@@ -228,6 +229,15 @@ row_fire_apart(size_t count, struct bench_result *out)
     sample_timers(batch_arm, 0, batch_fire, NULL, 2, out);
 }
 
+static void
+row_fire_collected(size_t count, struct bench_result *out)
+{
+    make_timers(count, LEAD_MS * MS, (LEAD_MS + 1000) * MS, 1);
+    loop_collect(&loop);
+    set.stop = 1;
+    sample_timers(batch_arm, 0, batch_fire, NULL, 2, out);
+}
+
 /* The same at once, after the loop was held up. */
 static void
 row_fire_late(size_t count, struct bench_result *out)
@@ -263,6 +273,7 @@ TIMER_ROW(cancel_random)
 TIMER_ROW(again)
 TIMER_ROW(fire)
 TIMER_ROW(fire_apart)
+TIMER_ROW(fire_collected)
 TIMER_ROW(fire_late)
 TIMER_ROW(again_fire)
 
@@ -593,6 +604,8 @@ static const struct bench_entry rows[] = {
     {"fire_1m", row_fire_1m},
     {"fire_apart_100k", row_fire_apart_100k},
     {"fire_apart_1m", row_fire_apart_1m},
+    {"fire_collected_100k", row_fire_collected_100k},
+    {"fire_collected_1m", row_fire_collected_1m},
     {"fire_late_100k", row_fire_late_100k},
     {"fire_late_1m", row_fire_late_1m},
     {"again_fire_100k", row_again_fire_100k},
