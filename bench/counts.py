@@ -9,7 +9,6 @@ takes much longer, and a loop that does something at times does it more often.
 """
 
 import json
-
 import re
 import subprocess
 import tempfile

@@ -2,6 +2,8 @@
 
 import statistics
 
+#: where the tables of a page begin: those of the event loop, and the others.
+BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
 END = "<!-- end of tables -->"
 
@@ -144,22 +146,31 @@ def markdown_run(run):
         cells += [target_text(row), verdict(row, names)]
         lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
     lines += counts_table(run)
-    notes = [
-        f"{row['label']}, {name}: {note.replace('_', ' ')} {number(value)}"
-        for row in run["rows"]
-        for name, result in row["results"].items()
-        for note, value in (result or {}).get("note", {}).items()
-    ]
+    notes = [text for row in run["rows"] for text in notes_of(row)]
     if notes:
         lines += ["", "Further figures: " + "; ".join(notes) + "."]
     return "\n".join(lines)
 
 
+def notes_of(row):
+    """A row's further figures; without a name if they are all the same."""
+    notes = {
+        name: [f"{note.replace('_', ' ')} {number(value)}"
+               for note, value in (result or {}).get("note", {}).items()]
+        for name, result in row["results"].items()
+    }
+    distinct = {tuple(texts) for texts in notes.values()}
+    if len(notes) > 1 and len(distinct) == 1:
+        return [f"{row['label']}: {text}" for text in distinct.pop()]
+    return [f"{row['label']}, {name}: {text}"
+            for name, texts in notes.items() for text in texts]
+
+
 def facts_text(run):
     facts = run["facts"]
     keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "libev",
-            "libuv", "coir", "commit", "context", "guards", "rounds", "load", "load_end",
-            "environment")
+            "libuv", "coir", "commit", "context", "guards", "rounds", "load",
+            "load_end", "environment")
     return "; ".join(
         f"{key.replace('_', ' ')}: {facts[key]}" for key in keys
         if facts.get(key)
@@ -183,10 +194,16 @@ def version_key(run):
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
-def replace_tables(page, tables):
-    """The page's text with what lies between the two marks replaced."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no lines {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n\n{tables}\n{END}{tail}"
+def replace_tables(page, runs):
+    """The page's text with the tables of these runs between its marks."""
+    loop = [run for run in runs if run["suite"] == "loop"]
+    others = [run for run in runs if run["suite"] != "loop"]
+    for mark, some in ((BEGIN_LOOP, loop), (BEGIN, others)):
+        if not some:
+            continue
+        head, begin, rest = page.partition(mark)
+        _, end, tail = rest.partition(END)
+        if not begin or not end:
+            raise ValueError(f"the page has no lines {mark} and {END}")
+        page = f"{head}{mark}\n\n{markdown(some)}\n{END}{tail}"
+    return page

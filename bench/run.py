@@ -277,12 +277,11 @@ def print_markdown(options):
     runs = []
     for name in options.markdown:
         runs += json.loads(Path(name).read_text())["runs"]
-    tables = report.markdown(runs)
     if options.into is None:
-        print(tables)
+        print(report.markdown(runs))
         return
     page = Path(options.into)
-    page.write_text(report.replace_tables(page.read_text(), tables))
+    page.write_text(report.replace_tables(page.read_text(), runs))
 
 
 def main(argv=None):
