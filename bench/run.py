@@ -85,6 +85,7 @@ def run_row(row, commands, options):
         "unit": unit,
         "target": row.target,
         "target_ratio": row.ratio,
+        "judged": row.judged,
         "results": results,
     }
 

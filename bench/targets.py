@@ -16,6 +16,8 @@ class Row:
     label: str
     target: float | None = None
     ratio: float | None = None
+    #: the implementation that is judged, where it is not the first of Coir's.
+    judged: str | None = None
     #: implementation -> its own row, where it is not `name`; None: not run.
     programs: dict = field(default_factory=dict)
     #: at most so many rounds, for rows that take long.
@@ -115,6 +117,14 @@ def pass_row(count, active, target=None):
                counted=20 * active if active > 1 else 500)
 
 
+def operation_row(count, active, target=None):
+    return Row(f"operations_{count}_{active}",
+               f"{count:,} socketpairs, {active:,} active, by operations",
+               target, judged="Coir io_uring",
+               programs={"libev": None, "libuv": None},
+               counted=20 * active if active > 1 else 500)
+
+
 LOOP_ROWS = (
     *timer_rows("arm", "arm", 6),
     *timer_rows("cancel", "cancel, in the order of arming", 30),
@@ -133,6 +143,10 @@ LOOP_ROWS = (
     pass_row(10000, 1),
     pass_row(10000, 100),
     pass_row(10000, 1000),
+    operation_row(100, 1),
+    operation_row(100, 100),
+    operation_row(1000, 100, 1650),
+    operation_row(10000, 1000),
     Row("turn", "a turn without events", counted=1000),
     Row("start_stop", "stop and start an io watcher", counted=1000),
     Row("start_stop_turns", "the same, a turn after each", counted=1000),

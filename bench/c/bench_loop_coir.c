@@ -20,9 +20,15 @@ struct async {
     coir_async w;
 };
 
+#define LOOP_HAS_OPERATIONS
+struct op {
+    coir_op op;
+};
+
 static void on_timer(struct timer *timer);
 static void on_readable(struct io *io);
 static void on_async(struct async *async);
+static void on_received(struct op *op);
 
 static void
 loop_open(struct loop *loop)
@@ -145,6 +151,39 @@ static inline void
 async_send(struct loop *loop, struct async *async)
 {
     coir_async_send(loop->loop, &async->w);
+}
+
+static void
+received_cb(coir_loop *loop, coir_op *op)
+{
+    (void)loop;
+    if (op->result != 1)
+        bench_die("nothing was received");
+    on_received((struct op *)op);
+}
+
+static void
+sent_cb(coir_loop *loop, coir_op *op)
+{
+    (void)loop;
+    if (op->result != 1)
+        bench_die("nothing was sent");
+}
+
+static inline void
+op_receive(struct loop *loop, struct op *op, int fd, char *byte)
+{
+    coir_op_recv(&op->op, received_cb, fd, byte, 1, 0);
+    if (coir_op_start(loop->loop, &op->op) < 0)
+        bench_die("coir_op_start");
+}
+
+static inline void
+op_send(struct loop *loop, struct op *op, int fd)
+{
+    coir_op_send(&op->op, sent_cb, fd, "", 1, 0);
+    if (coir_op_start(loop->loop, &op->op) < 0)
+        bench_die("coir_op_start");
 }
 
 static const char *

@@ -19,8 +19,13 @@
  *     async_init(loop, async)            and start
  *     async_send(loop, async)
  *     loop_version()                     of the library, a string
- * and whose callbacks call on_timer(), on_readable(), on_async(). Time is CPU
- * time of the thread, but for a round trip between two threads. */
+ * and, if it defines LOOP_HAS_OPERATIONS,
+ *     struct op                          an operation that completes
+ *     op_receive(loop, op, fd, byte)     start to receive a byte
+ *     op_send(loop, op, fd)              start to send one
+ * and whose callbacks call on_timer(), on_readable(), on_async() and, of what
+ * was received, on_received(). Time is CPU time of the thread, but for a round
+ * trip between two threads. */
 #ifndef BENCH_LOOP_ROWS_H
 #define BENCH_LOOP_ROWS_H
 
@@ -283,6 +288,11 @@ TIMER_ROW(again_fire)
 
 struct pair {
     struct io io; /* of the first; the second is written to */
+#ifdef LOOP_HAS_OPERATIONS
+    struct op receive; /* instead of `io` */
+    struct op send;    /* to the next pair */
+    char byte;
+#endif
     int fds[2];
     struct pair *next;
 };
@@ -319,10 +329,8 @@ on_readable(struct io *io)
 }
 
 static void
-make_pair(struct pair *pair)
+watch(struct pair *pair)
 {
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair->fds) < 0)
-        bench_die("socketpair");
     io_init(&loop, &pair->io, pair->fds[0]);
     io_start(&loop, &pair->io);
 }
@@ -352,15 +360,18 @@ affordable_pairs(size_t count)
 }
 
 static void
-make_pairs(size_t count)
+make_pairs(size_t count, void (*begin)(struct pair *pair))
 {
     count = affordable_pairs(count);
     loop_open(&loop);
     ring.count = count;
     ring.pairs = make_zeroed(count, sizeof(*ring.pairs));
     for (size_t i = 0; i < count; i++) {
-        make_pair(&ring.pairs[i]);
-        ring.pairs[i].next = &ring.pairs[(i + 1) % count];
+        struct pair *pair = &ring.pairs[i];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair->fds) < 0)
+            bench_die("socketpair");
+        pair->next = &ring.pairs[(i + 1) % count];
+        begin(pair);
     }
     loop_turn(&loop); /* all are registered */
 }
@@ -379,9 +390,10 @@ batch_pass(size_t ops, void *arg)
 }
 
 static void
-row_pass(size_t count, size_t active, int quick, struct bench_result *out)
+row_pass(size_t count, size_t active, void (*begin)(struct pair *pair),
+         int quick, struct bench_result *out)
 {
-    make_pairs(count);
+    make_pairs(count, begin);
     ring.active = active;
     bench_measure(batch_pass, NULL, quick, out);
     if (ring.count < count)
@@ -392,7 +404,7 @@ row_pass(size_t count, size_t active, int quick, struct bench_result *out)
     static void row_pass_##count##_##active(int quick,                        \
                                             struct bench_result *out)         \
     {                                                                         \
-        row_pass(count, active, quick, out);                                  \
+        row_pass(count, active, watch, quick, out);                           \
     }
 
 PASS_ROW(100, 1)
@@ -403,6 +415,43 @@ PASS_ROW(1000, 1000)
 PASS_ROW(10000, 1)
 PASS_ROW(10000, 100)
 PASS_ROW(10000, 1000)
+
+#ifdef LOOP_HAS_OPERATIONS
+
+/* The same, where the loop receives and sends. */
+static void
+on_received(struct op *op)
+{
+    struct pair *pair =
+        (struct pair *)(void *)((char *)op - offsetof(struct pair, receive));
+    if (ring.to_write > 0) {
+        ring.to_write--;
+        op_send(&loop, &pair->send, pair->next->fds[1]);
+    }
+    op_receive(&loop, &pair->receive, pair->fds[0], &pair->byte);
+    if (--ring.to_read == 0)
+        loop_break(&loop);
+}
+
+static void
+receive(struct pair *pair)
+{
+    op_receive(&loop, &pair->receive, pair->fds[0], &pair->byte);
+}
+
+#define OPERATION_ROW(count, active)                                          \
+    static void row_operations_##count##_##active(int quick,                  \
+                                                  struct bench_result *out)   \
+    {                                                                         \
+        row_pass(count, active, receive, quick, out);                         \
+    }
+
+OPERATION_ROW(100, 1)
+OPERATION_ROW(100, 100)
+OPERATION_ROW(1000, 100)
+OPERATION_ROW(10000, 1000)
+
+#endif
 
 /* The rest has two descriptors, of which one keeps the loop alive. */
 
@@ -417,7 +466,7 @@ batch_turn(size_t ops, void *arg)
 static void
 row_turn(int quick, struct bench_result *out)
 {
-    make_pairs(2);
+    make_pairs(2, watch);
     bench_measure(batch_turn, NULL, quick, out);
 }
 
@@ -435,7 +484,7 @@ batch_start_stop(size_t ops, void *arg)
 static void
 row_start_stop(int quick, struct bench_result *out)
 {
-    make_pairs(2);
+    make_pairs(2, watch);
     bench_measure(batch_start_stop, NULL, quick, out);
 }
 
@@ -454,7 +503,7 @@ batch_start_stop_turns(size_t ops, void *arg)
 static void
 row_start_stop_turns(int quick, struct bench_result *out)
 {
-    make_pairs(2);
+    make_pairs(2, watch);
     bench_measure(batch_start_stop_turns, NULL, quick, out);
 }
 
@@ -618,6 +667,12 @@ static const struct bench_entry rows[] = {
     {"pass_10000_1", row_pass_10000_1},
     {"pass_10000_100", row_pass_10000_100},
     {"pass_10000_1000", row_pass_10000_1000},
+#ifdef LOOP_HAS_OPERATIONS
+    {"operations_100_1", row_operations_100_1},
+    {"operations_100_100", row_operations_100_100},
+    {"operations_1000_100", row_operations_1000_100},
+    {"operations_10000_1000", row_operations_10000_1000},
+#endif
     {"turn", row_turn},
     {"start_stop", row_start_stop},
     {"start_stop_turns", row_start_stop_turns},
