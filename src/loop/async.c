@@ -91,8 +91,12 @@ coir__wake_forked(coir_loop *loop)
     while (coir__wake_init(loop) < 0)
         coir__syserr("eventfd");
     /* A thread that is not here may have been about to say that it sent. */
-    atomic_store(&loop->async_pending, 1);
-    coir_loop_wakeup(loop);
+    for (int i = 0; i < loop->asyncs.count; i++) {
+        if (coir_async_pending((const coir_async *)loop->asyncs.items[i])) {
+            atomic_store(&loop->async_pending, 1);
+            coir_loop_wakeup(loop);
+        }
+    }
 }
 
 int
