@@ -293,7 +293,7 @@ void coir__io_apply(coir_loop *loop);
 /* After a reset of the backend: nothing is registered. */
 void coir__io_forget(coir_loop *loop);
 /* Look whether registrations still hold: as many as are due by now. */
-void coir__io_audit(coir_loop *loop);
+void coir__io_audit(coir_loop *loop, int idle);
 /* Callbacks ran, and may have closed descriptors: all are to be audited. */
 static inline void
 coir__io_suspect(coir_loop *loop)

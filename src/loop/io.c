@@ -39,8 +39,10 @@ _Static_assert(offsetof(coir_edge, next) == offsetof(coir_io, next) &&
 #define MIN_FDS 64
 /* One descriptor is audited in so much time, a system call each: less than a
  * hundredth of the processor. And so many at once. */
-#define AUDIT_EVERY_NS 25000
+#define AUDIT_EVERY_NS 100000
 #define AUDIT_MAX 4096
+/* When events have come, which wait meanwhile. */
+#define AUDIT_BUSY 4
 
 static inline int
 is_edge(const coir_io *w)
@@ -455,7 +457,7 @@ coir__io_forget(coir_loop *loop)
 /* --- audit --------------------------------------------------------------- */
 
 void
-coir__io_audit(coir_loop *loop)
+coir__io_audit(coir_loop *loop, int idle)
 {
     if (loop->backend->audit == NULL)
         return;
@@ -463,7 +465,8 @@ coir__io_audit(coir_loop *loop)
     if (due <= 0)
         return;
     loop->fd_audited = loop->now;
-    for (int n = 0; n < AUDIT_MAX && n < due && loop->fd_dirty > 0; n++) {
+    int max = idle ? AUDIT_MAX : AUDIT_BUSY;
+    for (int n = 0; n < max && n < due && loop->fd_dirty > 0; n++) {
         loop->fd_dirty--;
         if (++loop->fd_audit >= loop->fd_count)
             loop->fd_audit = 0;

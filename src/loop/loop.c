@@ -544,7 +544,7 @@ wait_once(coir_loop *loop, int64_t limit, int blocks)
     if (audit)
         /* Nothing goes on: time to look for descriptors that were closed
          * behind our back. */
-        coir__io_audit(loop);
+        coir__io_audit(loop, 1);
     if (coir__unlikely(loop->fd_drop))
         coir__io_apply(loop); /* or the same event would come again */
     return loop->pending_count == 0 && due_in(loop) > 0;
@@ -573,7 +573,7 @@ wait(coir_loop *loop, int flags)
         coir__ops_feed(loop);
     coir__time_update(loop);
     if (loop->fd_dirty > 0)
-        coir__io_audit(loop);
+        coir__io_audit(loop, 0);
     if (atomic_load_explicit(&loop->wake_pending, memory_order_relaxed))
         coir__feed(loop, (coir_watcher *)&loop->wake_io, COIR_CUSTOM);
 }
