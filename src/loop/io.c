@@ -251,6 +251,7 @@ int
 coir_edge_close(coir_loop *loop, coir_edge *w)
 {
     coir_edge_cancel(loop, w, COIR_READ | COIR_WRITE);
+    (void)coir__unfeed(loop, (coir_watcher *)w); /* COIR_ERROR */
     if (coir_is_active(w)) {
         unlink_io(loop, (coir_io *)w);
         coir__fd *slot = &loop->fds[w->fd];

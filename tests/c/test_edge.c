@@ -369,3 +369,19 @@ TEST(edge, without_memory_it_does_not_start)
     coir_edge_stop(loop, &t.edge);
     coir_loop_free(loop);
 }
+
+TEST(edge, close_takes_an_error_back)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    told t;
+    start(loop, &t, fd);
+    coir_feed_event(loop, &t.edge, COIR_ERROR | COIR_READ);
+    CHECK_EQ(coir_edge_close(loop, &t.edge), 0);
+    CHECK(!coir_is_pending(&t.edge));
+    coir_loop_invoke_pending(loop);
+    CHECK_EQ(t.calls, 0);
+    coir_loop_free(loop);
+}
