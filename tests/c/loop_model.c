@@ -31,6 +31,7 @@
 #define MIN_INTERVAL_NS 122070
 
 static void proceed(model *m);
+static void resolve(model *m);
 
 void
 model_init(model *m, model_world *world)
@@ -41,7 +42,7 @@ model_init(model *m, model_world *world)
     m->wall = world->wall;
     m->wall_offset = m->wall - m->now;
     m->wake_changed = 1;
-    m->taking_back = m->unresolved = m->direct = -1;
+    m->taking_back = m->unresolved = m->direct = m->closing = -1;
     m->items[ITEM_WAKE] = (model_item){
         .kind = KIND_IO, .own = 1, .active = 1, .fd = -1, .priority = 2};
 }
@@ -165,6 +166,12 @@ change(model *m, int fd, int renew)
     m->fds[fd].renew |= renew;
 }
 
+static int
+is_on_fd(const model_item *w)
+{
+    return w->active && (w->kind == KIND_IO || w->kind == KIND_EDGE);
+}
+
 static int64_t
 reckon(const model *m, const model_item *w)
 {
@@ -238,6 +245,13 @@ start_parts(model *m, int item)
                             .real = (const coir_watcher *)&real->fork});
 }
 
+/* An edge does while it is waited for. */
+static int
+keeps_running(const model_item *w)
+{
+    return !w->own && w->kind != KIND_CLEANUP && w->kind != KIND_EDGE;
+}
+
 void
 model_start(model *m, int item)
 {
@@ -248,11 +262,17 @@ model_start(model *m, int item)
     if (w->kind == KIND_SIGNAL && !has_signal(m, w->signum))
         m->signals[w->signum] = 0;
     w->active = 1;
-    m->active += !w->own && w->kind != KIND_CLEANUP;
+    m->active += keeps_running(w);
     switch (w->kind) {
     case KIND_IO:
         change(m, w->fd, w->is_new);
         w->is_new = 0;
+        break;
+    case KIND_EDGE:
+        w->events = w->ready = 0;
+        if (m->fds[w->fd].registered || m->fds[w->fd].always ||
+            m->fds[w->fd].changed)
+            change(m, w->fd, 1);
         break;
     case KIND_TIMER:
         w->deadline = after(m->now, w->timeout);
@@ -287,13 +307,15 @@ void
 model_stop(model *m, int item)
 {
     model_item *w = &m->items[item];
+    if (w->kind == KIND_EDGE)
+        model_edge_cancel(m, item, COIR_READ | COIR_WRITE);
     unfeed(m, item);
     if (!w->active)
         return;
-    w->active = 0;
-    m->active -= !w->own && w->kind != KIND_CLEANUP;
-    if (w->kind == KIND_IO)
+    if (is_on_fd(w))
         change(m, w->fd, 0);
+    w->active = 0;
+    m->active -= keeps_running(w);
     if (w->kind == KIND_TIMER)
         w->timeout = w->deadline - m->now;
     if (w->kind == KIND_STAT || w->kind == KIND_EMBED)
@@ -385,26 +407,128 @@ model_once(model *m, int which, int fd, int events, int64_t timeout)
 
 /* --- descriptors --------------------------------------------------------- */
 
+/* The only watcher of a descriptor; -1: there are others, or none. */
+static int
+only_watcher(const model *m, int fd)
+{
+    int only = -1;
+    for (int i = 0; i < MODEL_ITEMS; i++)
+        if (is_on_fd(&m->items[i]) && m->items[i].fd == fd) {
+            if (only >= 0)
+                return -1;
+            only = i;
+        }
+    return only;
+}
+
 int
 model_wanted(const model *m, int fd)
 {
-    int events = 0;
+    int events = 0, only = only_watcher(m, fd);
     for (int i = 0; i < MODEL_ITEMS; i++)
-        if (m->items[i].active && m->items[i].kind == KIND_IO &&
-            m->items[i].fd == fd)
+        if (is_on_fd(&m->items[i]) && m->items[i].fd == fd)
             events |= m->items[i].events;
+    if (m->can_edge && only >= 0 && m->items[only].kind == KIND_EDGE &&
+        (events || (m->fds[fd].registered & COIR__REGISTERED_EDGE)))
+        return COIR_READ | COIR_WRITE | COIR__REGISTERED_EDGE;
     return events;
+}
+
+static void
+change_unless_edge(model *m, int fd)
+{
+    if (!(m->fds[fd].registered & COIR__REGISTERED_EDGE))
+        change(m, fd, 0);
+}
+
+/* Returns what is to be told. */
+static int
+edge_ready(model *m, model_item *w, int events)
+{
+    int got = w->events & events;
+    w->ready |= events & ~got;
+    if (got) {
+        w->events &= ~got;
+        m->active -= w->events == 0;
+        change_unless_edge(m, w->fd);
+    }
+    return got;
 }
 
 static void
 feed_watchers(model *m, int fd, int events)
 {
     for (int i = 0; i < MODEL_ITEMS; i++) {
-        const model_item *w = &m->items[i];
-        if (w->active && w->kind == KIND_IO && w->fd == fd &&
-            (w->events & events))
-            feed(m, i, w->events & events, 0);
+        model_item *w = &m->items[i];
+        if (!is_on_fd(w) || w->fd != fd)
+            continue;
+        int got = w->kind == KIND_EDGE ? edge_ready(m, w, events)
+                                       : w->events & events;
+        if (got)
+            feed(m, i, got, 0);
     }
+}
+
+int
+model_edge_wait(model *m, int item, int events)
+{
+    model_item *w = &m->items[item];
+    int ready = w->ready & events;
+    if (ready) {
+        if (!(w->ready & COIR__ALWAYS))
+            w->ready &= ~ready;
+        return ready;
+    }
+    m->active += w->events == 0;
+    w->events |= events;
+    change_unless_edge(m, w->fd);
+    return 0;
+}
+
+void
+model_edge_cancel(model *m, int item, int events)
+{
+    model_item *w = &m->items[item];
+    if (w->pending) {
+        w->revents &= ~events;
+        if (w->revents == 0)
+            unfeed(m, item);
+    }
+    if (!w->active || !(w->events & events))
+        return;
+    w->events &= ~events;
+    m->active -= w->events == 0;
+    change_unless_edge(m, w->fd);
+}
+
+void
+model_edge_close(model *m, int item)
+{
+    model_item *w = &m->items[item];
+    model_edge_cancel(m, item, COIR_READ | COIR_WRITE);
+    unfeed(m, item);
+    if (!w->active)
+        return;
+    w->active = 0;
+    if (m->fds[w->fd].registered & COIR__REGISTERED_EDGE)
+        m->fds[w->fd].registered = 0;
+    else
+        m->closing = w->fd;
+}
+
+void
+model_edge_closed(model *m)
+{
+    CHECK_EQ(m->taking_back, -1);
+    int fd = m->closing;
+    m->closing = -1;
+    if (fd < 0)
+        return;
+    model_fd *d = &m->fds[fd];
+    if (d->always && model_wanted(m, fd) == 0)
+        d->always = 0;
+    resolve(m);
+    CHECK(d->always || d->registered == model_wanted(m, fd));
 }
 
 void
@@ -420,11 +544,32 @@ kill_watchers(model *m, int fd)
 {
     m->epoch++;
     for (int i = 0; i < MODEL_ITEMS; i++)
-        if (m->items[i].active && m->items[i].kind == KIND_IO &&
-            m->items[i].fd == fd) {
+        if (is_on_fd(&m->items[i]) && m->items[i].fd == fd) {
             model_stop(m, i);
             feed(m, i, COIR_ERROR | COIR_READ | COIR_WRITE, 0);
         }
+}
+
+/* Edges are told once and for all; others in each turn, if there is memory to
+ * note it. */
+static void
+always_ready(model *m, int fd)
+{
+    m->epoch++;
+    for (int i = 0; i < MODEL_ITEMS; i++) {
+        model_item *w = &m->items[i];
+        if (!is_on_fd(w) || w->fd != fd)
+            continue;
+        if (w->kind == KIND_IO) {
+            m->unresolved = fd;
+            m->failures = coir_test_failures(COIR_TEST_ALLOC);
+            continue;
+        }
+        int got = edge_ready(m, w, COIR_READ | COIR_WRITE);
+        w->ready = COIR_READ | COIR_WRITE | COIR__ALWAYS;
+        if (got)
+            feed(m, i, got, 0);
+    }
 }
 
 static void
@@ -433,10 +578,8 @@ modified(model *m, int fd, int events, int err)
     m->fds[fd].registered = 0;
     if (err == 0)
         m->fds[fd].registered = events;
-    else if (err == EPERM) {
-        m->unresolved = fd;
-        m->failures = coir_test_failures(COIR_TEST_ALLOC);
-    }
+    else if (err == EPERM)
+        always_ready(m, fd);
     else
         kill_watchers(m, fd);
 }
@@ -464,14 +607,18 @@ model_on_modify(model *m, int fd, int events, int err)
         modified(m, fd, 0, m->taking_error);
         return;
     }
-    proceed(m);
-    CHECK(top(m)->phase == PHASE_APPLY && m->reset == 0);
-    CHECK(d->changed);
+    if (fd != m->closing) {
+        proceed(m);
+        CHECK(top(m)->phase == PHASE_APPLY && m->reset == 0);
+        CHECK(d->changed);
+    }
     CHECK_EQ(events, model_wanted(m, fd));
     CHECK(events != d->registered || (events != 0 && d->renew));
     CHECK(!d->always || d->renew || events == 0);
     CHECK(events != 0 || err == 0);
-    d->always = d->changed = d->renew = 0;
+    d->always = 0;
+    if (fd != m->closing)
+        d->changed = d->renew = 0;
     if (err != 0 && d->registered) {
         m->taking_back = fd;
         m->taking_error = err;
@@ -906,6 +1053,7 @@ begin_sweep(model *m, model_sweep why, int slot)
     model_frame *f = top(m);
     f->sweep = why;
     f->sweeper = slot;
+    f->embed = m->items[slot].real;
     run_inner(m->inner);
 }
 
@@ -920,7 +1068,7 @@ end_sweep(model *m, model_frame *f)
     }
     /* Its descriptor is a new one; unless somebody stopped it meanwhile. */
     if (f->sweep == SWEEP_FORK && m->items[f->sweeper].active &&
-        m->items[f->sweeper].kind == KIND_EMBED) {
+        m->items[f->sweeper].real == f->embed) {
         model_stop(m, ITEM_PART_A + f->sweeper);
         start_embed_io(m, f->sweeper);
     }

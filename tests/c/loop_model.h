@@ -45,6 +45,7 @@ typedef enum model_kind {
     KIND_SIGNAL,
     KIND_STAT,
     KIND_EMBED,
+    KIND_EDGE,
     KINDS
 } model_kind;
 
@@ -57,10 +58,11 @@ typedef struct model_item {
     int pending;
     int priority;
     int revents;
-    uint64_t epoch; /* of its feeding: the last comes first ... */
-    uint64_t rank;  /* ... and within one, the lowest */
-    int fd;         /* io: index of a descriptor */
-    int events;
+    uint64_t epoch;  /* of its feeding: the last comes first ... */
+    uint64_t rank;   /* ... and within one, the lowest */
+    int fd;          /* io: index of a descriptor */
+    int events;      /* edge: waited for */
+    int ready;       /* edge: and not told */
     int is_new;      /* initialised since it was started */
     int64_t timeout; /* timer */
     int64_t repeat;
@@ -116,7 +118,8 @@ typedef struct model_frame {
     int64_t napped;
     int early; /* waits that ended before the limit */
     model_sweep sweep;
-    int sweeper;          /* slot of the embed */
+    int sweeper; /* slot of the embed */
+    const coir_watcher *embed;
     int is_sweep;         /* this run is the outer loop's */
     struct model *before; /* what was `running` before it */
 } model_frame;
@@ -125,6 +128,8 @@ typedef struct model {
     model_item items[MODEL_ITEMS];
     model_fd fds[MODEL_FDS];
     int wake_changed; /* as fds[].changed, of the eventfd */
+    int can_edge;     /* the backend can be edge-triggered */
+    int closing;      /* coir_edge_close() of it is under way, or -1 */
     int64_t now;
     int64_t wall;
     int64_t wall_offset;
@@ -178,6 +183,12 @@ void model_stop(model *m, int item);
 void model_modify(model *m, int item, int events);
 void model_again(model *m, int item);
 void model_defer(model *m, int item, int64_t timeout);
+/* Returns what the call is to return. */
+int model_edge_wait(model *m, int item, int events);
+void model_edge_cancel(model *m, int item, int events);
+/* Around coir_edge_close(). */
+void model_edge_close(model *m, int item);
+void model_edge_closed(model *m);
 void model_periodic_again(model *m, int item);
 void model_feed(model *m, int item, int revents);
 int model_clear(model *m, int item);

@@ -44,7 +44,7 @@ static const int fd_numbers[MODEL_FDS] = {60, 61, 62,  63,  70,
 static const int signals[MODEL_SIGNALS] = {SIGUSR2, SIGWINCH, SIGURG};
 static const char *const kind_names[KINDS] = {
     "once", "io",      "timer", "periodic", "idle", "prepare", "check",
-    "fork", "cleanup", "async", "signal",   "stat", "embed"};
+    "fork", "cleanup", "async", "signal",   "stat", "embed",   "edge"};
 
 typedef union any {
     coir_watcher base;
@@ -60,6 +60,7 @@ typedef union any {
     coir_signal signal;
     coir_stat stat;
     coir_embed embed;
+    coir_edge edge;
 } any;
 
 typedef struct kernel_fd {
@@ -68,6 +69,7 @@ typedef struct kernel_fd {
     int is_open;
     int error; /* of modify() */
     int ready;
+    int told; /* edge-triggered: is not told again */
 } kernel_fd;
 
 typedef struct side {
@@ -185,6 +187,8 @@ compare_watcher(const side *s, int slot)
                  w->active ? w->deadline - s->m.now : w->timeout);
     if (w->kind == KIND_PERIODIC && w->active)
         CHECK_EQ(real->periodic.at_ns, w->at);
+    if (w->kind == KIND_EDGE && w->active)
+        CHECK_EQ(real->edge.events, w->events);
     if (w->kind == KIND_ASYNC)
         CHECK_EQ(coir_async_pending(&real->async), w->sent);
     if (w->kind == KIND_STAT && w->active) {
@@ -311,6 +315,7 @@ fake_modify(coir_loop *loop, int fd, int events)
     model_on_modify(&s->m, i, events, err);
     if (err == 0) {
         k->events = events;
+        k->told = 0;
         k->generation = loop->fds[fd].generation;
     }
     return err;
@@ -342,6 +347,8 @@ ready(const side *s, int i)
 {
     const side *inner = &o.sides[1];
     int events = s->fds[i].ready & s->fds[i].events;
+    if (s->fds[i].events & COIR__REGISTERED_EDGE)
+        events &= ~s->fds[i].told;
     if (s == &o.sides[0] && i == EMBED_FD && inner->loop != NULL &&
         (s->fds[i].events & COIR_READ)) {
         int some = inner->m.eventfd;
@@ -370,6 +377,7 @@ report(side *s, unsigned from)
         if (events == 0)
             continue;
         note("ready %d %d", fd_numbers[i], events);
+        s->fds[i].told |= events;
         model_on_ready(&s->m, i, events);
         coir__io_ready(s->loop, fd_numbers[i], s->fds[i].generation, events);
         some = 1;
@@ -413,6 +421,16 @@ wake_up(side *s)
     coir_loop_wakeup(s->loop);
 }
 
+/* Ready for what the highest bits say, and for nothing else. */
+static void
+become_ready(side *s, unsigned b)
+{
+    kernel_fd *k = &s->fds[b % MODEL_FDS];
+    note("fd %d: ready %u", fd_numbers[b % MODEL_FDS], b >> 6);
+    k->ready = (int)(b >> 6);
+    k->told &= ~k->ready; /* more of it */
+}
+
 /* Something happens during a wait, perhaps. Returns what it is to return. */
 static int
 happen(side *s, unsigned what, int64_t timeout)
@@ -428,7 +446,7 @@ happen(side *s, unsigned what, int64_t timeout)
         wake_up(s);
         break;
     case 3:
-        s->fds[byte() % MODEL_FDS].ready = 3;
+        become_ready(s, byte() | 0xc0);
         break;
     case 4:
         note("interrupted");
@@ -449,15 +467,34 @@ break_all(side *s)
     coir_loop_break(s->loop, COIR_BREAK_ALL);
 }
 
-static void
-check_audited(const side *s, int64_t timeout)
+/* The edge that watches a descriptor, or NULL. */
+static const model_item *
+edge_of(const side *s, int fd)
 {
-    for (int i = 0; i < MODEL_FDS && s->loop->backend->audit != NULL; i++)
-        if (timeout > AUDIT_WAIT_NS && s->m.fds[i].registered &&
-            s->fds[i].events == 0)
+    for (int i = 0; i < MODEL_SLOTS; i++)
+        if (s->m.items[i].kind == KIND_EDGE && s->m.items[i].active &&
+            s->m.items[i].fd == fd)
+            return &s->m.items[i];
+    return NULL;
+}
+
+/* Nothing is to be waited for that cannot come any more. */
+static void
+check_wait(const side *s, int64_t timeout)
+{
+    for (int i = 0; i < MODEL_FDS; i++) {
+        const kernel_fd *k = &s->fds[i];
+        const model_item *edge = edge_of(s, i);
+        if (timeout > AUDIT_WAIT_NS && s->loop->backend->audit != NULL &&
+            edge == NULL && s->m.fds[i].registered && k->events == 0)
             coir_test_fail(__FILE__, __LINE__,
                            "descriptor %d is closed, and waited for",
                            fd_numbers[i]);
+        if (timeout > 0 && edge != NULL && k->ready & k->told & edge->events)
+            coir_test_fail(__FILE__, __LINE__,
+                           "descriptor %d is ready, and waited for",
+                           fd_numbers[i]);
+    }
 }
 
 static int
@@ -467,7 +504,7 @@ fake_wait(coir_loop *loop, int64_t timeout)
     loop_ops_counted.waits++;
     note("wait of %d: %jd", (int)(s - o.sides), (intmax_t)timeout);
     model_on_wait(&s->m, timeout);
-    check_audited(s, timeout);
+    check_wait(s, timeout);
     verify();
     int over = is_over() && !o.draining;
     unsigned what = o.draining ? 7 : byte();
@@ -484,27 +521,16 @@ fake_wait(coir_loop *loop, int64_t timeout)
     return err;
 }
 
-/* Finds closed descriptors by itself, or not. */
-static const coir__backend backends[2] = {
-    {.flag = COIR_BACKEND_EPOLL,
-     .name = "fake",
-     .embeddable = 1,
-     .init = fake_init,
-     .fini = fake_fini,
-     .reset = fake_reset,
-     .modify = fake_modify,
-     .wait = fake_wait,
-     .audit = fake_audit,
-     .descriptor = fake_descriptor},
-    {.flag = COIR_BACKEND_POLL,
-     .name = "fake",
-     .embeddable = 1,
-     .init = fake_init,
-     .fini = fake_fini,
-     .reset = fake_reset,
-     .modify = fake_modify,
-     .wait = fake_wait,
-     .descriptor = fake_descriptor},
+#define BACKEND                                                               \
+    .flag = COIR_BACKEND_EPOLL, .name = "fake", .embeddable = 1,              \
+    .init = fake_init, .fini = fake_fini, .reset = fake_reset,                \
+    .modify = fake_modify, .wait = fake_wait, .descriptor = fake_descriptor
+
+/* As poll; as epoll, without edges and with. */
+static const coir__backend backends[3] = {
+    {BACKEND},
+    {BACKEND, .audit = fake_audit},
+    {BACKEND, .audit = fake_audit, .edge = 1},
 };
 
 /* --- callbacks ----------------------------------------------------------- */
@@ -564,6 +590,7 @@ CALLBACK(async)
 CALLBACK(signal)
 CALLBACK(stat)
 CALLBACK(embed)
+CALLBACK(edge)
 
 static void
 on_once(int revents, void *arg)
@@ -656,6 +683,14 @@ init_io(any *real, model_item *w)
 }
 
 static void
+init_edge(any *real, model_item *w)
+{
+    unsigned b = byte();
+    w->fd = b % 32 == 31 ? -1 : (int)(b % MODEL_FDS);
+    coir_edge_init(&real->edge, on_edge, w->fd < 0 ? -1 : fd_numbers[w->fd]);
+}
+
+static void
 init_periodic(any *real, model_item *w)
 {
     unsigned b = byte();
@@ -726,6 +761,9 @@ init_kind(any *real, model_item *w)
     case KIND_STAT:
         init_stat(real, w);
         break;
+    case KIND_EDGE:
+        init_edge(real, w);
+        break;
     default:
         init_embed(real, w);
     }
@@ -758,6 +796,8 @@ start_real(coir_loop *loop, model_kind kind, any *w)
         return coir_signal_start(loop, &w->signal);
     case KIND_STAT:
         return coir_stat_start(loop, &w->stat);
+    case KIND_EDGE:
+        return coir_edge_start(loop, &w->edge);
     default:
         return coir_embed_start(loop, &w->embed);
     }
@@ -800,6 +840,9 @@ stop_real(coir_loop *loop, model_kind kind, any *w)
     case KIND_STAT:
         coir_stat_stop(loop, &w->stat);
         break;
+    case KIND_EDGE:
+        coir_edge_stop(loop, &w->edge);
+        break;
     default:
         coir_embed_stop(loop, &w->embed);
     }
@@ -840,6 +883,8 @@ expected_error(const side *s, const model_item *w)
         return 0;
     if (w->kind == KIND_IO && (w->fd < 0 || w->events == 4))
         return COIR_EINVAL;
+    if (w->kind == KIND_EDGE && w->fd < 0)
+        return COIR_EINVAL;
     if (w->kind == KIND_PERIODIC && w->rule == NULL && w->interval < 0)
         return COIR_EINVAL;
     if (w->kind == KIND_SIGNAL && w->signum < 0)
@@ -858,6 +903,9 @@ op_start(side *s, int slot)
 {
     model_item *w = &s->m.items[slot];
     any *real = o.slots[slot];
+    if (w->kind == KIND_EDGE && w->fd >= 0 &&
+        (edge_of(s, w->fd) != NULL || !s->fds[w->fd].is_open))
+        return; /* it is the owner's, who knows better */
     int expected = expected_error(s, w);
     long before = failures();
     int err = start_real(s->loop, w->kind, real);
@@ -984,6 +1032,13 @@ op_change(side *s, int slot)
         w->interval = real->periodic.interval_ns = duration();
         note("%d: interval %jd", slot, (intmax_t)w->interval);
         break;
+    case KIND_EDGE: {
+        int events = (int)(byte() % 4);
+        note("%d: cancel %d", slot, events);
+        model_edge_cancel(&s->m, slot, events);
+        coir_edge_cancel(s->loop, &real->edge, events);
+        break;
+    }
     case KIND_STAT:
         note("%d: stat", slot);
         w->version = o.world.versions[w->file];
@@ -1021,6 +1076,20 @@ sweep(side *s, int slot)
     model_ran(&inner->m);
 }
 
+/* Do what it becomes ready for until that would block, and wait. */
+static void
+wait_for_edge(side *s, int slot)
+{
+    const model_item *w = &s->m.items[slot];
+    int events = (int)(byte() % 4);
+    if (!w->active)
+        return;
+    s->fds[w->fd].ready &= ~events;
+    int expected = model_edge_wait(&s->m, slot, events);
+    note("%d: wait for %d: %d", slot, events, expected);
+    CHECK_EQ(coir_edge_wait(s->loop, &o.slots[slot]->edge, events), expected);
+}
+
 static void
 op_again(side *s, int slot)
 {
@@ -1035,6 +1104,9 @@ op_again(side *s, int slot)
         break;
     case KIND_EMBED:
         sweep(s, slot);
+        break;
+    case KIND_EDGE:
+        wait_for_edge(s, slot);
         break;
     case KIND_ASYNC:
         send_to(slot);
@@ -1053,6 +1125,27 @@ op_defer(side *s, int slot)
     note("%d: defer %jd", slot, (intmax_t)timeout);
     model_defer(&s->m, slot, timeout);
     coir_timer_defer(s->loop, &o.slots[slot]->timer, timeout);
+}
+
+static void
+close_fd(kernel_fd *k)
+{
+    k->is_open = k->events = k->told = 0;
+}
+
+static void
+op_close_edge(side *s, int slot)
+{
+    const model_item *w = &s->m.items[slot];
+    if (w->kind != KIND_EDGE || w->fd < 0 ||
+        (!w->active && edge_of(s, w->fd) != NULL))
+        return;
+    note("%d: close", slot);
+    model_edge_close(&s->m, slot);
+    /* There is no such descriptor really. */
+    CHECK_EQ(coir_edge_close(s->loop, &o.slots[slot]->edge), -1);
+    model_edge_closed(&s->m);
+    close_fd(&s->fds[w->fd]);
 }
 
 /* --- operations on a loop ------------------------------------------------ */
@@ -1208,7 +1301,8 @@ on_walk(coir_loop *loop, int type, void *w)
                                      COIR_ASYNC,
                                      COIR_SIGNAL,
                                      COIR_STAT,
-                                     COIR_EMBED};
+                                     COIR_EMBED,
+                                     0};
     int slot = (int)(intptr_t)((coir_watcher *)w)->data;
     side *s = side_of(slot);
     CHECK_EQ(loop, s->loop);
@@ -1227,7 +1321,9 @@ op_walk(side *s, unsigned b)
     note("walk, stops %#x", b);
     unsigned active = 0;
     for (int i = 0; i < MODEL_SLOTS; i++)
-        active |= s->m.items[i].active ? 1U << i : 0;
+        active |= s->m.items[i].active && s->m.items[i].kind != KIND_EDGE
+                      ? 1U << i
+                      : 0;
     walk.seen = 0;
     walk.stops = b;
     coir_loop_walk(s->loop, -1, on_walk);
@@ -1268,8 +1364,7 @@ op_wake(side *s, unsigned b)
 static void
 op_ready(side *s, unsigned b)
 {
-    note("fd %d: ready %u", fd_numbers[b % MODEL_FDS], b >> 6);
-    s->fds[b % MODEL_FDS].ready = (int)(b >> 6);
+    become_ready(s, b);
 }
 
 static void
@@ -1286,12 +1381,14 @@ static void
 op_close(side *s, unsigned b)
 {
     kernel_fd *k = &s->fds[b % MODEL_FDS];
+    if (edge_of(s, (int)(b % MODEL_FDS)) != NULL)
+        return;
     note("fd %d: %s", fd_numbers[b % MODEL_FDS],
          b & 0x80   ? "open"
          : b & 0x40 ? "close, open"
                     : "close");
     if (!(b & 0x80))
-        k->events = 0;
+        close_fd(k);
     k->is_open = (b & 0xc0) != 0;
 }
 
@@ -1353,6 +1450,7 @@ static const operation operations[] = {
     {2, op_change, NULL},
     {3, op_again, NULL},
     {2, op_defer, NULL},
+    {1, op_close_edge, NULL},
     {6, NULL, op_run},
     {1, NULL, op_invoke_pending},
     {1, NULL, op_break},
@@ -1423,6 +1521,7 @@ open_side(side *s, const coir__backend *backend)
                                  backend, &clock),
              0);
     model_init(&s->m, &o.world);
+    s->m.can_edge = backend->edge;
 }
 
 static int
@@ -1485,9 +1584,9 @@ loop_ops_run(const uint8_t *program, size_t len)
     long before = failures();
 
     unsigned how = byte();
-    open_side(&o.sides[0], &backends[how & 1]);
-    if (how & 6)
-        open_side(&o.sides[1], &backends[0]);
+    open_side(&o.sides[0], &backends[(how & 3) % 3]);
+    if (how & 4)
+        open_side(&o.sides[1], &backends[(how >> 4 & 3) % 3]);
     if (o.sides[1].loop != NULL) {
         o.sides[0].m.inner = &o.sides[1].m;
         o.sides[1].m.outer = &o.sides[0].m;

@@ -13,7 +13,7 @@
 
 /* What programs did, in all: to see that tests do anything. */
 typedef struct loop_ops_counts {
-    long calls[13]; /* of callbacks, by enum model_kind; 0: of once */
+    long calls[14]; /* of callbacks, by enum model_kind; 0: of once */
     long operations[64];
     long failures; /* for want of memory */
     long waits;
