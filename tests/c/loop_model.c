@@ -678,10 +678,13 @@ model_on_reset(model *m, int err)
     proceed(m);
     CHECK(top(m)->phase == PHASE_APPLY && m->reset != 0);
     if (err != 0)
-        return;                         /* tried again */
-    if (m->reset == COIR__RESET_FORK) { /* a new eventfd */
+        return; /* tried again */
+    if (m->reset == COIR__RESET_FORK) {
+        /* A new eventfd, and a look at who was about to send. */
         unfeed(m, ITEM_WAKE);
         m->eventfd = 0;
+        m->async_pending = 1;
+        model_wakeup(m);
     }
     m->reset = 0;
     for (int fd = 0; fd < MODEL_FDS; fd++)
@@ -738,6 +741,8 @@ model_wakeup(model *m)
 void
 model_send(model *m, int item)
 {
+    if (m->items[item].sent)
+        return;
     m->items[item].sent = 1;
     m->async_pending = 1;
     model_wakeup(m);
