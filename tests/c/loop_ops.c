@@ -221,12 +221,11 @@ compare(void)
 }
 
 static void
-verify(void)
+verify(const side *s)
 {
     compare();
-    for (int i = 0; i < 2; i++)
-        if (o.sides[i].loop != NULL)
-            coir_loop_verify(o.sides[i].loop);
+    if (s->loop != NULL)
+        coir_loop_verify(s->loop);
 }
 
 /* --- clock and kernel ---------------------------------------------------- */
@@ -505,7 +504,7 @@ fake_wait(coir_loop *loop, int64_t timeout)
     note("wait of %d: %jd", (int)(s - o.sides), (intmax_t)timeout);
     model_on_wait(&s->m, timeout);
     check_wait(s, timeout);
-    verify();
+    verify(s);
     int over = is_over() && !o.draining;
     unsigned what = o.draining ? 7 : byte();
     int err = happen(s, what, timeout);
@@ -1507,7 +1506,7 @@ step(void)
              (o.slots[slot] != NULL || op->on_watcher == op_init ||
               op->on_watcher == op_init_and_start))
         op->on_watcher(s, slot);
-    verify();
+    verify(s);
 }
 
 static void
@@ -1558,7 +1557,7 @@ close_side(side *s, int stop)
     for (int i = 0; i < MODEL_SLOTS && stop; i++)
         if (side_of(i) == s && o.slots[i] != NULL)
             op_stop(s, i);
-    verify();
+    verify(s);
     note("free the loop");
     model_free(&s->m);
     coir_loop_free(s->loop);
