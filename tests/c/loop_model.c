@@ -1168,6 +1168,7 @@ advance(model *m)
         leave_wait(m, f);
     while (is_invoking(f) && !f->hook) {
         if (f->sweep != SWEEP_NONE) {
+            CHECK(m->inner != NULL);
             if (m->world->running != m->inner ||
                 top(m->inner)->phase != PHASE_DONE)
                 return;

@@ -1500,7 +1500,7 @@ step(void)
     side *s = op->on_watcher != NULL ? side_of(slot) : &o.sides[b >> 5 & 1];
     if (s->loop == NULL)
         s = &o.sides[s == &o.sides[0]];
-    if (op->on_loop != NULL)
+    if (op->on_watcher == NULL)
         op->on_loop(s, byte());
     else if (s == side_of(slot) &&
              (o.slots[slot] != NULL || op->on_watcher == op_init ||
