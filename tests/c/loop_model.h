@@ -198,8 +198,9 @@ void model_send(model *m, int item);
 void model_wakeup(model *m);
 void model_signal(model *m, int signum);       /* coir_feed_signal() */
 void model_signal_event(model *m, int signum); /* ..._event() */
-/* Returns which one, or -1 if there are too many. `fd` -1: none. */
+/* Returns which coir_once() is free, or -1. */
 int model_once_room(const model *m);
+/* `fd` -1: none. */
 void model_once(model *m, int which, int fd, int events, int64_t timeout);
 void model_time_update(model *m);
 void model_suspend(model *m);
@@ -232,5 +233,27 @@ void model_on_interrupt(model *m);
 /* --- looking ------------------------------------------------------------- */
 
 int model_wanted(const model *m, int fd); /* events of its watchers */
+
+/* --- between the two files of the model ---------------------------------- */
+
+model_frame *model__top(model *m);
+void model__feed(model *m, int item, int revents, uint64_t rank);
+void model__unfeed(model *m, int item);
+void model__feed_kind(model *m, model_kind kind, int revents);
+int model__has_kind(const model *m, model_kind kind);
+int model__comes_before(const model_item *a, const model_item *b);
+int model__first_pending(const model *m);
+void model__start_embed_io(model *m, int item);
+void model__resolve(model *m);
+void model__check_applied(model *m);
+int model__has_changes(const model *m);
+int model__has_always(const model *m);
+void model__feed_always(model *m);
+void model__run_wake(model *m, int revents);
+int64_t model__due_in(const model *m);
+void model__expire_timers(model *m);
+void model__expire_periodics(model *m);
+void model__feed_idle(model *m);
+void model__proceed(model *m);
 
 #endif
