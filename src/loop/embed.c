@@ -2,11 +2,15 @@
  *
  * The outer one watches the descriptor by which the inner one's backend tells
  * of events, and sweeps it then. What was changed in the inner loop reaches
- * its backend only in a turn of its own: a prepare watcher sees to it before
- * the outer one blocks. Its timers count only when it is swept. */
+ * its backend when it runs: a prepare watcher sees to it before the outer one
+ * blocks, and that the descriptor is still the one. Its timers count only when
+ * it is swept. Its callbacks may stop and free the watcher in any of this. */
 #include "loop/internal.h"
 
 #include <stddef.h>
+
+/* Of the inner loop, at most, before the outer one blocks. */
+#define MAX_TURNS 3
 
 #define OWNER(w, member)                                                      \
     ((coir_embed *)(void *)((char *)(w)-offsetof(coir_embed, member)))
@@ -31,17 +35,6 @@ readable(coir_loop *loop, coir_io *io, int revents)
 }
 
 static void
-before_wait(coir_loop *loop, coir_prepare *prepare, int revents)
-{
-    (void)loop;
-    (void)revents;
-    coir_loop *other = OWNER(prepare, prepare)->other;
-    /* Not through the watcher: callbacks may stop it, and free it. */
-    while (other->fd_changes >= 0)
-        (void)coir_loop_run(other, COIR_RUN_NOWAIT);
-}
-
-static void
 stop_parts(coir_loop *loop, coir_embed *w)
 {
     coir__io_stop_own(loop, &w->io);
@@ -49,6 +42,13 @@ stop_parts(coir_loop *loop, coir_embed *w)
     coir_prepare_stop(loop, &w->prepare);
     loop->active += coir_is_active(&w->fork);
     coir_fork_stop(loop, &w->fork);
+}
+
+/* It changes with stale registrations, and with a fork; numbers come back. */
+static void *
+which_descriptor(const coir_loop *other)
+{
+    return (void *)(uintptr_t)other->resets;
 }
 
 /* On the descriptor that the other loop has by now. */
@@ -59,6 +59,7 @@ start_io(coir_loop *loop, coir_embed *w)
     coir_io_init(&w->io, readable, w->other->backend->descriptor(w->other),
                  COIR_READ);
     w->io.priority = w->priority;
+    w->io.data = which_descriptor(w->other);
     return coir__io_start_own(loop, &w->io);
 }
 
@@ -72,6 +73,43 @@ is_started(const coir_loop *loop, const coir_embed *w)
 }
 
 static void
+restart_io(coir_loop *loop, coir_embed *w)
+{
+    if (start_io(loop, w) == 0)
+        return;
+    coir_embed_stop(loop, w);
+    if (w->cb != NULL)
+        coir__feed(loop, (coir_watcher *)w, COIR_ERROR);
+}
+
+/* In turns of its own, for those that cannot be watched and are to be told so.
+ * But what is started and stopped in each turn must not keep us here. */
+static void
+tell_backend(coir_loop *other)
+{
+    int turns = 0;
+    do {
+        (void)coir_loop_run(other, COIR_RUN_NOWAIT);
+        if (other->reset == 0)
+            coir__io_apply(other);
+    } while ((other->fd_changes >= 0 || other->pending_count > 0) &&
+             ++turns < MAX_TURNS);
+}
+
+static void
+before_wait(coir_loop *loop, coir_prepare *prepare, int revents)
+{
+    (void)revents;
+    coir_embed *w = OWNER(prepare, prepare);
+    coir_loop *other = w->other;
+    if (other->fd_changes >= 0)
+        tell_backend(other);
+    /* Callbacks may have stopped it, and freed it. */
+    if (is_started(loop, w) && w->io.data != which_descriptor(other))
+        restart_io(loop, w);
+}
+
+static void
 forked(coir_loop *loop, coir_fork *fork, int revents)
 {
     (void)revents;
@@ -81,12 +119,8 @@ forked(coir_loop *loop, coir_fork *fork, int revents)
     coir__io_stop_own(loop, &w->io);
     coir_loop_fork(other);
     (void)coir_loop_run(other, COIR_RUN_NOWAIT);
-    /* Its callbacks may have stopped `w`, and freed it. */
-    if (!is_started(loop, w) || start_io(loop, w) == 0)
-        return;
-    coir_embed_stop(loop, w);
-    if (w->cb != NULL)
-        coir__feed(loop, (coir_watcher *)w, COIR_ERROR);
+    if (is_started(loop, w)) /* else a callback stopped it, and freed it */
+        restart_io(loop, w);
 }
 
 /* Does not count for the loop, as the watchers of its own. */

@@ -157,7 +157,8 @@ struct coir_loop {
     coir_io timer_io;
 
     unsigned flags;
-    int reset; /* enum coir__reset */
+    int reset;       /* enum coir__reset */
+    unsigned resets; /* so far: the backend's descriptor is another */
     int pid;
     unsigned forks_seen;  /* of coir__forks */
     int64_t wall_offset;  /* wall clock - monotonic */

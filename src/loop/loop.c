@@ -469,6 +469,7 @@ reset(coir_loop *loop)
         errno = err;
         coir__syserr(loop->backend->name);
     }
+    loop->resets++;
     coir__io_forget(loop);
     coir__buffers_reset(loop);
     if (forked) {

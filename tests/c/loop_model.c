@@ -592,7 +592,7 @@ model_on_modify(model *m, int fd, int events, int err)
         return;
     }
     if (fd != m->closing) {
-        model__proceed(m);
+        model__proceed_to_modify(m);
         CHECK(model__top(m)->phase == PHASE_APPLY && m->reset == 0);
         CHECK(d->changed);
     }

@@ -121,6 +121,8 @@ typedef struct model_frame {
     int sweeper; /* slot of the embed */
     const coir_watcher *embed;
     int is_sweep;         /* this run is the outer loop's */
+    int is_telling;       /* ... and not a run: the backend is told */
+    int sweeps;           /* how often, so far */
     struct model *before; /* what was `running` before it */
 } model_frame;
 
@@ -254,6 +256,8 @@ int64_t model__due_in(const model *m);
 void model__expire_timers(model *m);
 void model__expire_periodics(model *m);
 void model__feed_idle(model *m);
+/* Before the loop does something; before it tells its backend of a change. */
 void model__proceed(model *m);
+void model__proceed_to_modify(model *m);
 
 #endif

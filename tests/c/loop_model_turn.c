@@ -131,18 +131,35 @@ begin_sweep(model *m, model_sweep why, int slot)
 {
     model_frame *f = model__top(m);
     f->sweep = why;
+    f->sweeps = 0;
     f->sweeper = slot;
     f->embed = m->items[slot].real;
     run_inner(m->inner);
 }
 
-/* The inner loop has run. */
+/* Between two turns of the inner loop its backend is told of changes. */
+static void
+tell_inner(model *m)
+{
+    model_frame *f = push(m);
+    f->phase = PHASE_APPLY;
+    f->is_sweep = f->is_telling = 1;
+}
+
+/* The inner loop has run, or told its backend. */
 static void
 end_sweep(model *m, model_frame *f)
 {
-    pop(m->inner, PHASE_DONE);
-    if (f->sweep == SWEEP_PREPARE && model__has_changes(m->inner)) {
-        run_inner(m->inner);
+    model *inner = m->inner;
+    int told = model__top(inner)->is_telling;
+    pop(inner, PHASE_DONE);
+    if (f->sweep == SWEEP_PREPARE && !told && inner->reset == 0) {
+        tell_inner(inner);
+        return;
+    }
+    if (f->sweep == SWEEP_PREPARE && ++f->sweeps < 3 &&
+        (model__has_changes(inner) || inner->pending_count > 0)) {
+        run_inner(inner);
         return;
     }
     /* Its descriptor is a new one; unless somebody stopped it meanwhile. */
@@ -259,25 +276,56 @@ advance(model *m)
     }
 }
 
+/* It does something else than to tell its backend. */
+static void
+end_telling(model *m)
+{
+    if (m->depth == 0 || !model__top(m)->is_telling || m->world->running != m)
+        return;
+    model__resolve(m);
+    model__check_applied(m);
+    model__top(m)->phase = PHASE_DONE;
+}
+
 /* The loop did something: go on to where it can. Runs of the inner loop by
  * the outer one do not show by themselves. */
-void
-model__proceed(model *m)
+static void
+proceed(model *m, int tells)
 {
     model *inner = m->inner, *outer = m->outer;
-    if (inner != NULL && m->world->running == inner &&
-        model__top(inner)->is_sweep)
+    while (inner != NULL && m->world->running == inner &&
+           model__top(inner)->is_sweep) {
+        end_telling(inner);
         advance(inner);
+        CHECK_EQ(model__top(inner)->phase, PHASE_DONE);
+        advance(m);
+    }
     if (outer != NULL && m->world->running == outer)
         advance(outer);
+    if (!tells)
+        end_telling(m);
     advance(m);
     while (outer != NULL && model__top(m)->is_sweep &&
            model__top(m)->phase == PHASE_DONE) {
         advance(outer);
         CHECK_EQ(m->world->running, m);
+        if (!tells)
+            end_telling(m);
         advance(m);
     }
     CHECK_EQ(m->world->running, m);
+}
+
+void
+model__proceed(model *m)
+{
+    proceed(m, 0);
+}
+
+void
+model__proceed_to_modify(model *m)
+{
+    proceed(m, 1);
 }
 
 int

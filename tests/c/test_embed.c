@@ -198,3 +198,87 @@ TEST(embed, freed_by_a_fork_watcher_of_the_inner_loop)
     coir_loop_free(outer);
     coir_loop_free(inner);
 }
+
+/* As who glues another library's descriptors to a loop does it. */
+static coir_io glued;
+
+static void
+start_glued(coir_loop *loop, coir_prepare *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    CHECK_EQ(coir_io_start(loop, &glued), 0);
+}
+
+static void
+stop_glued(coir_loop *loop, coir_check *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    coir_io_stop(loop, &glued);
+}
+
+TEST(embed, changes_in_each_turn_of_the_inner_loop_do_not_keep_the_outer_one)
+{
+    coir_loop *outer = backend_loop(&coir__backend_epoll);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    coir_embed embed;
+    coir_embed_init(&embed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer, &embed), 0);
+    coir_io_init(&glued, inner_ready, fds[0], COIR_READ);
+    coir_prepare prepare;
+    coir_check check;
+    coir_prepare_init(&prepare, start_glued);
+    coir_check_init(&check, stop_glued);
+    CHECK_EQ(coir_prepare_start(inner, &prepare), 0);
+    CHECK_EQ(coir_check_start(inner, &check), 0);
+    for (int i = 0; i < 3; i++)
+        (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    CHECK_EQ(inner_calls, 0);
+    coir_prepare_stop(inner, &prepare);
+    coir_check_stop(inner, &check);
+    coir_embed_stop(outer, &embed);
+    coir_loop_free(outer);
+    coir_loop_free(inner);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+TEST_EACH_BACKEND(embed, inner_loop_that_got_rid_of_stale_registrations)
+{
+    coir_loop *outer = backend_loop(backend);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    int fds[2];
+    CHECK_EQ(pipe(fds), 0);
+    coir_embed embed;
+    coir_embed_init(&embed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer, &embed), 0);
+    coir_io io;
+    coir_io_init(&io, inner_ready, fds[0], COIR_READ);
+    CHECK_EQ(coir_io_start(inner, &io), 0);
+    (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    /* The file lives on, under another number. */
+    int duplicate = dup(fds[0]);
+    (void)close(fds[0]);
+    coir_io_stop(inner, &io);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    int before = coir__backend_epoll.descriptor(inner);
+    while (coir__backend_epoll.descriptor(inner) == before)
+        (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    coir_io_init(&io, inner_ready, duplicate, COIR_READ);
+    CHECK_EQ(coir_io_start(inner, &io), 0);
+    /* The turn that tells the inner backend of it sweeps, too. */
+    (void)coir_loop_run(outer, COIR_RUN_NOWAIT);
+    CHECK_EQ(inner_calls, 1);
+    CHECK_EQ(write(fds[1], "x", 1), 1);
+    while (inner_calls < 2)
+        (void)coir_loop_run(outer, COIR_RUN_ONCE);
+    coir_io_stop(inner, &io);
+    coir_embed_stop(outer, &embed);
+    coir_loop_free(outer);
+    coir_loop_free(inner);
+    (void)close(duplicate);
+    (void)close(fds[1]);
+}
