@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # fetch_source.sh PACKAGE DIR - unpack a Debian source package, with Debian's
-# patches, into DIR. Needs no root: apt-get works on lists of its own in our
+# changes if they are to be had, into DIR. Needs no root: apt-get works on lists of its own in our
 # cache, of the sources that belong to the packages which it is set up for.
 source "$(dirname "$0")/lib.sh"
 
@@ -43,8 +43,16 @@ say "Fetching Debian source package $package into $dir"
 rm -rf "$dir.new"
 mkdir -p "$dir.new"
 cd "$dir.new"
-apt --download-only source "$package"
-dpkg-source --no-check -x ./*.dsc source >/dev/null
+if apt --download-only source "$package"; then
+    dpkg-source --no-check -x ./*.dsc source >/dev/null
+else
+    # A mirror may lack Debian's own part.
+    original=$(echo ./*.orig.tar.*)
+    [ -e "$original" ] || die "nothing of $package could be fetched"
+    warn "$package: without Debian's changes, which could not be fetched"
+    mkdir source
+    tar -xf "$original" --strip-components=1 -C source
+fi
 cd "$ROOT"
 rm -rf "$dir"
 mkdir -p "$(dirname "$dir")"

@@ -143,7 +143,7 @@ def _ask(path: str, request: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(20)
         sock.connect(path)
-        middle = len(request) // 2
+        middle = len(request) // 2 if b"HTTP/1" in request else 0
         sock.sendall(request[:middle])
         time.sleep(0.01)
         sock.sendall(request[middle:])

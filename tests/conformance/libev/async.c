@@ -16,7 +16,7 @@ CASE(ev_async_start)
     ev_async w;
     ev_async_init(&w, say_async);
     NAME(&w, "async");
-    ev_async_start(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
     say("active %d, sent %d", !!ev_is_active(&w), ev_async_pending(&w));
     say("runs on %d", ev_run(EV_A_ EVRUN_NOWAIT));
 }
@@ -27,11 +27,11 @@ CASE(ev_async_send)
     ev_async w;
     ev_async_init(&w, say_async);
     NAME(&w, "async");
-    ev_async_start(EV_A_ & w);
-    ev_async_send(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
+    ev_async_send(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_async_send(EV_A_ & w);
+    ev_async_send(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -42,9 +42,9 @@ CASE(ev_async_send_coalesced)
     ev_async w;
     ev_async_init(&w, say_async);
     NAME(&w, "async");
-    ev_async_start(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
     for (int i = 0; i < 10; i++)
-        ev_async_send(EV_A_ & w);
+        ev_async_send(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -59,9 +59,9 @@ CASE(ev_async_pending)
     DEFAULT_LOOP;
     ev_async w;
     ev_async_init(&w, say_sent);
-    ev_async_start(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
     say("%d", !!ev_async_pending(&w));
-    ev_async_send(EV_A_ & w);
+    ev_async_send(EV_A_ &w);
     say("%d", !!ev_async_pending(&w));
     ev_run(EV_A_ EVRUN_ONCE);
     say("%d", !!ev_async_pending(&w));
@@ -73,9 +73,9 @@ CASE(ev_async_stop)
     ev_async w;
     ev_async_init(&w, say_async);
     NAME(&w, "async");
-    ev_async_start(EV_A_ & w);
-    ev_async_send(EV_A_ & w);
-    ev_async_stop(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
+    ev_async_send(EV_A_ &w);
+    ev_async_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -92,8 +92,8 @@ CASE(ev_async_send_in_callback)
     DEFAULT_LOOP;
     ev_async w;
     ev_async_init(&w, send_again);
-    ev_async_start(EV_A_ & w);
-    ev_async_send(EV_A_ & w);
+    ev_async_start(EV_A_ &w);
+    ev_async_send(EV_A_ &w);
     for (int i = 0; i < 4; i++)
         ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -107,10 +107,10 @@ CASE(ev_async_priorities)
     ev_set_priority(&low, -1);
     ev_async_init(&high, say_async);
     NAME(&high, "high");
-    ev_async_start(EV_A_ & low);
-    ev_async_start(EV_A_ & high);
-    ev_async_send(EV_A_ & high);
-    ev_async_send(EV_A_ & low);
+    ev_async_start(EV_A_ &low);
+    ev_async_start(EV_A_ &high);
+    ev_async_send(EV_A_ &high);
+    ev_async_send(EV_A_ &low);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -128,7 +128,7 @@ static void *
 send_late(void *arg)
 {
     ev_sleep(0.03);
-    ev_async_send(TARGET_LOOP_ & target);
+    ev_async_send(TARGET_LOOP_ &target);
     return arg;
 }
 
@@ -141,9 +141,9 @@ CASE(ev_async_send_from_thread)
     ev_timer timer;
     ev_async_init(&target, say_async);
     NAME(&target, "async");
-    ev_async_start(EV_A_ & target);
+    ev_async_start(EV_A_ &target);
     ev_timer_init(&timer, give_up, 10, 0);
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     pthread_t thread;
     need(pthread_create(&thread, NULL, send_late, NULL) == 0, "thread");
     ev_run(EV_A_ EVRUN_ONCE);
@@ -154,7 +154,7 @@ static void
 send_in_handler(int signum)
 {
     (void)signum;
-    ev_async_send(TARGET_LOOP_ & target);
+    ev_async_send(TARGET_LOOP_ &target);
 }
 
 CASE(ev_async_send_from_handler)
@@ -165,7 +165,7 @@ CASE(ev_async_send_from_handler)
 #endif
     ev_async_init(&target, say_async);
     NAME(&target, "async");
-    ev_async_start(EV_A_ & target);
+    ev_async_start(EV_A_ &target);
     (void)signal(SIGUSR1, send_in_handler);
     (void)raise(SIGUSR1);
     ev_run(EV_A_ EVRUN_ONCE);
@@ -181,7 +181,7 @@ send_many(void *arg)
         (void)pthread_mutex_lock(&mutex);
         queued++;
         (void)pthread_mutex_unlock(&mutex);
-        ev_async_send(TARGET_LOOP_ & target);
+        ev_async_send(TARGET_LOOP_ &target);
     }
     return arg;
 }
@@ -204,7 +204,7 @@ CASE(ev_async_send_from_threads)
     target_loop = loop;
 #endif
     ev_async_init(&target, take_queued);
-    ev_async_start(EV_A_ & target);
+    ev_async_start(EV_A_ &target);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
         need(pthread_create(&threads[i], NULL, send_many, NULL) == 0,

@@ -153,6 +153,16 @@ ON(timer, break_one)
     ev_break(EV_A_ EVBREAK_ONE);
 }
 
+#if EV_MULTIPLICITY
+/* The default loop with flags, which LIBEV_FLAGS would replace. */
+MAYBE_UNUSED static struct ev_loop *
+loop_with(unsigned flags)
+{
+    (void)unsetenv("LIBEV_FLAGS");
+    return ev_default_loop(flags);
+}
+#endif
+
 MAYBE_UNUSED static void
 make_pipe(int fds[2])
 {

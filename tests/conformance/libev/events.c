@@ -7,7 +7,7 @@ CASE(ev_feed_event)
     ev_io w; /* not active: it need not be */
     ev_init(&w, say_io);
     NAME(&w, "io");
-    ev_feed_event(EV_A_ & w, EV_READ);
+    ev_feed_event(EV_A_ &w, EV_READ);
     say("pending %d, active %d", !!ev_is_pending(&w), !!ev_is_active(&w));
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("pending %d", !!ev_is_pending(&w));
@@ -19,8 +19,8 @@ CASE(ev_feed_event_twice)
     ev_io w;
     ev_init(&w, say_io);
     NAME(&w, "io");
-    ev_feed_event(EV_A_ & w, EV_READ);
-    ev_feed_event(EV_A_ & w, EV_WRITE | EV_CUSTOM);
+    ev_feed_event(EV_A_ &w, EV_READ);
+    ev_feed_event(EV_A_ &w, EV_WRITE | EV_CUSTOM);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -37,7 +37,7 @@ CASE(ev_feed_event_to_itself)
     DEFAULT_LOOP;
     ev_io w;
     ev_init(&w, feed_itself);
-    ev_feed_event(EV_A_ & w, EV_READ);
+    ev_feed_event(EV_A_ &w, EV_READ);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -51,8 +51,8 @@ CASE(ev_feed_event_priority_out_of_range)
     ev_init(&second, say_io);
     NAME(&second, "second");
     ev_set_priority(&second, EV_MINPRI);
-    ev_feed_event(EV_A_ & second, EV_READ);
-    ev_feed_event(EV_A_ & first, EV_READ);
+    ev_feed_event(EV_A_ &second, EV_READ);
+    ev_feed_event(EV_A_ &first, EV_READ);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -67,7 +67,7 @@ CASE(ev_feed_event_of_every_kind)
         ev_idle w;
         ev_init(&w, say_idle);
         NAME(&w, "fed");
-        ev_feed_event(EV_A_ & w, kinds[i]);
+        ev_feed_event(EV_A_ &w, kinds[i]);
         ev_run(EV_A_ EVRUN_NOWAIT);
     }
 }
@@ -86,9 +86,9 @@ CASE(ev_feed_fd_event)
     ev_io_init(&both, say_io, fds[0], EV_READ | EV_WRITE);
     NAME(&both, "both");
     ev_set_priority(&both, -2);
-    ev_io_start(EV_A_ & reader);
-    ev_io_start(EV_A_ & writer);
-    ev_io_start(EV_A_ & both);
+    ev_io_start(EV_A_ &reader);
+    ev_io_start(EV_A_ &writer);
+    ev_io_start(EV_A_ &both);
     ev_run(EV_A_ EVRUN_NOWAIT); /* takes the changes over */
     say("fed");
     ev_feed_fd_event(EV_A_ fds[0], EV_READ);
@@ -115,9 +115,9 @@ CASE(ev_feed_signal_event)
     NAME(&b, "b");
     ev_signal_init(&other, say_signal, SIGUSR2);
     NAME(&other, "other");
-    ev_signal_start(EV_A_ & a);
-    ev_signal_start(EV_A_ & b);
-    ev_signal_start(EV_A_ & other);
+    ev_signal_start(EV_A_ &a);
+    ev_signal_start(EV_A_ &b);
+    ev_signal_start(EV_A_ &other);
     ev_feed_signal_event(EV_A_ SIGUSR1);
     say("pending %d %d %d", !!ev_is_pending(&a), !!ev_is_pending(&b),
         !!ev_is_pending(&other));
@@ -139,10 +139,10 @@ CASE(ev_invoke)
     ev_timer w;
     ev_init(&w, say_timer);
     NAME(&w, "timer");
-    ev_invoke(EV_A_ & w, EV_TIMER | EV_CUSTOM);
+    ev_invoke(EV_A_ &w, EV_TIMER | EV_CUSTOM);
     say("pending %d", !!ev_is_pending(&w));
-    ev_feed_event(EV_A_ & w, EV_TIMER);
-    ev_invoke(EV_A_ & w, EV_CUSTOM);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
+    ev_invoke(EV_A_ &w, EV_CUSTOM);
     say("pending %d", !!ev_is_pending(&w));
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -153,14 +153,14 @@ CASE(ev_clear_pending)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    say("%d", ev_clear_pending(EV_A_ & w));
-    ev_timer_start(EV_A_ & w);
-    say("%d", ev_clear_pending(EV_A_ & w));
-    ev_feed_event(EV_A_ & w, EV_CUSTOM);
-    ev_feed_event(EV_A_ & w, EV_READ);
-    say("%s", names_of(ev_clear_pending(EV_A_ & w)));
+    say("%d", ev_clear_pending(EV_A_ &w));
+    ev_timer_start(EV_A_ &w);
+    say("%d", ev_clear_pending(EV_A_ &w));
+    ev_feed_event(EV_A_ &w, EV_CUSTOM);
+    ev_feed_event(EV_A_ &w, EV_READ);
+    say("%s", names_of(ev_clear_pending(EV_A_ &w)));
     say("pending %d, active %d", !!ev_is_pending(&w), !!ev_is_active(&w));
-    say("%d", ev_clear_pending(EV_A_ & w));
+    say("%d", ev_clear_pending(EV_A_ &w));
     ev_run(EV_A_ 0);
 }
 
@@ -184,8 +184,8 @@ CASE(ev_io_stop_while_pending)
     ev_io_init(&b, stop_peer, fds[0], EV_WRITE);
     a.data = &b;
     b.data = &a;
-    ev_io_start(EV_A_ & a);
-    ev_io_start(EV_A_ & b);
+    ev_io_start(EV_A_ &a);
+    ev_io_start(EV_A_ &b);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -195,9 +195,9 @@ CASE(ev_timer_stop_while_pending)
     ev_timer w;
     ev_timer_init(&w, say_timer, 5, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
-    ev_feed_event(EV_A_ & w, EV_TIMER);
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
+    ev_timer_stop(EV_A_ &w);
     say("pending %d", !!ev_is_pending(&w));
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -222,7 +222,7 @@ CASE(ev_init_and_set)
     ev_init(&w, say_timer);
     NAME(&w, "timer");
     ev_timer_set(&w, 0.01, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -233,7 +233,7 @@ CASE(ev_is_active)
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
     say("%d", ev_is_active(&w));
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("%d", !!ev_is_active(&w));
     ev_run(EV_A_ 0);
     say("%d", ev_is_active(&w));
@@ -246,7 +246,7 @@ CASE(ev_is_pending)
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
     say("%d", ev_is_pending(&w));
-    ev_feed_event(EV_A_ & w, EV_TIMER);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
     say("%d", !!ev_is_pending(&w));
     ev_invoke_pending(EV_A);
     say("%d", ev_is_pending(&w));
@@ -264,8 +264,8 @@ CASE(ev_is_active_in_callback)
     ev_timer once, often;
     ev_timer_init(&once, look_at_itself, 0, 0);
     ev_timer_init(&often, look_at_itself, 0.01, 0.01);
-    ev_timer_start(EV_A_ & once);
-    ev_timer_start(EV_A_ & often);
+    ev_timer_start(EV_A_ &once);
+    ev_timer_start(EV_A_ &often);
     ev_run(EV_A_ 0);
 }
 
@@ -288,9 +288,9 @@ CASE(ev_set_cb)
     ev_timer w;
     ev_init(&w, change_cb);
     NAME(&w, "second");
-    ev_feed_event(EV_A_ & w, EV_TIMER);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_feed_event(EV_A_ & w, EV_TIMER);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("%d", ev_cb(&w) == say_timer);
 }
@@ -302,7 +302,7 @@ CASE(ev_set_cb_while_pending)
     ev_timer w;
     ev_init(&w, give_up);
     NAME(&w, "new");
-    ev_feed_event(EV_A_ & w, EV_TIMER);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
     ev_set_cb(&w, say_timer);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -325,13 +325,13 @@ CASE(ev_set_priority)
     ev_timer w;
     ev_timer_init(&w, say_timer, 5, 0);
     ev_set_priority(&w, 100);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("%d", ev_priority(&w));
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
     ev_set_priority(&w, -100);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("%d", ev_priority(&w));
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
 }
 
 /* The priority holds for an io and a timer that are ready at once. */
@@ -348,14 +348,14 @@ CASE(ev_set_priority_across_types)
     NAME(&timer, "timer");
     ev_set_priority(&io, -1);
     ev_set_priority(&timer, -2);
-    ev_io_start(EV_A_ & io);
-    ev_timer_start(EV_A_ & timer);
+    ev_io_start(EV_A_ &io);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_io_stop(EV_A_ & io);
+    ev_io_stop(EV_A_ &io);
     ev_timer_set(&timer, 0, 0);
     ev_set_priority(&timer, 2);
-    ev_timer_start(EV_A_ & timer);
-    ev_io_start(EV_A_ & io);
+    ev_timer_start(EV_A_ &timer);
+    ev_io_start(EV_A_ &io);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -430,12 +430,12 @@ CASE(active_watchers_counted)
     NAME(&prepare, "prepare");
     ev_cleanup_init(&cleanup, say_cleanup);
     say("%d", ev_run(EV_A_ EVRUN_NOWAIT));
-    ev_async_start(EV_A_ & async);
+    ev_async_start(EV_A_ &async);
     say("%d", ev_run(EV_A_ EVRUN_NOWAIT) != 0);
-    ev_prepare_start(EV_A_ & prepare);
+    ev_prepare_start(EV_A_ &prepare);
     say("%d", ev_run(EV_A_ EVRUN_NOWAIT) != 0);
-    ev_async_stop(EV_A_ & async);
-    ev_prepare_stop(EV_A_ & prepare);
+    ev_async_stop(EV_A_ &async);
+    ev_prepare_stop(EV_A_ &prepare);
     say("%d", ev_run(EV_A_ EVRUN_NOWAIT));
 }
 

@@ -70,6 +70,7 @@ CASE(ev_sleep_not_at_all)
 
 /* --- ev_set_allocator ---------------------------------------------------- */
 
+#if EV_MULTIPLICITY
 static int allocations;
 static int blocks;
 
@@ -89,11 +90,7 @@ allocate(void *ptr, long size) EV_NOEXCEPT
 CASE(ev_set_allocator)
 {
     ev_set_allocator(allocate);
-#if EV_MULTIPLICITY
     struct ev_loop *loop = ev_loop_new(0);
-#else
-    (void)ev_default_loop(0);
-#endif
     int fds[2];
     make_pipe(fds);
     ev_io io;
@@ -101,16 +98,14 @@ CASE(ev_set_allocator)
     ev_timer timer;
     ev_timer_init(&timer, say_timer, 0, 0);
     NAME(&timer, "timer");
-    ev_io_start(EV_A_ & io);
-    ev_timer_start(EV_A_ & timer);
-    ev_run(EV_A_ EVRUN_NOWAIT);
+    ev_io_start(loop, &io);
+    ev_timer_start(loop, &timer);
+    ev_run(loop, EVRUN_NOWAIT);
     say("called %d, blocks %d", allocations > 0, blocks > 0);
-    ev_io_stop(EV_A_ & io);
-    ev_timer_stop(EV_A_ & timer);
-#if EV_MULTIPLICITY
+    ev_io_stop(loop, &io);
+    ev_timer_stop(loop, &timer);
     ev_loop_destroy(loop);
     say("left %d", blocks);
-#endif
 }
 
 /* --- ev_set_syserr_cb ---------------------------------------------------- */
@@ -140,7 +135,6 @@ on_syserr(const char *msg) EV_NOEXCEPT
     exit(7);
 }
 
-#if EV_MULTIPLICITY
 CASE(ev_set_syserr_cb)
 {
     ev_set_syserr_cb(on_syserr);
@@ -169,7 +163,7 @@ CASE(ev_feed_signal)
     ev_signal w;
     ev_signal_init(&w, say_signal, SIGUSR1);
     NAME(&w, "usr1");
-    ev_signal_start(EV_A_ & w);
+    ev_signal_start(EV_A_ &w);
     ev_feed_signal(SIGUSR1);
     ev_feed_signal(SIGUSR1);
     ev_feed_signal(SIGUSR2); /* nobody watches it */
@@ -191,7 +185,7 @@ CASE(ev_feed_signal_from_handler)
     ev_signal w;
     ev_signal_init(&w, say_signal, SIGUSR1);
     NAME(&w, "usr1");
-    ev_signal_start(EV_A_ & w);
+    ev_signal_start(EV_A_ &w);
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = feed;
@@ -215,7 +209,7 @@ CASE(ev_feed_signal_from_thread)
     ev_signal w;
     ev_signal_init(&w, say_signal, SIGUSR1);
     NAME(&w, "usr1");
-    ev_signal_start(EV_A_ & w);
+    ev_signal_start(EV_A_ &w);
     pthread_t thread;
     need(pthread_create(&thread, NULL, feed_in_thread, NULL) == 0, "thread");
     ev_run(EV_A_ EVRUN_ONCE);

@@ -17,7 +17,7 @@ ON(io, of_session)
         (struct session *)(void *)((char *)w - offsetof(struct session, io));
     say("session %d, io", s->number);
     ev_io_stop(EV_A_ w);
-    ev_timer_again(EV_A_ & s->timeout);
+    ev_timer_again(EV_A_ &s->timeout);
 }
 
 ON(timer, session_timeout)
@@ -39,7 +39,7 @@ CASE(idiom_watchers_in_a_structure)
     ev_init(&s.timeout, session_timeout);
     s.timeout.repeat = 0.01;
     s.timeout.data = &s;
-    ev_io_start(EV_A_ & s.io);
+    ev_io_start(EV_A_ &s.io);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -62,7 +62,7 @@ CASE(idiom_subclass)
     make_pipe(fds);
     ev_io_init(&s.io, of_sub_io, fds[1], EV_WRITE);
     s.text = "mine";
-    ev_io_start(EV_A_ & s.io);
+    ev_io_start(EV_A_ &s.io);
     ev_run(EV_A_ 0);
 }
 
@@ -98,9 +98,9 @@ CASE(idiom_lazy_timeout)
     ev_timer timeout, activity;
     last_activity = ev_now(EV_A);
     ev_init(&timeout, lazy_timeout);
-    ev_invoke(EV_A_ & timeout, EV_TIMER);
+    ev_invoke(EV_A_ &timeout, EV_TIMER);
     ev_timer_init(&activity, be_active, 0.02, 0.02);
-    ev_timer_start(EV_A_ & activity);
+    ev_timer_start(EV_A_ &activity);
     say("runs on %d", ev_run(EV_A_ 0));
     say("checked more than once %d, less than five times %d", checks > 1,
         checks < 5);
@@ -118,7 +118,7 @@ ON(timer, touch)
 {
     static int times;
     say("active");
-    ev_timer_again(EV_A_ & inactivity);
+    ev_timer_again(EV_A_ &inactivity);
     if (++times == 3)
         ev_timer_stop(EV_A_ w);
 }
@@ -130,9 +130,9 @@ CASE(idiom_timer_again)
     ev_timer activity;
     ev_init(&inactivity, inactive);
     inactivity.repeat = 0.1;
-    ev_timer_again(EV_A_ & inactivity);
+    ev_timer_again(EV_A_ &inactivity);
     ev_timer_init(&activity, touch, 0.03, 0.03);
-    ev_timer_start(EV_A_ & activity);
+    ev_timer_start(EV_A_ &activity);
     ev_run(EV_A_ 0);
 }
 
@@ -147,7 +147,7 @@ CASE(idiom_timer_relative_to_real_time)
     NAME(&w, "timer");
     ev_tstamp start = ev_time();
     ev_timer_set(&w, 0.03 + (ev_time() - ev_now(EV_A)), 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
     say("%d", ev_time() - start > 0.029);
 }
@@ -160,7 +160,7 @@ CASE(idiom_periodic_from_now)
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, fmod(ev_now(EV_A), 0.05), 0.05, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     ev_tstamp left = ev_periodic_at(&w) - ev_now(EV_A);
     say("%d", left > 0 && left < 0.051);
     ev_run(EV_A_ EVRUN_ONCE);
@@ -177,7 +177,7 @@ CASE(idiom_periodic_rule)
     DEFAULT_LOOP;
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 0, next_whole_second);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     ev_tstamp at = ev_periodic_at(&w);
     say("%d %d", at == floor(at), at > ev_now(EV_A));
 }
@@ -191,7 +191,7 @@ ON(io, defer)
 {
     say("io: deferred");
     ev_io_stop(EV_A_ w);
-    ev_idle_start(EV_A_ & deferred);
+    ev_idle_start(EV_A_ &deferred);
 }
 
 ON(idle, process)
@@ -201,7 +201,7 @@ ON(idle, process)
     drain(source.fd);
     ev_idle_stop(EV_A_ w);
     if (++times < 2)
-        ev_io_start(EV_A_ & source);
+        ev_io_start(EV_A_ &source);
 }
 
 /* io of a low priority, by an idle watcher. */
@@ -213,11 +213,11 @@ CASE(idiom_low_priority_io)
     put(fds[1], "x");
     ev_idle_init(&deferred, process);
     ev_io_init(&source, defer, fds[0], EV_READ);
-    ev_io_start(EV_A_ & source);
+    ev_io_start(EV_A_ &source);
     ev_timer timer;
     ev_timer_init(&timer, say_timer, 0, 0);
     NAME(&timer, "timer");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_ONCE);
     put(fds[1], "y");
@@ -235,17 +235,17 @@ ON(prepare, foreign_prepare)
     say("prepare");
     ev_io_init(&foreign_io, say_io, foreign_fd, EV_READ);
     NAME(&foreign_io, "foreign io");
-    ev_io_start(EV_A_ & foreign_io);
+    ev_io_start(EV_A_ &foreign_io);
     ev_timer_init(&foreign_timer, say_timer, 5, 0);
-    ev_timer_start(EV_A_ & foreign_timer);
+    ev_timer_start(EV_A_ &foreign_timer);
 }
 
 ON(check, foreign_check)
 {
-    int events = ev_clear_pending(EV_A_ & foreign_io);
+    int events = ev_clear_pending(EV_A_ &foreign_io);
     say("check: %s", names_of(events));
-    ev_io_stop(EV_A_ & foreign_io);
-    ev_timer_stop(EV_A_ & foreign_timer);
+    ev_io_stop(EV_A_ &foreign_io);
+    ev_timer_stop(EV_A_ &foreign_timer);
     if (events & EV_READ)
         drain(foreign_fd);
     if (++foreign_turns == 2)
@@ -268,9 +268,9 @@ CASE(idiom_prepare_and_check)
     ev_set_priority(&check, EV_MAXPRI);
     ev_idle_init(&idle, say_idle);
     NAME(&idle, "idle");
-    ev_idle_start(EV_A_ & idle);
-    ev_prepare_start(EV_A_ & prepare);
-    ev_check_start(EV_A_ & check);
+    ev_idle_start(EV_A_ &idle);
+    ev_prepare_start(EV_A_ &prepare);
+    ev_check_start(EV_A_ &check);
     ev_run(EV_A_ 0);
 }
 
@@ -289,7 +289,7 @@ ON(timer, ask)
     ev_timer reply;
     say("asks");
     ev_timer_init(&reply, answer, 0.01, 0);
-    ev_timer_start(EV_A_ & reply);
+    ev_timer_start(EV_A_ &reply);
     while (!answered)
         ev_run(EV_A_ EVRUN_ONCE);
     say("goes on");
@@ -302,8 +302,8 @@ CASE(idiom_modal_run)
     ev_timer_init(&w, ask, 0, 0);
     ev_timer_init(&other, say_timer, 0.005, 0);
     NAME(&other, "meanwhile");
-    ev_timer_start(EV_A_ & w);
-    ev_timer_start(EV_A_ & other);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_start(EV_A_ &other);
     ev_run(EV_A_ 0);
 }
 
@@ -318,7 +318,7 @@ ON(timer, enter)
     ev_timer inner;
     say("enters");
     ev_timer_init(&inner, leave_one, 0, 0);
-    ev_timer_start(EV_A_ & inner);
+    ev_timer_start(EV_A_ &inner);
     ev_run(EV_A_ 0);
     say("depth %u", ev_depth(EV_A));
 }
@@ -330,8 +330,8 @@ CASE(idiom_nested_run)
     ev_timer_init(&w, enter, 0, 0);
     ev_timer_init(&after, say_timer, 0.01, 0);
     NAME(&after, "the outer run goes on");
-    ev_timer_start(EV_A_ & w);
-    ev_timer_start(EV_A_ & after);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_start(EV_A_ &after);
     ev_run(EV_A_ 0);
 }
 
@@ -439,11 +439,11 @@ ON(io, on_input)
     if (n <= 0) {
         say("end of input");
         ev_io_stop(EV_A_ w);
-        ev_timer_stop(EV_A_ & input_timeout);
+        ev_timer_stop(EV_A_ &input_timeout);
         return;
     }
     say("input: %s", buf);
-    ev_timer_again(EV_A_ & input_timeout);
+    ev_timer_again(EV_A_ &input_timeout);
 }
 
 CASE(idiom_input_with_timeout)
@@ -455,9 +455,9 @@ CASE(idiom_input_with_timeout)
     put(fds[1], "hello");
     ev_io w;
     ev_io_init(&w, on_input, 0, EV_READ);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_timer_init(&input_timeout, give_up, 5, 5);
-    ev_timer_start(EV_A_ & input_timeout);
+    ev_timer_start(EV_A_ &input_timeout);
     ev_run(EV_A_ EVRUN_ONCE);
     put(fds[1], "world");
     ev_run(EV_A_ EVRUN_ONCE);
@@ -479,9 +479,9 @@ CASE(idiom_sigint)
     ev_signal w;
     ev_timer timer;
     ev_signal_init(&w, terminate, SIGINT);
-    ev_signal_start(EV_A_ & w);
+    ev_signal_start(EV_A_ &w);
     ev_timer_init(&timer, give_up, 10, 0);
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     (void)raise(SIGINT);
     say("runs on %d", !!ev_run(EV_A_ 0));
 }
@@ -503,6 +503,6 @@ CASE(idiom_fork_and_child)
     if (pid == 0)
         exit(1);
     ev_child_init(&w, reaped, pid, 0);
-    ev_child_start(EV_A_ & w);
+    ev_child_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }

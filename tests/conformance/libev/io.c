@@ -36,12 +36,12 @@ CASE(ev_io_set)
     ev_io w;
     ev_io_init(&w, read_and_say, a[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_set(&w, b[0], EV_READ);
     say("the other one %d", w.fd == b[0]);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -53,7 +53,7 @@ CASE(ev_io_start)
     ev_io w;
     ev_io_init(&w, read_and_say, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     say("active %d, events %s", !!ev_is_active(&w), names_of(w.events));
     say("runs on %d", !!ev_run(EV_A_ EVRUN_NOWAIT));
     put(fds[1], "abc");
@@ -70,11 +70,11 @@ CASE(ev_io_stop)
     ev_io w;
     ev_io_init(&w, say_io, fds[1], EV_WRITE);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -87,16 +87,16 @@ CASE(ev_io_modify)
     ev_io w;
     ev_io_init(&w, say_io, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_modify(&w, EV_WRITE);
     say("the same fd %d, events %s", w.fd == fds[0], names_of(w.events));
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_modify(&w, EV_READ | EV_WRITE);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -109,17 +109,17 @@ CASE(ev_io_modify_to_nothing)
     ev_timer timer;
     ev_io_init(&w, say_io, fds[0], EV_WRITE);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_modify(&w, EV_NONE);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_timer_init(&timer, break_one, 0.02, 0);
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     say("runs on %d", !!ev_run(EV_A_ 0));
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_modify(&w, EV_WRITE);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -132,10 +132,10 @@ CASE(EV_READ)
     ev_timer timer;
     ev_io_init(&w, read_and_say, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_timer_init(&timer, say_timer, 0.02, 0);
     NAME(&timer, "nothing to read");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_ONCE);
     put(fds[1], "x");
     ev_run(EV_A_ EVRUN_ONCE);
@@ -151,14 +151,14 @@ CASE(EV_WRITE)
     ev_timer timer;
     ev_io_init(&w, say_io, fds[0], EV_WRITE);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     static char block[65536];
     while (write(fds[0], block, sizeof block) > 0)
         ;
     ev_timer_init(&timer, say_timer, 0.02, 0);
     NAME(&timer, "full");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_ONCE);
     (void)fcntl(fds[1], F_SETFL, O_NONBLOCK);
     while (read(fds[1], block, sizeof block) > 0)
@@ -175,7 +175,7 @@ CASE(ev_io_both_events)
     ev_io w;
     ev_io_init(&w, say_io, fds[0], EV_READ | EV_WRITE);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     drain(fds[0]);
     ev_run(EV_A_ EVRUN_ONCE);
@@ -191,7 +191,7 @@ CASE(ev_io_level_triggered)
     ev_io w;
     ev_io_init(&w, say_io, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     for (int i = 0; i < 3; i++)
         ev_run(EV_A_ EVRUN_NOWAIT);
     drain(fds[0]);
@@ -210,9 +210,9 @@ CASE(ev_io_several_on_one_fd)
     NAME(&second, "second");
     ev_io_init(&writer, say_and_stop, fds[0], EV_WRITE);
     NAME(&writer, "writer");
-    ev_io_start(EV_A_ & first);
-    ev_io_start(EV_A_ & second);
-    ev_io_start(EV_A_ & writer);
+    ev_io_start(EV_A_ &first);
+    ev_io_start(EV_A_ &second);
+    ev_io_start(EV_A_ &writer);
     put(fds[1], "x");
     ev_run(EV_A_ EVRUN_ONCE);
     say("again");
@@ -230,12 +230,12 @@ CASE(ev_io_stop_one_of_two)
     NAME(&a, "a");
     ev_io_init(&b, say_io, fds[0], EV_WRITE);
     NAME(&b, "b");
-    ev_io_start(EV_A_ & a);
-    ev_io_start(EV_A_ & b);
-    ev_io_stop(EV_A_ & b);
+    ev_io_start(EV_A_ &a);
+    ev_io_start(EV_A_ &b);
+    ev_io_stop(EV_A_ &b);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_io_start(EV_A_ & b);
-    ev_io_stop(EV_A_ & a);
+    ev_io_start(EV_A_ &b);
+    ev_io_stop(EV_A_ &a);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -252,7 +252,7 @@ CASE(ev_io_priorities)
         ev_io_init(&w[i], say_io, fds[1], EV_WRITE);
         NAME(&w[i], names[i]);
         ev_set_priority(&w[i], priorities[i]);
-        ev_io_start(EV_A_ & w[i]);
+        ev_io_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -265,7 +265,7 @@ CASE(ev_io_end_of_file)
     ev_io w;
     ev_io_init(&w, read_and_say, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     (void)close(fds[1]);
     ev_run(EV_A_ 0);
 }
@@ -279,7 +279,7 @@ CASE(ev_io_broken_pipe)
     ev_io w;
     ev_io_init(&w, say_and_stop, fds[1], EV_WRITE);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     (void)close(fds[0]);
     ev_run(EV_A_ 0);
 }
@@ -292,7 +292,7 @@ CASE(ev_io_peer_closed)
     ev_io w;
     ev_io_init(&w, read_and_say, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     (void)close(fds[1]);
     ev_run(EV_A_ 0);
 }
@@ -313,13 +313,13 @@ CASE(ev_io_listening_socket)
     ev_io w;
     ev_io_init(&w, say_and_stop, server, EV_READ);
     NAME(&w, "server");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     need(connect(client, (struct sockaddr *)&name, len) == 0, "connect");
     ev_run(EV_A_ 0);
     int accepted = accept(server, NULL, NULL);
     ev_io_init(&w, say_and_stop, accepted, EV_WRITE);
     NAME(&w, "accepted");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -332,14 +332,14 @@ CASE(ev_io_regular_file)
     ev_io w;
     ev_io_init(&w, say_io, fileno(file), EV_READ);
     NAME(&w, "file");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     ev_io_set(&w, fileno(file), EV_READ | EV_WRITE);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ EVRUN_NOWAIT));
 }
 
@@ -350,7 +350,7 @@ CASE(ev_io_dev_null)
     int fd = open("/dev/null", O_RDWR);
     ev_io_init(&w, read_and_say, fd, EV_READ);
     NAME(&w, "null");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -364,7 +364,7 @@ CASE(ev_io_closed_before_start)
     ev_io w;
     ev_io_init(&w, say_io, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("active %d", ev_is_active(&w));
 }
@@ -378,8 +378,8 @@ CASE(EV_ERROR)
     ev_set_priority(&a, 1);
     ev_io_init(&b, say_io, 50, EV_WRITE);
     NAME(&b, "b");
-    ev_io_start(EV_A_ & a);
-    ev_io_start(EV_A_ & b);
+    ev_io_start(EV_A_ &a);
+    ev_io_start(EV_A_ &b);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -392,16 +392,16 @@ CASE(ev_io_fd_reused)
     ev_io w;
     ev_io_init(&w, read_and_say, old[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     (void)close(old[0]);
     int fresh[2];
     make_pipe(fresh);
     need(fresh[0] == old[0], "the same number");
     put(fresh[1], "xyz");
     ev_io_set(&w, fresh[0], EV_READ);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -416,19 +416,19 @@ CASE(ev_io_fd_reused_with_duplicate)
     ev_timer timer;
     ev_io_init(&w, read_and_say, old[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_io_stop(EV_A_ & w);
+    ev_io_stop(EV_A_ &w);
     (void)close(old[0]);
     int fresh[2];
     make_pipe(fresh);
     need(fresh[0] == old[0], "the same number");
     ev_io_set(&w, fresh[0], EV_READ);
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     put(old[1], "old");
     ev_timer_init(&timer, say_timer, 0.02, 0);
     NAME(&timer, "nothing new");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     while (ev_is_active(&timer))
         ev_run(EV_A_ EVRUN_ONCE);
     put(fresh[1], "fresh");
@@ -450,8 +450,8 @@ CASE(ev_io_duplicates)
     ev_set_priority(&a, 1);
     ev_io_init(&b, say_io, other, EV_READ);
     NAME(&b, "b");
-    ev_io_start(EV_A_ & a);
-    ev_io_start(EV_A_ & b);
+    ev_io_start(EV_A_ &a);
+    ev_io_start(EV_A_ &b);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -466,12 +466,12 @@ CASE(ev_io_closed_while_active)
     ev_timer timer;
     ev_io_init(&w, say_io, fds[0], EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
     (void)close(fds[0]);
     ev_timer_init(&timer, say_timer, 0.3, 0);
     NAME(&timer, "timer");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     while (ev_is_active(&timer))
         ev_run(EV_A_ EVRUN_ONCE);
     say("active %d", !!ev_is_active(&w));
@@ -492,7 +492,7 @@ CASE(ev_io_high_fd)
     ev_io w;
     ev_io_init(&w, read_and_say, high, EV_READ);
     NAME(&w, "w");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
 }
 
@@ -514,7 +514,7 @@ CASE(ev_io_many)
         make_pipe(fds);
         ends[i] = fds[1];
         ev_io_init(&w[i], count, fds[0], EV_READ);
-        ev_io_start(EV_A_ & w[i]);
+        ev_io_start(EV_A_ &w[i]);
     }
     for (int round = 1; round <= 3; round++) {
         total = 0;
@@ -549,6 +549,6 @@ CASE(ev_io_restart_in_callback)
     ev_io w;
     ev_io_init(&w, start_next, fds[0], EV_READ);
     NAME(&w, "reader");
-    ev_io_start(EV_A_ & w);
+    ev_io_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }

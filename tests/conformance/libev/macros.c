@@ -1,6 +1,8 @@
 /* macros.c - constants, configuration, EV_A and its like, names of libev 3. */
 #include "case.h"
 
+#include <stddef.h>
+
 #define SAY_INT(name) say(#name " %#x", (unsigned)(name))
 #define SAY_IF(name) say(#name " %d", !!(name))
 
@@ -87,10 +89,15 @@ CASE(configuration)
     SAY_IF(EV_CHILD_ENABLE);
     SAY_IF(EV_ASYNC_ENABLE);
     SAY_IF(EV_WALK_ENABLE);
-#if EV_MULTIPLICITY
-    SAY_IF(EV_EMBED_ENABLE);
-#endif
 }
+
+#if EV_MULTIPLICITY
+CASE(configuration_with_multiplicity)
+{
+    SAY_IF(EV_MULTIPLICITY);
+    SAY_IF(EV_EMBED_ENABLE);
+}
+#endif
 
 CASE(types)
 {
@@ -116,19 +123,59 @@ CASE(types)
     say("%d %g %d", w->data == &io, timed->at, list->active);
 }
 
+/* Structures that begin as watchers do. */
+struct mine {
+    EV_WATCHER(mine)
+    int more;
+};
+
+struct mine_in_list {
+    EV_WATCHER_LIST(mine_in_list)
+};
+
+struct mine_timed {
+    EV_WATCHER_TIME(mine_timed)
+};
+
+static void
+on_mine(EV_P_ struct mine *w, int revents)
+{
+    say("%d %s", w->more, names_of(revents));
+}
+
+CASE(EV_WATCHER)
+{
+    DEFAULT_LOOP;
+    struct mine w;
+    struct mine_in_list list;
+    struct mine_timed timed;
+    ev_init(&w, on_mine);
+    w.more = 17;
+    ev_feed_event(EV_A_ &w, EV_CUSTOM);
+    ev_run(EV_A_ EVRUN_NOWAIT);
+    timed.at = 1.5;
+    list.next = NULL;
+    say("%g %d", timed.at, list.next == NULL);
+    say("%d", offsetof(struct mine, data) == offsetof(ev_watcher, data) &&
+                  offsetof(struct mine_in_list, next) ==
+                      offsetof(ev_watcher_list, next) &&
+                  offsetof(struct mine_timed, at) ==
+                      offsetof(ev_watcher_time, at));
+}
+
 CASE(ev_any_watcher)
 {
     DEFAULT_LOOP;
     union ev_any_watcher w;
     ev_timer_init(&w.timer, say_timer, 0, 0);
     NAME(&w.timer, "as a timer");
-    ev_timer_start(EV_A_ & w.timer);
+    ev_timer_start(EV_A_ &w.timer);
     ev_run(EV_A_ 0);
     ev_idle_init(&w.idle, say_idle);
     NAME(&w.idle, "as an idle");
-    ev_idle_start(EV_A_ & w.idle);
+    ev_idle_start(EV_A_ &w.idle);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_idle_stop(EV_A_ & w.idle);
+    ev_idle_stop(EV_A_ &w.idle);
     say("%d", ev_is_active(&w.w));
 }
 
@@ -165,7 +212,7 @@ CASE(EV_DEFAULT)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -176,7 +223,7 @@ CASE(EV_DEFAULT_)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_DEFAULT_ & w);
+    ev_timer_start(EV_DEFAULT_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -204,7 +251,7 @@ CASE(EV_CB)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, by_macro, 0, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -244,7 +291,14 @@ CASE(EV_COMMON)
 EV_INLINE int
 inlined(void) EV_NOEXCEPT
 {
-    return 42;
+    return 40;
+}
+
+/* The name of EV_NOEXCEPT before libev 4.25. */
+static int
+old_name(void) EV_THROW
+{
+    return 2;
 }
 
 #ifdef __cplusplus
@@ -255,7 +309,7 @@ inlined(void) EV_NOEXCEPT
 
 CASE(EV_INLINE)
 {
-    say("%d, C++ %d", inlined(), 0 EV_CPP(+1) == IS_CPP);
+    say("%d, C++ %d", inlined() + old_name(), 0 EV_CPP(+1) == IS_CPP);
 }
 
 /* A typedef for ev_set_invoke_pending_cb(). */
@@ -267,7 +321,7 @@ CASE(ev_loop_callback)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -324,7 +378,7 @@ CASE(ev_loop)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_loop(EV_A_ 0);
     ev_loop(EV_A_ EVLOOP_NONBLOCK);
     ev_loop(EV_A_ EVLOOP_ONESHOT);
@@ -342,7 +396,7 @@ CASE(ev_unloop)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, unloop, 0, 100);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_loop(EV_A_ 0);
     say("active %d", !!ev_is_active(&w));
 }
@@ -358,7 +412,7 @@ CASE(ev_loop_count)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, say_counts, 0, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("depth %u", ev_loop_depth(EV_A));
     ev_loop(EV_A_ 0);
     ev_loop_verify(EV_A);
@@ -370,7 +424,7 @@ CASE(ev_default_destroy)
     ev_cleanup w;
     ev_cleanup_init(&w, say_cleanup);
     NAME(&w, "cleanup");
-    ev_cleanup_start(EV_A_ & w);
+    ev_cleanup_start(EV_A_ &w);
     ev_default_destroy();
     say("destroyed");
 }
@@ -381,7 +435,7 @@ CASE(ev_default_fork)
     ev_fork w;
     ev_fork_init(&w, say_fork);
     NAME(&w, "fork");
-    ev_fork_start(EV_A_ & w);
+    ev_fork_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
     pid_t pid = fork();
     need(pid >= 0, "fork");

@@ -40,7 +40,7 @@ CASE(ev_periodic_absolute)
     ev_tstamp at = ev_time() + 0.03;
     ev_periodic_init(&w, say_periodic, at, 0, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("at the offset %d", fabs(ev_periodic_at(&w) - at) < 1e-5);
     say("runs on %d", ev_run(EV_A_ 0));
     say("not early %d", ev_time() >= at - 0.0001);
@@ -53,7 +53,7 @@ CASE(ev_periodic_in_the_past)
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, ev_time() - 1000, 0, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ EVRUN_NOWAIT));
 }
 
@@ -63,7 +63,7 @@ check_interval(EV_P_ ev_tstamp offset, ev_tstamp interval)
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, offset, interval, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     for (int i = 0; i < 3; i++) {
         ev_tstamp at = ev_periodic_at(&w);
         ev_tstamp n = (at - offset) / interval;
@@ -72,7 +72,7 @@ check_interval(EV_P_ ev_tstamp offset, ev_tstamp interval)
         ev_run(EV_A_ EVRUN_ONCE);
         say("called in time %d", ev_now(EV_A) >= at - 0.001);
     }
-    ev_periodic_stop(EV_A_ & w);
+    ev_periodic_stop(EV_A_ &w);
 }
 
 /* At offset + n * interval. */
@@ -95,7 +95,7 @@ CASE(ev_periodic_at)
     DEFAULT_LOOP;
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 3600, NULL);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     ev_tstamp at = ev_periodic_at(&w);
     say("whole hour %d, ahead %d, less than an hour %d", fmod(at, 3600) == 0,
         at > ev_now(EV_A), at <= ev_now(EV_A) + 3600);
@@ -108,7 +108,7 @@ CASE(ev_periodic_late)
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 0.02, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     ev_sleep(0.1);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("in the future %d", ev_periodic_at(&w) > ev_now(EV_A));
@@ -130,13 +130,13 @@ CASE(ev_periodic_reschedule_cb)
     ev_periodic_init(&w, say_periodic, 5, 7, counting); /* not looked at */
     NAME(&w, "periodic");
     say("%d", reschedules);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("%d", reschedules);
     ev_run(EV_A_ EVRUN_ONCE);
     say("%d", reschedules);
     ev_run(EV_A_ EVRUN_ONCE);
     say("%d", reschedules);
-    ev_periodic_stop(EV_A_ & w);
+    ev_periodic_stop(EV_A_ &w);
 }
 
 static ev_tstamp given_now;
@@ -155,7 +155,7 @@ CASE(ev_periodic_reschedule_cb_arguments)
     DEFAULT_LOOP;
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 0, keeping);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("watcher %d, now %d, at %d", given_watcher == &w,
         fabs(given_now - ev_now(EV_A)) < 1e-3,
         fabs(ev_periodic_at(&w) - given_now - 3600) < 1e-3);
@@ -173,7 +173,7 @@ CASE(ev_periodic_never)
     DEFAULT_LOOP;
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 0, never);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("runs on %d", !!ev_run(EV_A_ EVRUN_NOWAIT));
 }
 
@@ -183,7 +183,7 @@ CASE(ev_periodic_start)
     ev_periodic w;
     ev_periodic_init(&w, say_and_stop, 0, 0, soon);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("active %d", !!ev_is_active(&w));
     say("runs on %d", ev_run(EV_A_ 0));
 }
@@ -194,9 +194,9 @@ CASE(ev_periodic_stop)
     ev_periodic w;
     ev_periodic_init(&w, say_periodic, 0, 0.01, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
-    ev_feed_event(EV_A_ & w, EV_PERIODIC);
-    ev_periodic_stop(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
+    ev_feed_event(EV_A_ &w, EV_PERIODIC);
+    ev_periodic_stop(EV_A_ &w);
     say("active %d, pending %d", ev_is_active(&w), ev_is_pending(&w));
     say("runs on %d", ev_run(EV_A_ 0));
 }
@@ -208,9 +208,9 @@ CASE(ev_periodic_again)
     ev_periodic w;
     ev_periodic_init(&w, say_and_stop, 0, 3600, NULL);
     NAME(&w, "periodic");
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     w.interval = 0.01;
-    ev_periodic_again(EV_A_ & w);
+    ev_periodic_again(EV_A_ &w);
     say("soon %d", ev_periodic_at(&w) < ev_now(EV_A) + 1);
     ev_run(EV_A_ 0);
 }
@@ -221,7 +221,7 @@ CASE(ev_periodic_again_starts)
     ev_periodic w;
     ev_periodic_init(&w, say_and_stop, ev_time() + 0.01, 0, NULL);
     NAME(&w, "periodic");
-    ev_periodic_again(EV_A_ & w);
+    ev_periodic_again(EV_A_ &w);
     say("active %d", !!ev_is_active(&w));
     ev_run(EV_A_ 0);
 }
@@ -235,7 +235,7 @@ CASE(ev_periodic_order)
     for (int i = 0; i < 5; i++) {
         ev_periodic_init(&w[i], say_periodic, base + atoi(names[i]), 0, NULL);
         NAME(&w[i], names[i]);
-        ev_periodic_start(EV_A_ & w[i]);
+        ev_periodic_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -255,7 +255,7 @@ CASE(ev_periodic_start_in_callback)
     DEFAULT_LOOP;
     ev_periodic w;
     ev_periodic_init(&w, later, ev_time(), 0, NULL);
-    ev_periodic_start(EV_A_ & w);
+    ev_periodic_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -269,7 +269,7 @@ CASE(ev_periodic_and_timer)
     NAME(&periodic, "periodic");
     ev_timer_init(&timer, say_timer, 0, 0);
     NAME(&timer, "timer");
-    ev_periodic_start(EV_A_ & periodic);
-    ev_timer_start(EV_A_ & timer);
+    ev_periodic_start(EV_A_ &periodic);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }

@@ -13,7 +13,7 @@ CASE(ev_run_until_none_is_active)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("%d", ev_run(EV_A_ 0));
 }
 
@@ -24,10 +24,10 @@ CASE(ev_run_returns)
     ev_timer a, b;
     ev_timer_init(&a, break_one, 0, 0);
     ev_timer_init(&b, say_timer, 100, 0);
-    ev_timer_start(EV_A_ & a);
-    ev_timer_start(EV_A_ & b);
+    ev_timer_start(EV_A_ &a);
+    ev_timer_start(EV_A_ &b);
     say("%d", !!ev_run(EV_A_ 0));
-    ev_timer_stop(EV_A_ & b);
+    ev_timer_stop(EV_A_ &b);
     say("%d", !!ev_run(EV_A_ 0));
 }
 
@@ -39,9 +39,9 @@ CASE(EVRUN_NOWAIT)
     NAME(&later, "later");
     ev_timer_init(&now, say_timer, 0, 0);
     NAME(&now, "now");
-    ev_timer_start(EV_A_ & later);
+    ev_timer_start(EV_A_ &later);
     say("%d", !!ev_run(EV_A_ EVRUN_NOWAIT));
-    ev_timer_start(EV_A_ & now);
+    ev_timer_start(EV_A_ &now);
     say("%d", !!ev_run(EV_A_ EVRUN_NOWAIT));
 }
 
@@ -54,8 +54,8 @@ CASE(EVRUN_ONCE)
     ev_timer_init(&b, say_timer, 0.06, 0);
     NAME(&b, "second");
     ev_now_update(EV_A);
-    ev_timer_start(EV_A_ & a);
-    ev_timer_start(EV_A_ & b);
+    ev_timer_start(EV_A_ &a);
+    ev_timer_start(EV_A_ &b);
     say("%d", !!ev_run(EV_A_ EVRUN_ONCE));
     say("%d", !!ev_run(EV_A_ EVRUN_ONCE));
     say("%d", !!ev_run(EV_A_ EVRUN_ONCE));
@@ -66,7 +66,7 @@ CASE(ev_run_flags_together)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, say_timer, 100, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("%d", !!ev_run(EV_A_ EVRUN_NOWAIT | EVRUN_ONCE));
 }
 
@@ -85,9 +85,9 @@ ON(timer, outer)
     say("outer callback");
     ev_timer inner;
     ev_timer_init(&inner, inner_break, 0, 0.005);
-    ev_timer_start(EV_A_ & inner);
+    ev_timer_start(EV_A_ &inner);
     ev_run(EV_A_ 0);
-    ev_timer_stop(EV_A_ & inner);
+    ev_timer_stop(EV_A_ &inner);
     say("inner run returned");
 }
 
@@ -100,8 +100,8 @@ nest(int how_to_break)
     ev_timer_init(&w, outer, 0, 0);
     ev_timer_init(&more, say_timer, 0.1, 0);
     NAME(&more, "more");
-    ev_timer_start(EV_A_ & w);
-    ev_timer_start(EV_A_ & more);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_start(EV_A_ &more);
     say("returned %d", !!ev_run(EV_A_ 0));
 }
 
@@ -129,8 +129,8 @@ CASE(EVBREAK_CANCEL)
     ev_timer_init(&w, break_and_cancel, 0, 0);
     ev_timer_init(&more, say_timer, 0.02, 0);
     NAME(&more, "more");
-    ev_timer_start(EV_A_ & w);
-    ev_timer_start(EV_A_ & more);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_start(EV_A_ &more);
     say("returned %d", ev_run(EV_A_ 0));
 }
 
@@ -143,11 +143,11 @@ CASE(ev_break_calls_what_is_pending)
     ev_set_priority(&a, 1);
     ev_init(&b, say_timer);
     NAME(&b, "b");
-    ev_feed_event(EV_A_ & a, EV_TIMER);
-    ev_feed_event(EV_A_ & b, EV_TIMER);
+    ev_feed_event(EV_A_ &a, EV_TIMER);
+    ev_feed_event(EV_A_ &b, EV_TIMER);
     ev_timer keep;
     ev_timer_init(&keep, say_timer, 100, 0);
-    ev_timer_start(EV_A_ & keep);
+    ev_timer_start(EV_A_ &keep);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("pending %u", ev_pending_count(EV_A));
 }
@@ -159,7 +159,7 @@ CASE(ev_break_before_run)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_break(EV_A_ EVBREAK_ALL);
     say("returned %d", ev_run(EV_A_ 0));
 }
@@ -181,9 +181,9 @@ CASE(ev_break_in_prepare)
     ev_prepare_init(&prepare, break_in_prepare);
     ev_check_init(&check, say_check);
     NAME(&check, "check");
-    ev_timer_start(EV_A_ & timer);
-    ev_prepare_start(EV_A_ & prepare);
-    ev_check_start(EV_A_ & check);
+    ev_timer_start(EV_A_ &timer);
+    ev_prepare_start(EV_A_ &prepare);
+    ev_check_start(EV_A_ &check);
     say("returned %d", !!ev_run(EV_A_ 0));
 }
 
@@ -219,12 +219,12 @@ CASE(ev_run_order_of_types)
     NAME(&prepare, "prepare");
     ev_check_init(&check, say_check);
     NAME(&check, "check");
-    ev_check_start(EV_A_ & check);
-    ev_idle_start(EV_A_ & idle);
-    ev_periodic_start(EV_A_ & periodic);
-    ev_timer_start(EV_A_ & timer);
-    ev_io_start(EV_A_ & io);
-    ev_prepare_start(EV_A_ & prepare);
+    ev_check_start(EV_A_ &check);
+    ev_idle_start(EV_A_ &idle);
+    ev_periodic_start(EV_A_ &periodic);
+    ev_timer_start(EV_A_ &timer);
+    ev_io_start(EV_A_ &io);
+    ev_prepare_start(EV_A_ &prepare);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("second turn");
     ev_run(EV_A_ EVRUN_NOWAIT);
@@ -240,7 +240,7 @@ CASE(ev_run_order_of_priorities)
         ev_check_init(&w[i], say_check);
         ev_set_priority(&w[i], (i * 2) % 5 - 2);
         NAME(&w[i], names[i]);
-        ev_check_start(EV_A_ & w[i]);
+        ev_check_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -254,7 +254,7 @@ CASE(ev_run_order_of_feeding)
     for (int i = 0; i < 4; i++) {
         ev_init(&w[i], say_io);
         NAME(&w[i], names[i]);
-        ev_feed_event(EV_A_ & w[i], EV_READ);
+        ev_feed_event(EV_A_ &w[i], EV_READ);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -280,8 +280,8 @@ CASE(ev_run_higher_priority_cuts_in)
     ev_init(&first, feed_more);
     second.data = NULL;
     first.data = &high;
-    ev_feed_event(EV_A_ & second, EV_TIMER);
-    ev_feed_event(EV_A_ & first, EV_TIMER);
+    ev_feed_event(EV_A_ &second, EV_TIMER);
+    ev_feed_event(EV_A_ &first, EV_TIMER);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -301,8 +301,8 @@ CASE(ev_run_recursively)
     ev_set_priority(&a, 1);
     ev_init(&b, say_timer);
     NAME(&b, "b");
-    ev_feed_event(EV_A_ & a, EV_TIMER);
-    ev_feed_event(EV_A_ & b, EV_TIMER);
+    ev_feed_event(EV_A_ &a, EV_TIMER);
+    ev_feed_event(EV_A_ &b, EV_TIMER);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -358,7 +358,7 @@ CASE(ev_loop_fork_without_fork)
 
 CASE(EVFLAG_FORKCHECK)
 {
-    struct ev_loop *loop = ev_loop_new(EVFLAG_FORKCHECK);
+    struct ev_loop *loop = loop_with(EVFLAG_FORKCHECK);
     int fds[2];
     make_pipe(fds);
     put(fds[1], "x");

@@ -66,7 +66,7 @@ CASE(ev_stat_start)
     append("abc");
     ev_stat w;
     ev_stat_init(&w, say_stat, path, 0);
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
     say("active %d, exists %d, a file %d, size %d", !!ev_is_active(&w),
         w.attr.st_nlink != 0, S_ISREG(w.attr.st_mode), (int)w.attr.st_size);
     say("runs on %d", !!ev_run(EV_A_ EVRUN_NOWAIT));
@@ -78,7 +78,7 @@ CASE(ev_stat_missing)
     make_dir();
     ev_stat w;
     ev_stat_init(&w, say_stat, path, 0);
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
     say("exists %d", w.attr.st_nlink != 0);
 }
 
@@ -91,9 +91,9 @@ change_file(EV_P_ ev_tstamp interval)
     ev_stat w;
     make_dir();
     ev_stat_init(&w, say_change, path, interval);
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
     ev_timer_init(&patience, give_up, 15, 0);
-    ev_timer_start(EV_A_ & patience);
+    ev_timer_start(EV_A_ &patience);
     ev_run(EV_A_ EVRUN_NOWAIT);
     append("abc");
     ev_run(EV_A_ 0);
@@ -105,8 +105,8 @@ change_file(EV_P_ ev_tstamp interval)
     ev_run(EV_A_ 0);
     (void)unlink(path);
     ev_run(EV_A_ 0);
-    ev_stat_stop(EV_A_ & w);
-    ev_timer_stop(EV_A_ & patience);
+    ev_stat_stop(EV_A_ &w);
+    ev_timer_stop(EV_A_ &patience);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -119,7 +119,7 @@ CASE(ev_stat_changes)
 #if EV_MULTIPLICITY
 CASE(EVFLAG_NOINOTIFY)
 {
-    change_file(ev_default_loop(EVFLAG_NOINOTIFY), 0.15);
+    change_file(loop_with(EVFLAG_NOINOTIFY), 0.15);
 }
 #endif
 
@@ -136,7 +136,9 @@ CASE(ev_stat_directory)
     make_dir();
     ev_stat w;
     ev_stat_init(&w, say_existence, dir, 0.15);
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
+    ev_timer_init(&patience, give_up, 1, 0);
+    ev_timer_start(EV_A_ &patience);
     ev_run(EV_A_ EVRUN_NOWAIT);
     ev_sleep(0.02);
     append("x");
@@ -152,15 +154,15 @@ CASE(ev_stat_stat)
     ev_stat w;
     ev_timer timer;
     ev_stat_init(&w, say_change, path, 0.15);
-    ev_stat_stat(EV_A_ & w);
+    ev_stat_stat(EV_A_ &w);
     say("size %d, active %d", (int)w.attr.st_size, ev_is_active(&w));
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
     ev_sleep(0.02);
     append("de");
-    ev_stat_stat(EV_A_ & w);
+    ev_stat_stat(EV_A_ &w);
     say("size %d", (int)w.attr.st_size);
     ev_timer_init(&timer, break_one, 0.4, 0);
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ 0);
 }
 
@@ -170,8 +172,8 @@ CASE(ev_stat_stop)
     make_dir();
     ev_stat w;
     ev_stat_init(&w, say_stat, path, 0.15);
-    ev_stat_start(EV_A_ & w);
-    ev_stat_stop(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
+    ev_stat_stop(EV_A_ &w);
     append("x");
     say("active %d", ev_is_active(&w));
     say("runs on %d", ev_run(EV_A_ 0));
@@ -188,8 +190,8 @@ CASE(ev_stat_two_on_one_path)
     ev_set_priority(&a, 1);
     ev_stat_init(&b, say_stat, path, 0.15);
     NAME(&b, "b");
-    ev_stat_start(EV_A_ & a);
-    ev_stat_start(EV_A_ & b);
+    ev_stat_start(EV_A_ &a);
+    ev_stat_start(EV_A_ &b);
     ev_run(EV_A_ EVRUN_NOWAIT);
     ev_sleep(0.02);
     append("y");
@@ -203,6 +205,6 @@ CASE(ev_stat_interval)
     DEFAULT_LOOP;
     ev_stat w;
     ev_stat_init(&w, say_stat, "/", 0.001);
-    ev_stat_start(EV_A_ & w);
+    ev_stat_start(EV_A_ &w);
     say("as it was set %d", w.interval == 0.001);
 }

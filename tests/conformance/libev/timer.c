@@ -17,11 +17,11 @@ CASE(ev_timer_set)
     NAME(&w, "timer");
     ev_timer_set(&w, 0.01, 0.25);
     say("repeat %g", w.repeat);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
     ev_timer_set(&w, 0, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -33,7 +33,7 @@ CASE(ev_timer_start)
     NAME(&w, "timer");
     ev_now_update(EV_A);
     ev_tstamp start = ev_now(EV_A);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
     say("not early %d, not late %d", ev_time() - start > 0.0199,
         ev_time() - start < 5);
@@ -46,9 +46,9 @@ CASE(ev_timer_stop)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0.01);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -67,7 +67,7 @@ CASE(ev_timer_repeats)
     int left = 4;
     ev_timer_init(&w, count_down, 0.01, 0.005);
     w.data = &left;
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ 0);
 }
 
@@ -78,10 +78,10 @@ CASE(ev_timer_repeats_when_late)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0.01);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_sleep(0.1);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    say("remaining %d", ev_timer_remaining(EV_A_ & w) > 0.001);
+    say("remaining %d", ev_timer_remaining(EV_A_ &w) > 0.001);
 }
 
 CASE(ev_timer_zero)
@@ -90,7 +90,7 @@ CASE(ev_timer_zero)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("active %d", ev_is_active(&w));
 }
@@ -101,7 +101,7 @@ CASE(ev_timer_negative)
     ev_timer w;
     ev_timer_init(&w, say_timer, -5, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("active %d", ev_is_active(&w));
 }
@@ -113,12 +113,12 @@ CASE(ev_timer_far)
     ev_timer a, b;
     ev_timer_init(&a, say_timer, 1e9, 0);
     ev_timer_init(&b, say_timer, 1e30, 1e30);
-    ev_timer_start(EV_A_ & a);
-    ev_timer_start(EV_A_ & b);
+    ev_timer_start(EV_A_ &a);
+    ev_timer_start(EV_A_ &b);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("%d %d", !!ev_is_active(&a), !!ev_is_active(&b));
-    ev_timer_stop(EV_A_ & a);
-    ev_timer_stop(EV_A_ & b);
+    ev_timer_stop(EV_A_ &a);
+    ev_timer_stop(EV_A_ &b);
 }
 
 CASE(ev_timer_order)
@@ -132,7 +132,7 @@ CASE(ev_timer_order)
         (void)sprintf(names[i], "%d", rank);
         ev_timer_init(&w[i], say_timer, 0.001 * rank, 0);
         NAME(&w[i], names[i]);
-        ev_timer_start(EV_A_ & w[i]);
+        ev_timer_start(EV_A_ &w[i]);
     }
     ev_sleep(0.04);
     ev_run(EV_A_ EVRUN_NOWAIT); /* all in one turn */
@@ -147,7 +147,7 @@ CASE(ev_timer_order_across_turns)
     for (int i = 0; i < 4; i++) {
         ev_timer_init(&w[i], say_timer, after[i], 0);
         NAME(&w[i], names[i]);
-        ev_timer_start(EV_A_ & w[i]);
+        ev_timer_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ 0);
 }
@@ -162,8 +162,8 @@ CASE(ev_timer_order_of_priorities)
     ev_timer_init(&late, say_timer, 0.01, 0);
     NAME(&late, "late, but of high priority");
     ev_set_priority(&late, 1);
-    ev_timer_start(EV_A_ & early);
-    ev_timer_start(EV_A_ & late);
+    ev_timer_start(EV_A_ &early);
+    ev_timer_start(EV_A_ &late);
     ev_sleep(0.02);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -194,10 +194,10 @@ CASE(ev_timer_many)
         x = x * 1103515245 + 12345;
         w[i].after = (x >> 8 & 0xffff) * 1e-6;
         ev_timer_init(&w[i].timer, check_order, w[i].after, 0);
-        ev_timer_start(EV_A_ & w[i].timer);
+        ev_timer_start(EV_A_ &w[i].timer);
     }
     for (int i = 0; i < 10000; i += 3)
-        ev_timer_stop(EV_A_ & w[i].timer);
+        ev_timer_stop(EV_A_ &w[i].timer);
     ev_run(EV_A_ 0);
     say("fired %d, out of order %d", fired, disorder);
 }
@@ -211,11 +211,11 @@ CASE(ev_timer_again_starts)
     ev_init(&w, say_timer);
     NAME(&w, "timer");
     w.repeat = 0.01;
-    ev_timer_again(EV_A_ & w);
+    ev_timer_again(EV_A_ &w);
     say("active %d", !!ev_is_active(&w));
     ev_run(EV_A_ EVRUN_ONCE);
     say("active %d", !!ev_is_active(&w));
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
 }
 
 CASE(ev_timer_again_does_not_start)
@@ -223,7 +223,7 @@ CASE(ev_timer_again_does_not_start)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0);
-    ev_timer_again(EV_A_ & w);
+    ev_timer_again(EV_A_ &w);
     say("active %d", ev_is_active(&w));
     say("runs on %d", ev_run(EV_A_ 0));
 }
@@ -233,8 +233,8 @@ CASE(ev_timer_again_stops)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 0);
-    ev_timer_start(EV_A_ & w);
-    ev_timer_again(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_again(EV_A_ &w);
     say("active %d", ev_is_active(&w));
     say("runs on %d", ev_run(EV_A_ 0));
 }
@@ -248,9 +248,9 @@ CASE(ev_timer_again_puts_off)
     NAME(&w, "put off");
     ev_timer_init(&other, say_timer, 0.05, 0);
     NAME(&other, "other");
-    ev_timer_start(EV_A_ & w);
-    ev_timer_start(EV_A_ & other);
-    ev_timer_again(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
+    ev_timer_start(EV_A_ &other);
+    ev_timer_again(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_ONCE);
 }
@@ -261,9 +261,9 @@ CASE(ev_timer_again_takes_pending_back)
     ev_timer w;
     ev_timer_init(&w, say_timer, 5, 5);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
-    ev_feed_event(EV_A_ & w, EV_TIMER);
-    ev_timer_again(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
+    ev_feed_event(EV_A_ &w, EV_TIMER);
+    ev_timer_again(EV_A_ &w);
     say("pending %d, active %d", ev_is_pending(&w), !!ev_is_active(&w));
 }
 
@@ -281,7 +281,7 @@ CASE(ev_timer_again_in_callback)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, again_shorter, 0, 0.015);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -292,18 +292,18 @@ CASE(ev_timer_remaining)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, say_timer, 5, 0);
-    say("not started %g", ev_timer_remaining(EV_A_ & w));
+    say("not started %g", ev_timer_remaining(EV_A_ &w));
     ev_now_update(EV_A);
-    ev_timer_start(EV_A_ & w);
-    ev_tstamp left = ev_timer_remaining(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
+    ev_tstamp left = ev_timer_remaining(EV_A_ &w);
     say("started %d", left > 4.99 && left < 5.01);
     ev_sleep(0.05);
     ev_now_update(EV_A);
-    left = ev_timer_remaining(EV_A_ & w);
+    left = ev_timer_remaining(EV_A_ &w);
     say("later %d", left > 4 && left < 4.96);
-    ev_timer_stop(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
     say("stopped: the same %d",
-        fabs(ev_timer_remaining(EV_A_ & w) - left) < 1e-3);
+        fabs(ev_timer_remaining(EV_A_ &w) - left) < 1e-3);
 }
 
 ON(timer, say_remaining)
@@ -319,8 +319,8 @@ CASE(ev_timer_remaining_in_callback)
     ev_timer once, often;
     ev_timer_init(&once, say_remaining, 0.01, 0);
     ev_timer_init(&often, say_remaining, 0.02, 0.5);
-    ev_timer_start(EV_A_ & once);
-    ev_timer_start(EV_A_ & often);
+    ev_timer_start(EV_A_ &once);
+    ev_timer_start(EV_A_ &often);
     ev_run(EV_A_ 0);
 }
 
@@ -332,12 +332,12 @@ CASE(ev_timer_stop_and_start)
     ev_now_update(EV_A);
     ev_timer_init(&w, say_timer, 0.1, 0);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     ev_sleep(0.05);
     ev_now_update(EV_A);
-    ev_timer_stop(EV_A_ & w);
-    ev_timer_start(EV_A_ & w);
-    ev_tstamp left = ev_timer_remaining(EV_A_ & w);
+    ev_timer_stop(EV_A_ &w);
+    ev_timer_start(EV_A_ &w);
+    ev_tstamp left = ev_timer_remaining(EV_A_ &w);
     say("%d", left > 0 && left < 0.06);
     ev_run(EV_A_ 0);
 }
@@ -349,7 +349,7 @@ CASE(ev_timer_repeat)
     ev_timer w;
     ev_timer_init(&w, say_timer, 0.01, 100);
     NAME(&w, "timer");
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     w.repeat = 0.01;
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_ONCE);
@@ -374,7 +374,7 @@ CASE(ev_timer_start_in_callback)
     DEFAULT_LOOP;
     ev_timer w;
     ev_timer_init(&w, start_again, 0, 0);
-    ev_timer_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &w);
     for (int i = 0; i < 4; i++)
         say("runs on %d", !!ev_run(EV_A_ EVRUN_NOWAIT));
 }
@@ -395,8 +395,8 @@ CASE(ev_timer_stop_in_callback)
     ev_timer_init(&b, say_timer, 0.002, 0);
     NAME(&b, "b");
     a.data = &b;
-    ev_timer_start(EV_A_ & a);
-    ev_timer_start(EV_A_ & b);
+    ev_timer_start(EV_A_ &a);
+    ev_timer_start(EV_A_ &b);
     ev_sleep(0.01);
     say("runs on %d", ev_run(EV_A_ 0));
 }

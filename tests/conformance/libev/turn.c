@@ -19,8 +19,8 @@ CASE(ev_idle_start)
     ev_idle_init(&w, say_idle);
     NAME(&w, "idle");
     ev_timer_init(&timer, give_up, 10, 0);
-    ev_timer_start(EV_A_ & timer);
-    ev_idle_start(EV_A_ & w);
+    ev_timer_start(EV_A_ &timer);
+    ev_idle_start(EV_A_ &w);
     for (int i = 0; i < 3; i++)
         ev_run(EV_A_ EVRUN_ONCE);
 }
@@ -32,12 +32,12 @@ CASE(ev_idle_stop)
     ev_timer timer;
     ev_idle_init(&w, say_idle);
     NAME(&w, "idle");
-    ev_idle_start(EV_A_ & w);
+    ev_idle_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_ONCE);
-    ev_idle_stop(EV_A_ & w);
+    ev_idle_stop(EV_A_ &w);
     ev_timer_init(&timer, say_timer, 0.01, 0);
     NAME(&timer, "it blocks");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     say("runs on %d", ev_run(EV_A_ EVRUN_ONCE));
 }
 
@@ -51,22 +51,22 @@ CASE(ev_idle_priorities)
         ev_idle_init(&w[i], say_idle);
         NAME(&w[i], names[i]);
         ev_set_priority(&w[i], i - 1);
-        ev_idle_start(EV_A_ & w[i]);
+        ev_idle_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("without the highest");
-    ev_idle_stop(EV_A_ & w[2]);
+    ev_idle_stop(EV_A_ &w[2]);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("with a timer of priority 0");
     ev_timer timer;
     ev_timer_init(&timer, say_timer, 0, 0);
     NAME(&timer, "timer");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_NOWAIT);
     say("with a timer of priority -1");
     ev_timer_set(&timer, 0, 0);
     ev_set_priority(&timer, -1);
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -78,8 +78,8 @@ CASE(ev_idle_two_of_a_priority)
     NAME(&a, "a");
     ev_idle_init(&b, say_idle);
     NAME(&b, "b");
-    ev_idle_start(EV_A_ & a);
-    ev_idle_start(EV_A_ & b);
+    ev_idle_start(EV_A_ &a);
+    ev_idle_start(EV_A_ &b);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -97,7 +97,7 @@ CASE(ev_idle_until_done)
     DEFAULT_LOOP;
     ev_idle w;
     ev_idle_init(&w, do_work);
-    ev_idle_start(EV_A_ & w);
+    ev_idle_start(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -128,10 +128,10 @@ CASE(ev_prepare_start)
     ev_timer timer;
     ev_prepare_init(&w, say_prepare);
     NAME(&w, "prepare");
-    ev_prepare_start(EV_A_ & w);
+    ev_prepare_start(EV_A_ &w);
     ev_timer_init(&timer, say_timer, 0.01, 0);
     NAME(&timer, "timer");
-    ev_timer_start(EV_A_ & timer);
+    ev_timer_start(EV_A_ &timer);
     ev_run(EV_A_ EVRUN_ONCE);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -142,9 +142,9 @@ CASE(ev_prepare_stop)
     ev_prepare w;
     ev_prepare_init(&w, say_prepare);
     NAME(&w, "prepare");
-    ev_prepare_start(EV_A_ & w);
+    ev_prepare_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_prepare_stop(EV_A_ & w);
+    ev_prepare_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -157,8 +157,8 @@ CASE(ev_check_start)
     NAME(&check, "check");
     ev_prepare_init(&prepare, say_prepare);
     NAME(&prepare, "prepare");
-    ev_check_start(EV_A_ & check);
-    ev_prepare_start(EV_A_ & prepare);
+    ev_check_start(EV_A_ &check);
+    ev_prepare_start(EV_A_ &prepare);
     ev_run(EV_A_ EVRUN_NOWAIT);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -169,9 +169,9 @@ CASE(ev_check_stop)
     ev_check w;
     ev_check_init(&w, say_check);
     NAME(&w, "check");
-    ev_check_start(EV_A_ & w);
+    ev_check_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_check_stop(EV_A_ & w);
+    ev_check_stop(EV_A_ &w);
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
@@ -193,9 +193,9 @@ CASE(ev_check_is_first)
     ev_timer_init(&timer, say_timer, 0, 0);
     NAME(&timer, "timer");
     ev_set_priority(&timer, 1);
-    ev_timer_start(EV_A_ & timer);
-    ev_check_start(EV_A_ & check);
-    ev_io_start(EV_A_ & io);
+    ev_timer_start(EV_A_ &timer);
+    ev_check_start(EV_A_ &check);
+    ev_io_start(EV_A_ &io);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -209,10 +209,10 @@ CASE(ev_prepare_priorities)
         ev_prepare_init(&w[i], say_prepare);
         NAME(&w[i], names[i]);
         ev_set_priority(&w[i], priorities[i]);
-        ev_prepare_start(EV_A_ & w[i]);
+        ev_prepare_start(EV_A_ &w[i]);
     }
     ev_run(EV_A_ EVRUN_NOWAIT);
-    ev_prepare_stop(EV_A_ & w[0]);
+    ev_prepare_stop(EV_A_ &w[0]);
     say("without a");
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
@@ -231,7 +231,7 @@ ON(prepare, start_io)
     say("prepare");
     if (!ev_is_active(&io)) {
         ev_io_init(&io, drain_it, pipe_end, EV_READ);
-        ev_io_start(EV_A_ & io);
+        ev_io_start(EV_A_ &io);
     }
 }
 
@@ -245,7 +245,7 @@ CASE(ev_prepare_starts_watchers)
     put(fds[1], "x");
     ev_prepare w;
     ev_prepare_init(&w, start_io);
-    ev_prepare_start(EV_A_ & w);
+    ev_prepare_start(EV_A_ &w);
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
@@ -265,9 +265,9 @@ CASE(ev_prepare_stop_in_callback)
     NAME(&b, "b");
     ev_prepare_init(&c, stop_itself);
     NAME(&c, "c");
-    ev_prepare_start(EV_A_ & a);
-    ev_prepare_start(EV_A_ & b);
-    ev_prepare_start(EV_A_ & c);
+    ev_prepare_start(EV_A_ &a);
+    ev_prepare_start(EV_A_ &b);
+    ev_prepare_start(EV_A_ &c);
     say("runs on %d", ev_run(EV_A_ EVRUN_NOWAIT));
 }
 
@@ -281,9 +281,9 @@ CASE(ev_prepare_unref)
     NAME(&prepare, "prepare");
     ev_check_init(&check, say_check);
     NAME(&check, "check");
-    ev_prepare_start(EV_A_ & prepare);
+    ev_prepare_start(EV_A_ &prepare);
     ev_unref(EV_A);
-    ev_check_start(EV_A_ & check);
+    ev_check_start(EV_A_ &check);
     ev_unref(EV_A);
     say("runs on %d", ev_run(EV_A_ 0));
 }
