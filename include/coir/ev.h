@@ -464,6 +464,9 @@ EV__0(void, ev_resume)
 #if EV_WALK_ENABLE && EV_MULTIPLICITY
 EV__N(void, ev_walk, (types, cb), int types,
       void (*cb)(EV_P_ int type, void *w))
+#elif EV_WALK_ENABLE
+EV_API_DECL void ev_walk(int types, void (*cb)(int type, void *w)) EV_NOEXCEPT
+    EV__SYMBOL(ev_walk_bare);
 #endif
 
 EV__N(void, ev_feed_event, (w, revents), void *w, int revents)

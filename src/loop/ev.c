@@ -260,6 +260,26 @@ FORWARD1(void, feed_signal_event, coir_feed_signal_event, int)
 FORWARD2(void, invoke, coir_invoke, void *, int)
 FORWARD1(int, clear_pending, coir_clear_pending, void *)
 
+/* Without EV_MULTIPLICITY: the default loop, which the callback is not told.
+ */
+COIR_API void coir_ev_walk_bare(int types, void (*cb)(int type, void *w));
+
+static COIR__THREAD_LOCAL void (*bare_walk)(int type, void *w);
+
+static void
+walk_bare(coir_loop *loop, int type, void *w)
+{
+    (void)loop;
+    bare_walk(type, w);
+}
+
+void
+coir_ev_walk_bare(int types, void (*cb)(int type, void *w))
+{
+    bare_walk = cb;
+    coir_loop_walk(coir__default_loop, types, walk_bare);
+}
+
 COIR_API double coir_ev_now(coir_loop *loop);
 COIR_API void coir_ev_set_io_collect_interval(coir_loop *loop,
                                               double interval);
