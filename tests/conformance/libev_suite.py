@@ -180,7 +180,7 @@ def compile_program(source: pathlib.Path, side: Side, variant: Variant,
     warnings = (WARNINGS if side.name == "coir" and source.suffix == ".c"
                 else ["-w"])
     done = subprocess.run(
-        [side.cxx if variant.cxx else side.cc, "-g", "-O1", *language,
+        [side.cxx if variant.cxx else side.cc, "-g", "-O2", *language,
          *warnings, *variant.flags, "-DEV_H=<ev.h>", *side.cflags,
          str(source), "-o", str(exe), *side.ldflags, *extra, "-x", "none",
          "-lev", "-lm", "-lpthread"],
