@@ -28,7 +28,7 @@ sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 bench: ## benchmarks beside the peers (SUITE=greenlet|core|loop)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
-conformance: ## others' own tests on Coir (SUITE=greenlet|stock)
+conformance: ## others' own tests on Coir (SUITE=greenlet|stock|libev)
 	@tools/run.sh conformance --suite $(or $(SUITE),greenlet)
 
 soak: ## random programs against an oracle (MINUTES=1)

@@ -259,6 +259,19 @@ CASE(ev_periodic_start_in_callback)
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
+#if EV_MULTIPLICITY
+/* Jumps of the clock are then found by looking; all else is the same. */
+CASE(EVFLAG_NOTIMERFD)
+{
+    struct ev_loop *loop = loop_with(EVFLAG_NOTIMERFD);
+    ev_periodic w;
+    ev_periodic_init(&w, say_and_stop, 0, 0.02, NULL);
+    NAME(&w, "periodic");
+    ev_periodic_start(loop, &w);
+    say("runs on %d", ev_run(loop, 0));
+}
+#endif
+
 /* Before timers that expire in the same turn: fed later. */
 CASE(ev_periodic_and_timer)
 {
