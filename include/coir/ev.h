@@ -238,17 +238,20 @@ enum { EVBREAK_CANCEL = 0, EVBREAK_ONE = 1, EVBREAK_ALL = 2 };
     EV_WATCHER(type)                                                          \
     ev_tstamp at;
 
+/* Every watcher may be looked at as one of the first three. */
+#define EV__ALIAS __attribute__((may_alias))
+
 typedef struct ev_watcher {
     EV_WATCHER(ev_watcher)
-} ev_watcher;
+} EV__ALIAS ev_watcher;
 
 typedef struct ev_watcher_list {
     EV_WATCHER_LIST(ev_watcher_list)
-} ev_watcher_list;
+} EV__ALIAS ev_watcher_list;
 
 typedef struct ev_watcher_time {
     EV_WATCHER_TIME(ev_watcher_time)
-} ev_watcher_time;
+} EV__ALIAS ev_watcher_time;
 
 typedef struct ev_io {
     EV_WATCHER_LIST(ev_io)
