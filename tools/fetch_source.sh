@@ -38,8 +38,7 @@ apt() {
         </dev/null
 }
 say "Fetching Debian source package $package into $dir"
-[ -n "$(find "$state/lists" -name '*Sources*' -mtime -1 2>/dev/null)" ] ||
-    apt update
+apt update || warn "not all lists of sources could be fetched"
 rm -rf "$dir.new"
 mkdir -p "$dir.new"
 cd "$dir.new"

@@ -19,7 +19,6 @@ import pathlib
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import zlib
 
