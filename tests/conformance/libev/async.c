@@ -98,6 +98,22 @@ CASE(ev_async_send_in_callback)
         ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
+CASE(ev_async_order)
+{
+    DEFAULT_LOOP;
+    static ev_async w[4];
+    static const char *const names[] = {"a", "b", "c", "d"};
+    for (int i = 0; i < 4; i++) {
+        ev_async_init(&w[i], say_async);
+        NAME(&w[i], names[i]);
+        ev_async_start(EV_A_ &w[i]);
+    }
+    ev_async_send(EV_A_ &w[2]);
+    ev_async_send(EV_A_ &w[0]);
+    ev_async_send(EV_A_ &w[3]);
+    ev_run(EV_A_ EVRUN_ONCE);
+}
+
 CASE(ev_async_priorities)
 {
     DEFAULT_LOOP;

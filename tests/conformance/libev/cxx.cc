@@ -104,3 +104,114 @@ CASE(evpp_destructor_stops)
     loop.run();
     say("nothing is active");
 }
+
+struct counter {
+    int calls;
+
+    counter() : calls(0)
+    {
+    }
+
+    void on_signal(ev::sig &w, int revents)
+    {
+        say("signal: %s", names_of(revents));
+        w.stop();
+    }
+
+    void on_child(ev::child &w, int revents)
+    {
+        say("child: %s, status %d", names_of(revents), WEXITSTATUS(w.rstatus));
+        w.stop();
+    }
+
+    void on_periodic(ev::periodic &w, int revents)
+    {
+        say("periodic: %s", names_of(revents));
+        w.stop();
+    }
+
+    void on_prepare(ev::prepare &w, int revents)
+    {
+        say("prepare: %s", names_of(revents));
+        w.stop();
+    }
+
+    void on_check(ev::check &w, int revents)
+    {
+        say("check: %s", names_of(revents));
+        w.stop();
+    }
+
+    void on_stat(ev::stat &, int)
+    {
+        calls++;
+    }
+
+    void on_once(int revents)
+    {
+        say("once: %s", names_of(revents));
+        calls++;
+    }
+};
+
+CASE(evpp_more_watchers)
+{
+    ev::default_loop loop;
+    counter c;
+    ev::sig sig;
+    sig.set<counter, &counter::on_signal>(&c);
+    sig.start(SIGUSR1);
+    (void)raise(SIGUSR1);
+    loop.run(ev::ONCE);
+    ev::child child;
+    child.set<counter, &counter::on_child>(&c);
+    pid_t pid = fork();
+    need(pid >= 0, "fork");
+    if (pid == 0)
+        _exit(9);
+    child.start(pid);
+    loop.run();
+    ev::periodic periodic;
+    periodic.set<counter, &counter::on_periodic>(&c);
+    periodic.start(0, 0.01);
+    loop.run();
+    ev::prepare prepare;
+    prepare.set<counter, &counter::on_prepare>(&c);
+    prepare.start();
+    ev::check check;
+    check.set<counter, &counter::on_check>(&c);
+    check.start();
+    loop.run(ev::NOWAIT);
+    ev::stat stat;
+    stat.set<counter, &counter::on_stat>(&c);
+    stat.start("/", 0);
+    stat.update();
+    say("exists %d", stat.attr.st_nlink != 0);
+    stat.stop();
+    say("calls %d", c.calls);
+}
+
+CASE(evpp_loop)
+{
+    ev::default_loop loop;
+    counter c;
+    loop.once<counter, &counter::on_once>(-1, 0, 0.001, &c);
+    loop.run();
+    ev::timer timer;
+    timer.set<plain>();
+    NAME(&timer, "timer");
+    timer.feed_event(EV_CUSTOM);
+    timer.feed_event(ev::TIMER);
+    loop.run(ev::NOWAIT);
+    loop.ref();
+    loop.unref();
+    say("calls %d, default %d, iteration %d", c.calls, loop.is_default(),
+        loop.iteration() > 0);
+    timer.set(5);
+    timer.priority = 2;
+    timer.start();
+    timer.priority = 2;
+    say("now %d", loop.now() > 0);
+    timer.again();
+    say("active %d", timer.is_active());
+}

@@ -257,6 +257,39 @@ CASE(ev_io_priorities)
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
+/* Of one priority: the manual does not say. */
+CASE(ev_io_order)
+{
+    DEFAULT_LOOP;
+    static ev_io w[5];
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    static int ends[5];
+    for (int i = 0; i < 5; i++) {
+        int fds[2];
+        make_pipe(fds);
+        ends[i] = fds[1];
+        ev_io_init(&w[i], say_io, fds[0], EV_READ);
+        NAME(&w[i], names[i]);
+        ev_io_start(EV_A_ &w[i]);
+    }
+    ev_run(EV_A_ EVRUN_NOWAIT);
+    for (int i = 0; i < 5; i++)
+        put(ends[i * 2 % 5], "x");
+    ev_run(EV_A_ EVRUN_NOWAIT);
+}
+
+/* Not allowed. */
+CASE(ev_io_negative_fd)
+{
+    DEFAULT_LOOP;
+    ev_io w;
+    ev_io_init(&w, say_io, -1, EV_READ);
+    NAME(&w, "w");
+    ev_io_start(EV_A_ &w);
+    say("active %d", ev_is_active(&w));
+    ev_run(EV_A_ EVRUN_NOWAIT);
+}
+
 CASE(ev_io_end_of_file)
 {
     DEFAULT_LOOP;

@@ -332,8 +332,10 @@ CASE(ev_iteration)
     ev_prepare w;
     ev_prepare_init(&w, say_iteration);
     ev_prepare_start(EV_A_ &w);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
+        say("%u", ev_iteration(EV_A));
         ev_run(EV_A_ EVRUN_NOWAIT);
+    }
 }
 
 ON(timer, say_depth)

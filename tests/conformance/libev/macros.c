@@ -156,11 +156,11 @@ CASE(EV_WATCHER)
     timed.at = 1.5;
     list.next = NULL;
     say("%g %d", timed.at, list.next == NULL);
-    say("%d", offsetof(struct mine, data) == offsetof(ev_watcher, data) &&
-                  offsetof(struct mine_in_list, next) ==
-                      offsetof(ev_watcher_list, next) &&
-                  offsetof(struct mine_timed, at) ==
-                      offsetof(ev_watcher_time, at));
+    say("%d",
+        offsetof(struct mine, data) == offsetof(ev_watcher, data) &&
+            offsetof(struct mine_in_list, next) ==
+                offsetof(ev_watcher_list, next) &&
+            offsetof(struct mine_timed, at) == offsetof(ev_watcher_time, at));
 }
 
 CASE(ev_any_watcher)

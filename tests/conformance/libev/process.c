@@ -88,6 +88,36 @@ CASE(ev_signal_priorities)
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
+CASE(ev_signal_order)
+{
+    DEFAULT_LOOP;
+    static const int signals[] = {SIGUSR1, SIGHUP, SIGUSR2, SIGTERM};
+    static const char *const names[] = {"usr1", "hup", "usr2", "term"};
+    static ev_signal w[4];
+    for (int i = 0; i < 4; i++) {
+        ev_signal_init(&w[i], say_signal, signals[i]);
+        NAME(&w[i], names[i]);
+        ev_signal_start(EV_A_ &w[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        ev_feed_signal(signals[i]);
+    ev_run(EV_A_ EVRUN_ONCE);
+}
+
+/* The library's own interest in it is none of the program's business. */
+CASE(ev_signal_sigchld)
+{
+    DEFAULT_LOOP;
+    ev_signal w;
+    ev_signal_init(&w, say_signal, SIGCHLD);
+    NAME(&w, "chld");
+    ev_signal_start(EV_A_ &w);
+    (void)raise(SIGCHLD);
+    ev_run(EV_A_ EVRUN_ONCE);
+    ev_signal_stop(EV_A_ &w);
+    say("runs on %d", ev_run(EV_A_ 0));
+}
+
 /* Several that came before the loop looked are one call. */
 CASE(ev_signal_coalesced)
 {

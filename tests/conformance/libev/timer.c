@@ -138,6 +138,20 @@ CASE(ev_timer_order)
     ev_run(EV_A_ EVRUN_NOWAIT); /* all in one turn */
 }
 
+/* The manual does not say in which order these come. */
+CASE(ev_timer_order_of_equals)
+{
+    DEFAULT_LOOP;
+    static ev_timer w[5];
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++) {
+        ev_timer_init(&w[i], say_timer, 0, 0);
+        NAME(&w[i], names[i]);
+        ev_timer_start(EV_A_ &w[i]);
+    }
+    ev_run(EV_A_ EVRUN_NOWAIT);
+}
+
 CASE(ev_timer_order_across_turns)
 {
     DEFAULT_LOOP;
