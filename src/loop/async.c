@@ -31,10 +31,11 @@ coir_loop_wakeup(coir_loop *loop)
     errno = saved;
 }
 
+/* What is fed last is called first: that is to be the one started first. */
 static void
 collect_asyncs(coir_loop *loop)
 {
-    for (int i = 0; i < loop->asyncs.count; i++) {
+    for (int i = loop->asyncs.count; i-- > 0;) {
         coir_async *w = (coir_async *)loop->asyncs.items[i];
         /* An exchange, so that we see what the last one that sent wrote. */
         if (__atomic_load_n(&w->sent, __ATOMIC_RELAXED) &&

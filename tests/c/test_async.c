@@ -50,6 +50,33 @@ TEST_EACH_BACKEND(async, sent_from_the_same_thread)
     coir_loop_free(loop);
 }
 
+static void
+trace_name(coir_loop *loop, coir_async *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    trace(w->data);
+}
+
+TEST_EACH_BACKEND(async, called_in_the_order_of_starting)
+{
+    static char names[][2] = {"a", "b", "c"};
+    coir_loop *loop = backend_loop(backend);
+    coir_async w[3];
+    for (int i = 0; i < 3; i++) {
+        coir_async_init(&w[i], trace_name);
+        w[i].data = names[i];
+        CHECK_EQ(coir_async_start(loop, &w[i]), 0);
+    }
+    for (int i = 3; i-- > 0;)
+        coir_async_send(loop, &w[i]);
+    (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    CHECK_TRACE("a b c");
+    for (int i = 0; i < 3; i++)
+        coir_async_stop(loop, &w[i]);
+    coir_loop_free(loop);
+}
+
 static coir_loop *shared_loop;
 
 static void *
