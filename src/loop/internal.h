@@ -112,6 +112,7 @@ struct coir_loop {
     coir__fd *fds;
     int fd_count;       /* length of fds */
     int fd_changes;     /* head of the list, -1 if empty */
+    int fd_changes_end; /* its last one, if there is one */
     int fd_drop;        /* some are registrations not to be kept */
     int fd_audit;       /* the next one to audit */
     int fd_dirty;       /* how many to audit until all have been */

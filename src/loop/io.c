@@ -91,8 +91,12 @@ change(coir_loop *loop, int fd, int how)
 {
     coir__fd *slot = &loop->fds[fd];
     if (!slot->changed) {
-        slot->next_change = loop->fd_changes;
-        loop->fd_changes = fd;
+        slot->next_change = -1;
+        if (loop->fd_changes < 0)
+            loop->fd_changes = fd;
+        else
+            loop->fds[loop->fd_changes_end].next_change = fd;
+        loop->fd_changes_end = fd;
     }
     slot->changed |= (uint8_t)(COIR__FD_CHANGED | how);
 }

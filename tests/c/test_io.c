@@ -562,6 +562,24 @@ TEST(io, bad_arguments_are_refused)
     coir_loop_free(loop);
 }
 
+TEST(io, changes_are_told_in_their_order)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_io w[3];
+    seen s;
+    for (int i = 0; i < 3; i++)
+        watch(loop, &w[i], &s, 30 + i, COIR_READ);
+    turn(loop);
+    CHECK_EQ(f.modifications, 3);
+    CHECK_EQ(f.modified_fd, 32); /* the last */
+    for (int i = 3; i-- > 0;)
+        coir_io_stop(loop, &w[i]);
+    turn(loop);
+    CHECK_EQ(f.modified_fd, 30);
+    coir_loop_free(loop);
+}
+
 TEST(io, changes_of_a_turn_are_told_once)
 {
     fake f = {0};
