@@ -114,15 +114,18 @@ kill_closed(coir_loop *loop)
             coir__io_kill(loop, fd);
 }
 
+/* The highest first, so that the lowest is called first. */
 static void
 report(coir_loop *loop, select_set *s)
 {
     const unsigned long *readable = set(s, READ_OUT);
     const unsigned long *writable = set(s, WRITE_OUT);
-    for (int i = 0; i < s->words; i++) {
+    for (int i = s->words; i-- > 0;) {
         unsigned long any = readable[i] | writable[i];
-        for (; any != 0; any &= any - 1) {
-            int fd = i * WORD + __builtin_ctzl(any);
+        while (any != 0) {
+            int bit = WORD - 1 - __builtin_clzl(any);
+            int fd = i * WORD + bit;
+            any &= ~(1UL << bit);
             coir__io_ready(loop, fd, loop->fds[fd].generation,
                            (has(s, READ_OUT, fd) ? COIR_READ : 0) |
                                (has(s, WRITE_OUT, fd) ? COIR_WRITE : 0));
