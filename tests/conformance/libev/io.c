@@ -278,6 +278,22 @@ CASE(ev_io_order)
     ev_run(EV_A_ EVRUN_NOWAIT);
 }
 
+/* All ready before the loop asks for the first time. */
+CASE(ev_io_order_of_starting)
+{
+    DEFAULT_LOOP;
+    static ev_io w[5];
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++) {
+        int fds[2];
+        make_pipe(fds);
+        ev_io_init(&w[i], say_io, fds[1], EV_WRITE);
+        NAME(&w[i], names[i]);
+        ev_io_start(EV_A_ &w[i]);
+    }
+    ev_run(EV_A_ EVRUN_NOWAIT);
+}
+
 /* Not allowed. */
 CASE(ev_io_negative_fd)
 {
