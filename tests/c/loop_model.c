@@ -667,8 +667,12 @@ model_on_reset(model *m, int err)
         /* A new eventfd, and a look at who was about to send. */
         model__unfeed(m, ITEM_WAKE);
         m->eventfd = 0;
-        m->async_pending = 1;
-        model_wakeup(m);
+        for (int i = 0; i < MODEL_SLOTS; i++)
+            if (m->items[i].kind == KIND_ASYNC && m->items[i].active &&
+                m->items[i].sent) {
+                m->async_pending = 1;
+                model_wakeup(m);
+            }
     }
     m->reset = 0;
     for (int fd = 0; fd < MODEL_FDS; fd++)
