@@ -67,6 +67,8 @@ grow_to(coir_loop *loop, int fd)
            (size_t)(count - loop->fd_count) * sizeof *fds);
     loop->fds = fds;
     loop->fd_count = count;
+    if (loop->fd_dirty > 0)
+        loop->fd_dirty = count; /* the audit goes a longer way round */
     return 0;
 }
 
@@ -461,6 +463,13 @@ coir__io_forget(coir_loop *loop)
 
 /* --- audit --------------------------------------------------------------- */
 
+static int
+is_own(const coir_loop *loop, int fd)
+{
+    return fd == loop->wake_fd || fd == loop->signal_fd ||
+           fd == loop->timer_fd || fd == loop->inotify_fd;
+}
+
 void
 coir__io_audit(coir_loop *loop, int idle)
 {
@@ -480,7 +489,7 @@ coir__io_audit(coir_loop *loop, int idle)
         const coir_io *head = slot->head;
         /* Not edges, nor the loop's own, which nobody else knows. */
         if (slot->registered && !slot->changed && head != NULL &&
-            !(head->active & (COIR__EDGE | COIR__OWN)) &&
+            !(head->active & COIR__EDGE) && !is_own(loop, fd) &&
             loop->backend->audit(loop, fd) != 0) {
             slot->registered = 0;
             slot->generation++;

@@ -613,8 +613,7 @@ coir_loop_run(coir_loop *loop, int flags)
 {
     loop->depth++;
     loop->done = COIR_BREAK_CANCEL;
-    coir__io_suspect(loop); /* the program may have closed descriptors */
-    invoke_pending(loop);   /* of the run that called us */
+    invoke_pending(loop); /* of the run that called us */
     do {
         turn(loop, flags);
     } while (loop->active > 0 && loop->done == COIR_BREAK_CANCEL &&
@@ -622,6 +621,7 @@ coir_loop_run(coir_loop *loop, int flags)
     if (loop->done == COIR_BREAK_ONE)
         loop->done = COIR_BREAK_CANCEL;
     loop->depth--;
+    coir__io_suspect(loop); /* who called us may close descriptors */
     return loop->active;
 }
 

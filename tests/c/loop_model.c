@@ -195,8 +195,9 @@ start_part(model *m, int part, model_item w)
 void
 model__start_embed_io(model *m, int item)
 {
-    const model_item *w = &m->items[item];
+    model_item *w = &m->items[item];
     const coir_embed *real = (const coir_embed *)w->real;
+    w->resets = m->inner->resets;
     start_part(m, ITEM_PART_A + item,
                (model_item){.kind = KIND_IO,
                             .priority = w->priority,
@@ -675,6 +676,7 @@ model_on_reset(model *m, int err)
             }
     }
     m->reset = 0;
+    m->resets++;
     for (int fd = 0; fd < MODEL_FDS; fd++)
         if (m->fds[fd].registered || m->fds[fd].always) {
             m->fds[fd].registered = 0;

@@ -78,6 +78,7 @@ typedef struct model_item {
     int64_t version;
     int sweeps;               /* embed: has no callback */
     const coir_watcher *real; /* embed, and its parts */
+    unsigned resets; /* embed: of the other loop, when its io was started */
 } model_item;
 
 typedef struct model_fd {
@@ -140,8 +141,9 @@ typedef struct model {
     int64_t timer_collect;
     int active; /* watchers that keep it running, and refs */
     int done;
-    int reset; /* enum coir__reset */
-    int hook;  /* coir_loop_set_invoke_pending() is in use */
+    int reset;       /* enum coir__reset */
+    unsigned resets; /* so far */
+    int hook;        /* coir_loop_set_invoke_pending() is in use */
     unsigned iteration;
     uint64_t epoch;
     uint64_t sequence;

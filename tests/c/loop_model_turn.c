@@ -146,6 +146,19 @@ tell_inner(model *m)
     f->is_sweep = f->is_telling = 1;
 }
 
+/* Watch its descriptor if that is a new one, after a fork anyway; unless
+ * somebody stopped the embed. */
+static void
+follow_inner(model *m, int slot, const coir_watcher *embed, int forked)
+{
+    const model_item *w = &m->items[slot];
+    if (!w->active || w->real != embed ||
+        (!forked && w->resets == m->inner->resets))
+        return;
+    model_stop(m, ITEM_PART_A + slot);
+    model__start_embed_io(m, slot);
+}
+
 /* The inner loop has run, or told its backend. */
 static void
 end_sweep(model *m, model_frame *f)
@@ -162,12 +175,8 @@ end_sweep(model *m, model_frame *f)
         run_inner(inner);
         return;
     }
-    /* Its descriptor is a new one; unless somebody stopped it meanwhile. */
-    if (f->sweep == SWEEP_FORK && m->items[f->sweeper].active &&
-        m->items[f->sweeper].real == f->embed) {
-        model_stop(m, ITEM_PART_A + f->sweeper);
-        model__start_embed_io(m, f->sweeper);
-    }
+    if (f->sweep != SWEEP_READABLE)
+        follow_inner(m, f->sweeper, f->embed, f->sweep == SWEEP_FORK);
     f->sweep = SWEEP_NONE;
 }
 
@@ -229,6 +238,8 @@ run_own(model *m)
     else if (i >= ITEM_PART_B) {
         if (model__has_changes(m->inner))
             begin_sweep(m, SWEEP_PREPARE, slot);
+        else
+            follow_inner(m, slot, m->items[slot].real, 0);
     }
     else if (m->items[slot].sweeps)
         begin_sweep(m, SWEEP_READABLE, slot);

@@ -263,6 +263,90 @@ TEST_EACH_BACKEND(io, closed_between_runs_is_an_error)
     coir_loop_free(loop);
 }
 
+static void
+ignore_timer(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+static int to_close;
+
+static void
+run_and_close(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    coir_timer nested;
+    coir_timer_init(&nested, ignore_timer, 10 * MS, 0);
+    coir_timer_start(loop, &nested);
+    /* Time enough to look at all descriptors. */
+    (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    coir_timer_stop(loop, &nested);
+    (void)close(to_close);
+}
+
+TEST_EACH_BACKEND(io, closed_after_a_nested_run_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    to_close = fds[0];
+    coir_timer timer;
+    coir_timer_init(&timer, run_and_close, 0, 0);
+    coir_timer_start(loop, &timer);
+    until(loop, &s, 1);
+    CHECK(s.events & COIR_ERROR);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(io, closed_while_the_array_of_descriptors_grows)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    coir_io low, high;
+    seen s, other;
+    watch(loop, &low, &s, fds[0], COIR_READ);
+    turn(loop);
+    loop->fd_audit = 20; /* the audit goes on there */
+    int number = fcntl(fds[1], F_DUPFD_CLOEXEC, 100);
+    CHECK(number >= 100);
+    watch(loop, &high, &other, number, COIR_READ);
+    (void)close(fds[0]);
+    until(loop, &s, 1);
+    CHECK(s.events & COIR_ERROR);
+    coir_io_stop(loop, &high);
+    (void)close(fds[1]);
+    (void)close(number);
+    coir_loop_free(loop);
+}
+
+static void
+note_once(int revents, void *arg)
+{
+    *(int *)arg = revents;
+}
+
+TEST_EACH_BACKEND(io, closed_while_once_waits_is_an_error)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2], events = 0;
+    make_pair(fds);
+    CHECK_EQ(coir_once(loop, fds[0], COIR_READ, -1, note_once, &events), 0);
+    turn(loop);
+    (void)close(fds[0]);
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK(events & COIR_ERROR);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
 /* Poll and select watch whatever the number means. */
 TEST_EACH_BACKEND(io, reused_behind_its_back_is_an_error)
 {
