@@ -166,7 +166,10 @@ coir_signal_start(coir_loop *loop, coir_signal *w)
     if (owner != NULL && owner != loop)
         return COIR_EBUSY;
     if (owner == NULL) {
-        atomic_store(&e->pending, 0);
+        /* One that came long ago is forgotten; but not one that came since
+         * this loop last looked, before its watcher was stopped. */
+        if (!atomic_load(&loop->signal_pending))
+            atomic_store(&e->pending, 0);
         atomic_store(&e->loop, loop); /* the handler may run at once */
         int err = listen_to(loop, w->signum);
         if (err < 0) {

@@ -145,6 +145,26 @@ TEST(signal, fed)
     coir_loop_free(loop);
 }
 
+TEST_EACH_BACKEND(signal, not_lost_when_its_watcher_is_started_again)
+{
+    coir_loop *loop = backend_loop(backend);
+    coir_signal w;
+    start(loop, &w, SIGUSR1);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    coir_signal_stop(loop, &w);
+    start(loop, &w, SIGUSR1);
+    until(loop, 1);
+    /* But one that nobody watched for when the loop looked is. */
+    CHECK_EQ(raise(SIGUSR1), 0);
+    coir_signal_stop(loop, &w);
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    start(loop, &w, SIGUSR1);
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    CHECK_EQ(calls, 1);
+    coir_signal_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
 TEST(signal, blocked_one_is_let_through)
 {
     coir_loop *loop = backend_loop(&coir__backend_poll);
