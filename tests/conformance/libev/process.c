@@ -118,6 +118,19 @@ CASE(ev_signal_sigchld)
     say("runs on %d", ev_run(EV_A_ 0));
 }
 
+CASE(ev_signal_started_again)
+{
+    DEFAULT_LOOP;
+    ev_signal w;
+    ev_signal_init(&w, say_signal, SIGUSR1);
+    NAME(&w, "w");
+    ev_signal_start(EV_A_ &w);
+    (void)raise(SIGUSR1);
+    ev_signal_stop(EV_A_ &w);
+    ev_signal_start(EV_A_ &w);
+    ev_run(EV_A_ EVRUN_NOWAIT);
+}
+
 /* Several that came before the loop looked are one call. */
 CASE(ev_signal_coalesced)
 {
