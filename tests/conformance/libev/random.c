@@ -26,8 +26,8 @@ static ev_async asyncs[EACH];
 static int fds[2];
 static int callbacks;
 
-/* On its way to its watcher. What becomes of it if that is stopped for more
- * than a turn is not documented: so they are not. */
+/* Has been sent. What becomes of a signal whose watcher is stopped meanwhile,
+ * for more than a turn, is not documented: none of these is stopped again. */
 static int fed[EACH];
 
 static void operate(EV_P);
@@ -44,18 +44,11 @@ static void operate(EV_P);
 CALLBACK(io)
 CALLBACK(timer)
 CALLBACK(periodic)
+CALLBACK(signal)
 CALLBACK(idle)
 CALLBACK(prepare)
 CALLBACK(check)
 CALLBACK(async)
-
-ON(signal, on_signal)
-{
-    if (revents & EV_SIGNAL)
-        fed[w - signals] = 0;
-    say("  %s: %s, active %d", (const char *)w->data, names_of(revents),
-        !!ev_is_active(w));
-}
 
 /* Deadlines are all in the past, and later from start to start, since those of
  * the same deadline have no order in libev. */
