@@ -158,10 +158,10 @@ struct coir_loop {
     coir_io timer_io;
 
     unsigned flags;
-    int reset;       /* enum coir__reset */
-    unsigned resets; /* so far: the backend's descriptor is another */
+    int reset; /* enum coir__reset */
     int pid;
     unsigned forks_seen;  /* of coir__forks */
+    unsigned resets;      /* so far: the backend's descriptor is another */
     int64_t wall_offset;  /* wall clock - monotonic */
     int64_t wall_checked; /* monotonic: when the wall clock was read */
     int64_t io_collect;
