@@ -20,6 +20,7 @@ typedef struct signal_entry {
     atomic_int pending;
     coir_loop *_Atomic loop; /* NULL: nobody watches it */
     coir_signal *head;
+    const coir_loop *last; /* that watched it; only to be compared */
 } signal_entry;
 
 static signal_entry table[SIGNALS];
@@ -60,8 +61,17 @@ coir__signals_collect(coir_loop *loop)
 {
     for (int signum = SIGNALS; signum > 0; signum--) {
         signal_entry *e = entry(signum);
-        if (atomic_load(&e->loop) == loop && atomic_load(&e->pending))
+        if (!atomic_load(&e->pending))
+            continue;
+        const coir_loop *owner = atomic_load(&e->loop);
+        if (owner == loop)
             coir_feed_signal_event(loop, signum);
+        else if (owner == NULL && e->last == loop) {
+            /* Nobody wants it any more, or just now somebody does again. */
+            atomic_store(&e->pending, 0);
+            if (atomic_load(&e->loop) != NULL)
+                coir_feed_signal(signum);
+        }
     }
 }
 
@@ -168,8 +178,9 @@ coir_signal_start(coir_loop *loop, coir_signal *w)
     if (owner == NULL) {
         /* One that came long ago is forgotten; but not one that came since
          * this loop last looked, before its watcher was stopped. */
-        if (!atomic_load(&loop->signal_pending))
+        if (e->last != loop || !atomic_load(&loop->signal_pending))
             atomic_store(&e->pending, 0);
+        e->last = loop;
         atomic_store(&e->loop, loop); /* the handler may run at once */
         int err = listen_to(loop, w->signum);
         if (err < 0) {
@@ -215,6 +226,8 @@ coir__signals_fini(coir_loop *loop)
             e->head = NULL;
             atomic_store(&e->loop, NULL);
         }
+        if (e->last == loop)
+            e->last = NULL; /* another one may come to this address */
     }
     if (loop->signal_fd >= 0) {
         coir__io_stop_own(loop, &loop->signal_io);

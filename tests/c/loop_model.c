@@ -244,7 +244,8 @@ model_start(model *m, int item)
     if (w->active)
         return;
     clamp(w);
-    if (w->kind == KIND_SIGNAL && !has_signal(m, w->signum))
+    if (w->kind == KIND_SIGNAL && !has_signal(m, w->signum) &&
+        !m->signal_pending)
         m->signals[w->signum] = 0;
     w->active = 1;
     m->active += keeps_running(w);
@@ -783,8 +784,10 @@ model__run_wake(model *m, int revents)
     m->wake_pending = 0;
     m->epoch++;
     for (int s = 0; s < MODEL_SIGNALS && m->signal_pending; s++)
-        if (m->signals[s])
+        if (m->signals[s]) {
             feed_signal(m, s);
+            m->signals[s] = 0; /* also if nobody watches it any more */
+        }
     m->signal_pending = 0;
     for (int i = 0; i < MODEL_SLOTS && m->async_pending; i++)
         if (m->items[i].kind == KIND_ASYNC && m->items[i].active &&

@@ -92,6 +92,17 @@ fd_index(int fd)
 
 /* --- comparing ----------------------------------------------------------- */
 
+/* Several of them watch the descriptor of the same loop: who is told first is
+ * not defined, nor thus what the others have been told meanwhile. */
+static int
+has_several_embeds(const side *s)
+{
+    int count = 0;
+    for (int i = 0; i < MODEL_SLOTS; i++)
+        count += s->m.items[i].kind == KIND_EMBED && s->m.items[i].active;
+    return count > 1;
+}
+
 static void
 compare_watcher(const side *s, int slot)
 {
@@ -101,8 +112,10 @@ compare_watcher(const side *s, int slot)
     if (real == NULL)
         return;
     CHECK_EQ(coir_is_active(&real->base), w->active);
-    CHECK_EQ(coir_is_pending(&real->base), w->pending);
     CHECK_EQ(real->base.priority, w->priority);
+    if (w->kind == KIND_EMBED && has_several_embeds(s))
+        return;
+    CHECK_EQ(coir_is_pending(&real->base), w->pending);
     if (w->pending)
         CHECK_EQ(real->base.revents, w->revents);
     if (w->kind == KIND_TIMER)
@@ -131,7 +144,8 @@ ops_compare(void)
         for (int slot = 0; slot < MODEL_SLOTS; slot++)
             if (ops_side_of(slot) == s)
                 compare_watcher(s, slot);
-        CHECK_EQ(coir_loop_pending_count(s->loop), s->m.pending_count);
+        if (!has_several_embeds(s))
+            CHECK_EQ(coir_loop_pending_count(s->loop), s->m.pending_count);
         CHECK_EQ(s->loop->active, s->m.active);
         CHECK_EQ(coir_loop_now(s->loop), s->m.now);
         CHECK_EQ(coir_loop_wall_now(s->loop), s->m.wall);

@@ -180,6 +180,26 @@ TEST(signal, blocked_one_is_let_through)
     coir_loop_free(loop);
 }
 
+/* It came for a watcher that is gone; what came since does not revive it. */
+TEST(signal, one_that_nobody_wanted_is_forgotten)
+{
+    coir_loop *loop = backend_loop(&coir__backend_poll);
+    coir_signal w, x;
+    start(loop, &w, SIGUSR1);
+    start(loop, &x, SIGUSR2);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    coir_signal_stop(loop, &w);
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    CHECK_EQ(raise(SIGUSR2), 0);
+    start(loop, &w, SIGUSR1);
+    until(loop, 1);
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    CHECK_EQ(calls, 1);
+    coir_signal_stop(loop, &w);
+    coir_signal_stop(loop, &x);
+    coir_loop_free(loop);
+}
+
 TEST(signal, loop_that_goes_lets_go_of_its_signals)
 {
     coir_loop *loop = backend_loop(&coir__backend_poll);
