@@ -8,5 +8,7 @@
 #include <coir/coro.h>
 #include <coir/loop.h>
 #include <coir/op.h>
+#include <coir/hub.h>
+#include <coir/sync.h>
 
 #endif

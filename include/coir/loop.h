@@ -503,6 +503,9 @@ enum coir_break_how {
 /* Make coir_loop_run() return once the pending watchers were called. */
 COIR_API void coir_loop_break(coir_loop *loop, int how);
 
+/* Is there anything that keeps the loop running? */
+COIR_API int coir_loop_is_active(const coir_loop *loop);
+
 /* Count as one active watcher more, or less: unref() after a start keeps that
  * watcher from keeping the loop running; ref() before it is stopped. */
 COIR_API void coir_loop_ref(coir_loop *loop);

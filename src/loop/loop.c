@@ -631,6 +631,12 @@ coir_loop_break(coir_loop *loop, int how)
     loop->done = how;
 }
 
+int
+coir_loop_is_active(const coir_loop *loop)
+{
+    return loop->active > 0;
+}
+
 void
 coir_loop_ref(coir_loop *loop)
 {

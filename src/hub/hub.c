@@ -1,0 +1,873 @@
+/* hub.c - the scheduler of green threads.
+ *
+ * States of a green thread, and who moves it:
+ *
+ *     spawn --> READY --> RUNNING --> ENDED --> joined, or detached: unused
+ *                 ^          |
+ *                 |          v
+ *                 +------ WAITING     by coir__ready(), in this thread only
+ *
+ * Whoever leaves the processor switches to the next ready one itself; the
+ * hub's own coroutine is switched to when there is none, or when the budget of
+ * this turn is used up. It runs the loop once, whose callbacks make others
+ * ready, and goes on with these.
+ *
+ * A wait can be ended by several: what is waited for, the timer, a cancel, the
+ * report of a deadlock. The one that wins is the one that takes the waiter out
+ * of what it waits for (`leave`): what it waits for may belong to several
+ * threads and has a lock of its own. All else happens in the hub's thread.
+ *
+ * Other threads put parcels into an inbox, a stack that is taken as a whole,
+ * and wake the loop. Nothing else of a hub is touched by them.
+ *
+ * Ended green threads are kept and used again: their stack is back in the pool
+ * by then, for it is released by the one that runs next. */
+#include "hub/internal.h"
+#include "loop/internal.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUDGET 100
+#define UNUSED_MAX 1024
+
+COIR__THREAD_LOCAL coir_hub *coir__hub;
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+/* --- the ready queue ----------------------------------------------------- */
+
+static inline void
+push_ready(coir_hub *hub, coir_green *g)
+{
+    g->state = COIR_GREEN_READY;
+    g->next_ready = NULL;
+    *hub->ready_tail = g;
+    hub->ready_tail = &g->next_ready;
+}
+
+static inline coir_green *
+pop_ready(coir_hub *hub)
+{
+    coir_green *g = hub->ready;
+    hub->ready = g->next_ready;
+    if (hub->ready == NULL)
+        hub->ready_tail = &hub->ready;
+    return g;
+}
+
+void
+coir__ready(coir_hub *hub, coir_green *g, int result)
+{
+    assert(g->state == COIR_GREEN_WAITING);
+    g->wake_result = result;
+    push_ready(hub, g);
+}
+
+/* Leave the running green thread, which is in the ready queue or waits. */
+static void
+switch_away(coir_hub *hub, coir_green *self)
+{
+    if (coir__likely(hub->ready != NULL && hub->left > 0)) {
+        hub->left--;
+        coir_green *next = pop_ready(hub);
+        next->state = COIR_GREEN_RUNNING;
+        if (next == self)
+            return;
+        hub->current = next;
+        (void)coir_coro_switch(next->co, NULL, NULL);
+        if (coir__likely(!coir_coro_switch_failed()))
+            return;
+        /* A slice for which there is no room: later. */
+        push_ready(hub, next);
+    }
+    hub->current = NULL;
+    (void)coir_coro_switch(&hub->coro, NULL, NULL);
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+static int64_t
+now(const coir_hub *hub)
+{
+    if (hub == NULL)
+        return coir_clock_monotonic();
+    const coir__clock *clock = &hub->loop->clock;
+    return clock->monotonic(clock->user);
+}
+
+int64_t
+coir__deadline_after(const coir_hub *hub, int64_t timeout_ns)
+{
+    if (timeout_ns == COIR_FOREVER)
+        return COIR_FOREVER;
+    int64_t from = now(hub);
+    if (timeout_ns <= 0)
+        return from;
+    return timeout_ns < COIR_FOREVER - from ? from + timeout_ns : COIR_FOREVER;
+}
+
+/* End a wait early, if that is in time. */
+static void
+interrupt(coir_hub *hub, coir_green *g, int err)
+{
+    if (g->state == COIR_GREEN_WAITING && (g->leave == NULL || g->leave(g)))
+        coir__ready(hub, g, err);
+}
+
+static void
+time_is_over(coir_loop *loop, coir_timer *timer, int revents)
+{
+    (void)loop;
+    (void)revents;
+    coir_green *g = timer->data;
+    interrupt(g->hub, g, COIR_ETIMEDOUT);
+}
+
+int
+coir__park(coir_hub *hub, coir_green *g, const char *what, const void *object,
+           int64_t deadline_ns, int (*leave)(coir_green *g), void *wait_data)
+{
+    g->state = COIR_GREEN_WAITING;
+    g->leave = leave;
+    g->wait_data = wait_data;
+    g->what = what;
+    g->object = object;
+    g->since_ns = coir_loop_now(hub->loop);
+    if (g->deadline_ns < deadline_ns)
+        deadline_ns = g->deadline_ns;
+    if (deadline_ns != COIR_FOREVER) {
+        coir_timer_init(&g->timer, time_is_over,
+                        deadline_ns - coir_loop_now(hub->loop), 0);
+        g->timer.data = g;
+        coir_timer_start(hub->loop, &g->timer);
+    }
+    switch_away(hub, g);
+    if (deadline_ns != COIR_FOREVER)
+        coir_timer_stop(hub->loop, &g->timer);
+    g->what = "";
+    return g->wake_result;
+}
+
+/* The running green thread, which may wait; else NULL. */
+static coir_green *
+running(void)
+{
+    coir_hub *hub = coir_hub_get();
+    return hub != NULL ? hub->current : NULL;
+}
+
+int
+coir_park(const char *what, const void *object, int64_t timeout_ns)
+{
+    coir_green *g = running();
+    if (g == NULL)
+        return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
+    int err = coir__may_wait(g);
+    if (err < 0)
+        return err;
+    return coir__park(g->hub, g, what, object,
+                      coir__deadline_after(g->hub, timeout_ns), NULL, NULL);
+}
+
+int
+coir_unpark(coir_green *g, int result)
+{
+    if (g->state != COIR_GREEN_WAITING || g->leave != NULL)
+        return 0;
+    coir__ready(g->hub, g, result);
+    return 1;
+}
+
+int
+coir_yield(void)
+{
+    coir_green *g = running();
+    if (g == NULL)
+        return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
+    push_ready(g->hub, g);
+    switch_away(g->hub, g);
+    return coir__may_wait(g);
+}
+
+int
+coir_sleep(int64_t timeout_ns)
+{
+    coir_green *g = running();
+    if (g == NULL)
+        return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
+    int64_t at = coir__deadline_after(g->hub, timeout_ns);
+    int err = coir__may_wait(g);
+    if (err == 0)
+        err = coir__park(g->hub, g, "sleep", NULL, at, NULL, NULL);
+    /* Its own time is over, or a deadline before that. */
+    return err == COIR_ETIMEDOUT && at <= g->deadline_ns ? 0 : err;
+}
+
+/* --- cancelling ---------------------------------------------------------- */
+
+void
+coir_cancel(coir_green *g)
+{
+    g->cancelled = 1;
+    if (g->shields == 0)
+        interrupt(g->hub, g, COIR_ECANCELED);
+}
+
+int
+coir_is_cancelled(const coir_green *g)
+{
+    return g->cancelled;
+}
+
+void
+coir_shield_begin(void)
+{
+    coir_green *g = running();
+    if (g != NULL)
+        g->shields++;
+}
+
+void
+coir_shield_end(void)
+{
+    coir_green *g = running();
+    if (g != NULL) {
+        assert(g->shields > 0);
+        g->shields--;
+    }
+}
+
+void
+coir_deadline_begin(coir_deadline *d, int64_t timeout_ns)
+{
+    coir_green *g = running();
+    d->at_ns = coir__deadline_after(coir__hub, timeout_ns);
+    d->outer = NULL;
+    if (g == NULL)
+        return;
+    d->outer = g->deadlines;
+    g->deadlines = d;
+    if (d->at_ns < g->deadline_ns)
+        g->deadline_ns = d->at_ns;
+}
+
+int
+coir_deadline_end(coir_deadline *d)
+{
+    coir_green *g = running();
+    if (g != NULL) {
+        assert(g->deadlines == d);
+        g->deadlines = d->outer;
+        g->deadline_ns = g->inherited_ns;
+        for (const coir_deadline *o = d->outer; o != NULL; o = o->outer)
+            if (o->at_ns < g->deadline_ns)
+                g->deadline_ns = o->at_ns;
+    }
+    return d->at_ns != COIR_FOREVER && now(coir__hub) >= d->at_ns;
+}
+
+int64_t
+coir_deadline_remaining(void)
+{
+    const coir_green *g = running();
+    if (g == NULL || g->deadline_ns == COIR_FOREVER)
+        return COIR_FOREVER;
+    int64_t left = g->deadline_ns - now(g->hub);
+    return left > 0 ? left : 0;
+}
+
+/* --- values -------------------------------------------------------------- */
+
+struct coir__local {
+    coir__local *next;
+    const void *key;
+    void *value;
+    void (*fini)(void *value);
+};
+
+int
+coir_local_set(const void *key, void *value, void (*fini)(void *value))
+{
+    coir_green *g = running();
+    if (g == NULL)
+        return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
+    coir__local *l = g->locals;
+    while (l != NULL && l->key != key)
+        l = l->next;
+    if (l == NULL) {
+        l = coir_malloc(sizeof *l);
+        if (l == NULL)
+            return COIR_ENOMEM;
+        *l = (coir__local){.next = g->locals, .key = key};
+        g->locals = l;
+    }
+    void *old = l->value;
+    void (*old_fini)(void *) = l->fini;
+    l->value = value;
+    l->fini = fini;
+    if (old_fini != NULL)
+        old_fini(old);
+    return 0;
+}
+
+void *
+coir_local_get(const void *key)
+{
+    const coir_green *g = running();
+    if (g == NULL)
+        return NULL;
+    for (const coir__local *l = g->locals; l != NULL; l = l->next)
+        if (l->key == key)
+            return l->value;
+    return NULL;
+}
+
+/* One may set others while it goes. */
+static void
+drop_locals(coir_green *g)
+{
+    coir__local *l;
+    while ((l = g->locals) != NULL) {
+        g->locals = l->next;
+        if (l->fini != NULL)
+            l->fini(l->value);
+        coir_free(l);
+    }
+}
+
+/* --- green threads that come and go -------------------------------------- */
+
+static void
+link_all(coir_hub *hub, coir_green *g)
+{
+    g->prev = NULL;
+    g->next = hub->all;
+    if (hub->all != NULL)
+        hub->all->prev = g;
+    hub->all = g;
+}
+
+static void
+unlink_all(coir_hub *hub, coir_green *g)
+{
+    if (g->next != NULL)
+        g->next->prev = g->prev;
+    if (g->prev != NULL)
+        g->prev->next = g->next;
+    else
+        hub->all = g->next;
+}
+
+/* Nobody knows it any more. It may be the one that is just ending. */
+static void
+dispose(coir_hub *hub, coir_green *g)
+{
+    unlink_all(hub, g);
+    g->next = hub->unused;
+    hub->unused = g;
+    hub->unused_count++;
+}
+
+/* Free those that are too many; not the newest one, which may still run. */
+static void
+trim_unused(coir_hub *hub)
+{
+    while (hub->unused_count > UNUSED_MAX) {
+        coir_green *g = hub->unused->next;
+        hub->unused->next = g->next;
+        hub->unused_count--;
+        coir_free(g);
+    }
+}
+
+static coir_green *
+take_green(coir_hub *hub)
+{
+    coir_green *g = hub->unused;
+    if (g == NULL)
+        return coir_malloc(sizeof *g);
+    hub->unused = g->next;
+    hub->unused_count--;
+    return g;
+}
+
+static void
+set_up(coir_hub *hub, coir_green *g)
+{
+    memset(g, 0, offsetof(coir_green, coro));
+    g->hub = hub;
+    g->what = "";
+    g->deadline_ns = g->inherited_ns = COIR_FOREVER;
+    link_all(hub, g);
+}
+
+/* The running one has ended: on to another one. */
+static _Noreturn void
+end(coir_hub *hub, coir_green *g)
+{
+    drop_locals(g);
+    g->state = COIR_GREEN_ENDED;
+    hub->alive--;
+    if (g->joiner != NULL)
+        coir__ready(hub, g->joiner, 0);
+    if (hub->alive == 0 && hub->main.state == COIR_GREEN_WAITING &&
+        hub->main.object == hub)
+        coir__ready(hub, &hub->main, 0);
+    if (g->detached)
+        dispose(hub, g);
+    coir_coro *to = &hub->coro;
+    hub->current = NULL;
+    if (hub->ready != NULL && hub->left > 0 &&
+        hub->ready->co->policy != COIR_POLICY_SLICE &&
+        hub->ready != &hub->main) {
+        coir_green *next = pop_ready(hub);
+        hub->left--;
+        next->state = COIR_GREEN_RUNNING;
+        hub->current = next;
+        to = next->co;
+    }
+    coir_coro_exit(to, 0, NULL);
+}
+
+static int
+body(void *arg, void *value, void **result)
+{
+    (void)value;
+    (void)result;
+    coir_green *g = arg;
+    g->result = g->cancelled ? COIR_ECANCELED : g->fn(g->arg);
+    end(g->hub, g);
+}
+
+int
+coir_spawn(coir_green **out, coir_green_fn *fn, void *arg,
+           const coir_green_attr *attr)
+{
+    static const coir_green_attr defaults;
+    if (attr == NULL)
+        attr = &defaults;
+    if (fn == NULL || (out == NULL && !attr->detached))
+        return COIR_EINVAL;
+    coir_hub *hub = coir_hub_get();
+    if (hub == NULL)
+        return COIR_ENOMEM;
+    coir_green *g = take_green(hub);
+    if (g == NULL)
+        return COIR_ENOMEM;
+    set_up(hub, g);
+    coir_coro_attr coro = {.name = attr->name,
+                           .parent = &hub->coro,
+                           .stack_size = attr->stack_size,
+                           .policy = attr->policy};
+    int err = coir_coro_init(&g->coro, body, g, &coro);
+    /* With its stack, so that it can be switched to for sure. */
+    if (err == 0) {
+        err = coir_coro_prepare(&g->coro);
+        if (err < 0)
+            (void)coir_coro_fini(&g->coro);
+    }
+    if (err < 0) {
+        dispose(hub, g);
+        return err;
+    }
+    g->co = &g->coro;
+    g->fn = fn;
+    g->arg = arg;
+    g->detached = attr->detached != 0;
+    if (hub->current != NULL)
+        g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
+    hub->alive++;
+    push_ready(hub, g);
+    trim_unused(hub);
+    if (out != NULL)
+        *out = g;
+    return 0;
+}
+
+static int
+leave_join(coir_green *g)
+{
+    ((coir_green *)g->wait_data)->joiner = NULL;
+    return 1;
+}
+
+int
+coir_join(coir_green *g, int *result)
+{
+    coir_green *self = running();
+    if (self == NULL || self == g || g->detached || g->joiner != NULL)
+        return COIR_EINVAL;
+    if (g->state != COIR_GREEN_ENDED) {
+        int err = coir__may_wait(self);
+        if (err < 0)
+            return err;
+        g->joiner = self;
+        err = coir__park(self->hub, self, "join", g, COIR_FOREVER, leave_join,
+                         g);
+        if (err < 0)
+            return err;
+    }
+    if (result != NULL)
+        *result = g->result;
+    dispose(self->hub, g);
+    return 0;
+}
+
+void
+coir_detach(coir_green *g)
+{
+    g->detached = 1;
+    if (g->state == COIR_GREEN_ENDED)
+        dispose(g->hub, g);
+}
+
+coir_green *
+coir_self(void)
+{
+    return running();
+}
+
+int
+coir_green_state(const coir_green *g)
+{
+    return g->state;
+}
+
+const char *
+coir_green_name(const coir_green *g)
+{
+    return coir_coro_name(g->co);
+}
+
+const char *
+coir_green_waits_for(const coir_green *g)
+{
+    return g->state == COIR_GREEN_WAITING ? g->what : "";
+}
+
+/* --- from other threads -------------------------------------------------- */
+
+void
+coir__send(coir_hub *hub, coir__parcel *parcel)
+{
+    /* Once the parcel is there the receiver may end, and its hub with it. */
+    atomic_fetch_add(&hub->senders, 1);
+    coir__parcel *head =
+        atomic_load_explicit(&hub->inbox, memory_order_relaxed);
+    do
+        parcel->next = head;
+    while (!atomic_compare_exchange_weak(&hub->inbox, &head, parcel));
+    coir_loop_wakeup(hub->loop);
+    atomic_fetch_sub(&hub->senders, 1);
+}
+
+void
+coir_hub_post(coir_hub *hub, coir_call *call)
+{
+    coir_call *head = atomic_load_explicit(&hub->calls, memory_order_relaxed);
+    do
+        call->next = head;
+    while (!atomic_compare_exchange_weak(&hub->calls, &head, call));
+    coir_loop_wakeup(hub->loop);
+}
+
+static void
+open_inbox(coir_hub *hub)
+{
+    coir__parcel *stack = atomic_exchange(&hub->inbox, NULL), *list = NULL;
+    while (stack != NULL) { /* first come, first served */
+        coir__parcel *next = stack->next;
+        stack->next = list;
+        list = stack;
+        stack = next;
+    }
+    while (list != NULL) {
+        coir__parcel *next = list->next;
+        list->open(list);
+        list = next;
+    }
+}
+
+static void
+make_calls(coir_hub *hub)
+{
+    coir_call *stack = atomic_exchange(&hub->calls, NULL), *list = NULL;
+    while (stack != NULL) {
+        coir_call *next = stack->next;
+        stack->next = list;
+        list = stack;
+        stack = next;
+    }
+    while (list != NULL) {
+        coir_call *next = list->next;
+        list->fn(list);
+        list = next;
+    }
+}
+
+/* --- the hub's coroutine ------------------------------------------------- */
+
+/* Are there other threads, which might end a wait? */
+static int
+is_alone(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    if (dir == NULL)
+        return 0; /* not known */
+    int count = 0;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL)
+        count += entry->d_name[0] != '.';
+    (void)closedir(dir);
+    return count == 1;
+}
+
+static void
+report_deadlock(coir_hub *hub)
+{
+    static const char text[] =
+        "coir: deadlock: no green thread can ever run again\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    coir_dump(STDERR_FILENO);
+    interrupt(hub, &hub->main, COIR_EDEADLK);
+}
+
+static void
+run_ready(coir_hub *hub)
+{
+    hub->left = hub->budget;
+    while (hub->ready != NULL && hub->left > 0) {
+        hub->left--;
+        coir_green *next = pop_ready(hub);
+        next->state = COIR_GREEN_RUNNING;
+        hub->current = next;
+        (void)coir_coro_switch(next->co, NULL, NULL);
+        if (coir__unlikely(coir_coro_switch_failed()))
+            push_ready(hub, next);
+        hub->current = NULL;
+    }
+}
+
+/* What keeps the loop from running for lack of watchers is that another thread
+ * may wake it. */
+static void
+run_loop(coir_hub *hub)
+{
+    if (hub->ready != NULL) {
+        (void)coir_loop_run(hub->loop, COIR_RUN_NOWAIT);
+        return;
+    }
+    coir_loop_ref(hub->loop);
+    (void)coir_loop_run(hub->loop, COIR_RUN_ONCE);
+    coir_loop_unref(hub->loop);
+}
+
+static int
+is_deadlock(coir_hub *hub)
+{
+    return hub->ready == NULL && !coir_loop_is_active(hub->loop) &&
+           hub->main.state == COIR_GREEN_WAITING &&
+           atomic_load(&hub->inbox) == NULL &&
+           atomic_load(&hub->calls) == NULL && is_alone();
+}
+
+static int
+hub_body(void *arg, void *value, void **result)
+{
+    (void)value;
+    (void)result;
+    coir_hub *hub = arg;
+    while (!hub->stop) {
+        run_ready(hub);
+        if (hub->stop)
+            break;
+        if (is_deadlock(hub))
+            report_deadlock(hub);
+        else
+            run_loop(hub);
+        if (atomic_load_explicit(&hub->inbox, memory_order_acquire) != NULL)
+            open_inbox(hub);
+        if (atomic_load_explicit(&hub->calls, memory_order_acquire) != NULL)
+            make_calls(hub);
+    }
+    return 0;
+}
+
+int
+coir_hub_run(void)
+{
+    coir_green *g = running();
+    if (g == NULL || g != &g->hub->main)
+        return g == NULL && coir__hub == NULL ? COIR_ENOMEM : COIR_EINVAL;
+    int err = coir__may_wait(g);
+    if (err < 0 || g->hub->alive == 0)
+        return err;
+    return coir__park(g->hub, g, "all others to end", g->hub, COIR_FOREVER,
+                      NULL, NULL);
+}
+
+void
+coir_hub_set_budget(coir_hub *hub, unsigned budget)
+{
+    hub->budget = budget > 0 ? budget : 1;
+}
+
+coir_loop *
+coir_hub_loop(coir_hub *hub)
+{
+    return hub->loop;
+}
+
+/* --- making and freeing -------------------------------------------------- */
+
+static void
+free_hub(coir_hub *hub)
+{
+    while (hub->unused != NULL) {
+        coir_green *g = hub->unused;
+        hub->unused = g->next;
+        coir_free(g);
+    }
+    drop_locals(&hub->main);
+    if (hub->owns_loop)
+        coir_loop_free(hub->loop);
+    coir_free(hub);
+}
+
+/* The thread ends; its coroutines are abandoned after this. */
+static void
+at_thread_exit(void *arg)
+{
+    coir_hub *hub = arg;
+    if (coir_hub_fini() == 0)
+        return;
+    coir__hub = NULL;
+    coir_loop_free(hub->owns_loop ? hub->loop : NULL);
+}
+
+static void
+make_exit_key(void)
+{
+    (void)pthread_key_create(&exit_key, at_thread_exit);
+}
+
+/* A loop that is not ours already, in hub->loop, stays the caller's. */
+static int
+init_hub(coir_hub *hub)
+{
+    int err = 0;
+    coir_coro *main_co = coir_coro_main();
+    if (main_co == NULL)
+        return COIR_ENOMEM;
+    hub->ready_tail = &hub->ready;
+    hub->budget = hub->left = BUDGET;
+    hub->owns_loop = hub->loop == NULL;
+    if (hub->owns_loop)
+        err = coir_loop_new(&hub->loop, 0);
+    if (err < 0)
+        return err;
+    coir_coro_attr attr = {.name = "hub", .parent = main_co};
+    err = coir_coro_init(&hub->coro, hub_body, hub, &attr);
+    if (err == 0) {
+        err = coir_coro_prepare(&hub->coro);
+        if (err < 0)
+            (void)coir_coro_fini(&hub->coro);
+    }
+    if (err < 0) {
+        if (hub->owns_loop)
+            coir_loop_free(hub->loop);
+        return err;
+    }
+    set_up(hub, &hub->main);
+    hub->main.co = main_co;
+    hub->main.state = COIR_GREEN_RUNNING;
+    hub->current = &hub->main;
+    return 0;
+}
+
+COIR__COLD coir_hub *
+coir__hub_make(coir_loop *loop)
+{
+    (void)pthread_once(&exit_once, make_exit_key);
+    coir_hub *hub = coir_calloc(1, sizeof *hub);
+    if (hub == NULL)
+        return NULL;
+    hub->loop = loop;
+    if (init_hub(hub) < 0) {
+        coir_free(hub);
+        return NULL;
+    }
+    (void)pthread_setspecific(exit_key, hub);
+    coir__hub = hub;
+    return hub;
+}
+
+coir_hub *
+coir_hub_get(void)
+{
+    return coir__likely(coir__hub != NULL) ? coir__hub : coir__hub_make(NULL);
+}
+
+int
+coir_hub_fini(void)
+{
+    coir_hub *hub = coir__hub;
+    if (hub == NULL)
+        return 0;
+    if (hub->alive > 0 || hub->current != &hub->main || hub->all != &hub->main)
+        return COIR_EBUSY;
+    /* The hub's coroutine ends by returning, to its parent: us. */
+    if (coir_coro_state(&hub->coro) != COIR_CORO_NEW) {
+        hub->stop = 1;
+        hub->current = NULL;
+        (void)coir_coro_switch(&hub->coro, NULL, NULL);
+    }
+    (void)coir_coro_fini(&hub->coro);
+    while (atomic_load(&hub->senders) > 0)
+        (void)sched_yield();
+    coir__hub = NULL;
+    (void)pthread_setspecific(exit_key, NULL);
+    free_hub(hub);
+    return 0;
+}
+
+/* --- looking at it ------------------------------------------------------- */
+
+void
+coir_dump(int fd)
+{
+    static const char *const states[] = {"ready", "running", "waits", "ended"};
+    const coir_hub *hub = coir__hub;
+    if (hub == NULL)
+        return;
+    int64_t at = now(hub);
+    for (const coir_green *g = hub->all; g != NULL; g = g->next) {
+        char line[256];
+        int n = snprintf(line, sizeof line, "  %s%s%p %s",
+                         g == &hub->main ? "main " : coir_green_name(g),
+                         *coir_green_name(g) != '\0' ? " " : "",
+                         (const void *)g, states[g->state]);
+        if (g->state == COIR_GREEN_WAITING && n < (int)sizeof line)
+            n += snprintf(line + n, sizeof line - (size_t)n,
+                          " for %s %p since %" PRId64 " ms", g->what,
+                          g->object, (at - g->since_ns) / COIR_NS_PER_MS);
+        if (n < (int)sizeof line)
+            n += snprintf(line + n, sizeof line - (size_t)n,
+                          ", %zu bytes of stack%s\n",
+                          coir_coro_stack_used(g->co),
+                          g->cancelled ? ", cancelled" : "");
+        if (n >= (int)sizeof line)
+            n = (int)sizeof line - 1;
+        (void)!write(fd, line, (size_t)n);
+    }
+}

@@ -1,0 +1,110 @@
+/* internal.h - what the layers on the hub share with it. */
+#ifndef COIR__HUB_INTERNAL_H
+#define COIR__HUB_INTERNAL_H
+
+#include <coir/hub.h>
+
+#include <stdatomic.h>
+
+#include "base/platform.h"
+
+typedef struct coir__local coir__local;
+
+/* Something another thread brings to a hub. */
+typedef struct coir__parcel {
+    struct coir__parcel *next;
+    void (*open)(struct coir__parcel *parcel); /* in the hub */
+} coir__parcel;
+
+/* Its place in a queue of coir/sync.h: see sync/waitq.c. */
+struct coir_waiter {
+    struct coir_waiter *next, *prev;
+    struct coir_waitq *queue; /* NULL: taken out; changed under its lock */
+    coir_green *green;        /* NULL: an OS thread without a hub */
+    const void *owner;        /* who it is, as an owner of mutexes */
+    int word;                 /* of an OS thread: 1 once it is woken */
+};
+
+struct coir_green {
+    /* First what a switch and a wake-up touch. */
+    coir_coro *co; /* own, or the thread's main coroutine */
+    coir_hub *hub;
+    coir_green *next_ready;
+    uint8_t state; /* enum coir_green_state */
+    uint8_t detached;
+    uint8_t cancelled;
+    uint8_t shields;
+    int wake_result;
+    /* Of the wait it is in: takes it out of whatever would end it. Returns
+     * whether that was in time; else its result is on its way. NULL: nothing
+     * but coir_unpark() knows of it. */
+    int (*leave)(coir_green *g);
+    void *wait_data; /* of `leave` */
+    const char *what;
+    const void *object;
+    int64_t since_ns;
+    coir_timer timer;
+    struct coir_waiter waiter;
+    coir__parcel parcel;
+
+    int64_t deadline_ns; /* the earliest of those in force */
+    int64_t inherited_ns;
+    coir_deadline *deadlines;
+    coir_green_fn *fn;
+    void *arg;
+    int result;
+    coir_green *joiner; /* the one that waits in coir_join() */
+    coir__local *locals;
+    coir_green *next, *prev; /* of all of this hub */
+    coir_coro coro;
+};
+
+struct coir_hub {
+    coir_green *current; /* NULL: the hub itself runs */
+    coir_green *ready, **ready_tail;
+    unsigned left; /* that may run before the loop is looked at */
+    unsigned budget;
+    coir_loop *loop;
+    int alive;          /* that have not ended, without the main one */
+    coir_green *unused; /* ended ones, to be used again */
+    unsigned unused_count;
+    coir_green *all;
+    coir__parcel *_Atomic inbox;
+    coir_call *_Atomic calls;
+    atomic_int senders; /* other threads that are about to wake the loop */
+    int stop;
+    int owns_loop;
+    coir_green main;
+    coir_coro coro;
+};
+
+extern COIR__THREAD_LOCAL coir_hub *coir__hub;
+
+/* Make this thread's hub, on this loop, which stays the caller's; NULL: on one
+ * of its own. */
+coir_hub *coir__hub_make(coir_loop *loop);
+
+/* The deadline of a wait that begins now. */
+int64_t coir__deadline_after(const coir_hub *hub, int64_t timeout_ns);
+
+/* Make `g`, the running green thread of `hub`, wait until `deadline_ns`, of
+ * the loop's clock. */
+int coir__park(coir_hub *hub, coir_green *g, const char *what,
+               const void *object, int64_t deadline_ns,
+               int (*leave)(coir_green *g), void *wait_data);
+
+/* End the wait of one of this thread: `leave` is not asked. */
+void coir__ready(coir_hub *hub, coir_green *g, int result);
+
+/* Any thread. */
+void coir__send(coir_hub *hub, coir__parcel *parcel);
+
+/* May `g` begin to wait? 0 or COIR_ECANCELED. */
+static inline int
+coir__may_wait(const coir_green *g)
+{
+    return coir__unlikely(g->cancelled) && g->shields == 0 ? COIR_ECANCELED
+                                                           : 0;
+}
+
+#endif

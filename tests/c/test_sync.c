@@ -1,0 +1,375 @@
+/* test_sync.c - events, semaphores, mutexes, conditions; green threads on a
+ * clock that stands still, and native threads. */
+#include <coir/sync.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "hub/internal.h"
+#include "loop_helper.h"
+
+static fake f;
+static coir_loop *loop;
+
+static void
+begin(void)
+{
+    loop = fake_loop(&f);
+    CHECK(coir__hub_make(loop) != NULL);
+}
+
+static void
+finish(void)
+{
+    CHECK_EQ(coir_hub_fini(), 0);
+    coir_loop_free(loop);
+}
+
+static coir_green *
+spawn(coir_green_fn *fn, const void *arg)
+{
+    coir_green *g;
+    CHECK_EQ(coir_spawn(&g, fn, (void *)(uintptr_t)arg, NULL), 0);
+    return g;
+}
+
+static int
+join(coir_green *g)
+{
+    int result = 1234;
+    CHECK_EQ(coir_join(g, &result), 0);
+    return result;
+}
+
+/* --- events -------------------------------------------------------------- */
+
+static coir_event event;
+
+static int
+wait_event(void *arg)
+{
+    int err = coir_event_wait(&event, 10 * S);
+    trace(err == 0 ? arg : coir_strerror(err));
+    return err;
+}
+
+TEST(sync, event_wakes_all_in_order)
+{
+    begin();
+    coir_green *g[3] = {spawn(wait_event, "a"), spawn(wait_event, "b"),
+                        spawn(wait_event, "c")};
+    CHECK_EQ(coir_sleep(S), 0);
+    CHECK_STR(coir_green_waits_for(g[0]), "event");
+    coir_event_set(&event);
+    coir_event_clear(&event); /* they were woken all the same */
+    CHECK(!coir_event_is_set(&event));
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_TRACE("a b c");
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(join(g[i]), 0);
+    coir_event_set(&event);
+    CHECK_EQ(coir_event_wait(&event, 0), 0);
+    coir_event_init(&event);
+    CHECK_EQ(coir_event_wait(&event, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(f.waited, S);
+    finish();
+}
+
+TEST(sync, event_timed_out_and_cancelled)
+{
+    begin();
+    coir_green *a = spawn(wait_event, "a"), *b = spawn(wait_event, "b"),
+               *c = spawn(wait_event, "c");
+    CHECK_EQ(coir_sleep(S), 0);
+    coir_cancel(b);
+    CHECK_EQ(join(b), COIR_ECANCELED);
+    CHECK_EQ(join(a), COIR_ETIMEDOUT);
+    CHECK_EQ(join(c), COIR_ETIMEDOUT);
+    CHECK_NULL(event.queue.head);
+    CHECK_NULL(event.queue.tail);
+    finish();
+}
+
+/* --- semaphores ---------------------------------------------------------- */
+
+static coir_semaphore semaphore;
+
+static int
+take(void *arg)
+{
+    int err = coir_semaphore_acquire(&semaphore, 10 * S);
+    trace(err == 0 ? arg : coir_strerror(err));
+    return err;
+}
+
+TEST(sync, semaphore_serves_in_order)
+{
+    begin();
+    coir_semaphore_init(&semaphore, 2);
+    coir_green *g[5];
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++)
+        g[i] = spawn(take, names[i]);
+    CHECK_EQ(coir_sleep(S), 0);
+    CHECK_TRACE("a b");
+    CHECK_EQ(coir_semaphore_count(&semaphore), 0);
+    coir_semaphore_release(&semaphore, 1);
+    /* It is c's already, whoever comes. */
+    CHECK_EQ(coir_semaphore_acquire(&semaphore, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_sleep(S), 0);
+    CHECK_TRACE("c");
+    coir_cancel(g[3]);
+    coir_semaphore_release(&semaphore, 3);
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_TRACE("cancelled e");
+    CHECK_EQ(coir_semaphore_count(&semaphore), 2);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(join(g[i]), i == 3 ? COIR_ECANCELED : 0);
+    CHECK_EQ(coir_semaphore_acquire(&semaphore, 0), 0);
+    finish();
+}
+
+/* Given and cancelled in the same turn: what was given is not lost. */
+TEST(sync, semaphore_cancelled_after_it_was_given)
+{
+    begin();
+    coir_semaphore_init(&semaphore, 0);
+    coir_green *g = spawn(take, "a");
+    CHECK_EQ(coir_sleep(S), 0);
+    coir_semaphore_release(&semaphore, 1);
+    coir_cancel(g);
+    CHECK_EQ(join(g), 0);
+    CHECK_TRACE("a");
+    CHECK_EQ(coir_semaphore_count(&semaphore), 0);
+    finish();
+}
+
+/* --- mutexes ------------------------------------------------------------- */
+
+static coir_mutex mutex;
+
+static int
+hold(void *arg)
+{
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0);
+    trace(arg);
+    CHECK_EQ(coir_sleep(S), 0);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    return 0;
+}
+
+TEST(sync, mutex_is_handed_over)
+{
+    begin();
+    coir_green *a = spawn(hold, "a"), *b = spawn(hold, "b");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK(coir_mutex_is_locked(&mutex));
+    CHECK_EQ(coir_mutex_unlock(&mutex), COIR_EINVAL);
+    CHECK_EQ(coir_mutex_lock(&mutex, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_mutex_lock(&mutex, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0); /* behind b */
+    CHECK_TRACE("a b");
+    CHECK_EQ(f.waited, 2 * S);
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), COIR_EDEADLK);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    CHECK(!coir_mutex_is_locked(&mutex));
+    (void)join(a);
+    (void)join(b);
+    finish();
+}
+
+TEST(sync, mutex_recursive)
+{
+    begin();
+    coir_mutex m = COIR_MUTEX_RECURSIVE_INIT;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(coir_mutex_lock(&m, COIR_FOREVER), 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(coir_mutex_is_locked(&m));
+        CHECK_EQ(coir_mutex_unlock(&m), 0);
+    }
+    CHECK_EQ(coir_mutex_unlock(&m), COIR_EINVAL);
+    coir_mutex_init(&m, 0);
+    CHECK_EQ(coir_mutex_lock(&m, 0), 0);
+    CHECK_EQ(coir_mutex_lock(&m, 0), COIR_EDEADLK);
+    finish();
+}
+
+/* --- conditions ---------------------------------------------------------- */
+
+static coir_condition condition;
+static int items;
+
+static int
+consume(void *arg)
+{
+    int err = coir_mutex_lock(&mutex, COIR_FOREVER);
+    while (err == 0 && items == 0)
+        err = coir_condition_wait(&condition, &mutex, 10 * S);
+    if (err == 0)
+        items--;
+    trace(err == 0 ? arg : coir_strerror(err));
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0); /* owned in any case */
+    return err;
+}
+
+TEST(sync, condition)
+{
+    begin();
+    coir_green *g[4] = {spawn(consume, "a"), spawn(consume, "b"),
+                        spawn(consume, "c"), spawn(consume, "d")};
+    CHECK_EQ(coir_sleep(S), 0);
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0);
+    items = 1;
+    coir_condition_notify(&condition);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    CHECK_EQ(join(g[0]), 0);
+    coir_cancel(g[1]);
+    CHECK_EQ(join(g[1]), COIR_ECANCELED);
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0);
+    items = 1;
+    coir_condition_notify_all(&condition);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    CHECK_EQ(join(g[2]), 0);
+    CHECK_EQ(join(g[3]), COIR_ETIMEDOUT);
+    CHECK_TRACE("a cancelled c timed out");
+    CHECK_EQ(coir_condition_wait(&condition, &mutex, S), COIR_EINVAL);
+    finish();
+}
+
+/* --- callbacks may not wait, but wake ------------------------------------ */
+
+static void
+in_callback(coir_loop *l, coir_timer *w, int revents)
+{
+    (void)l;
+    (void)w;
+    (void)revents;
+    CHECK_EQ(coir_event_wait(&event, S), COIR_EINVAL);
+    CHECK_EQ(coir_event_wait(&event, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_mutex_lock(&mutex, S), COIR_EINVAL);
+    coir_event_set(&event);
+}
+
+TEST(sync, callback)
+{
+    begin();
+    CHECK_EQ(coir_mutex_lock(&mutex, S), 0);
+    coir_timer timer;
+    coir_timer_init(&timer, in_callback, S, 0);
+    coir_timer_start(loop, &timer);
+    CHECK_EQ(coir_event_wait(&event, COIR_FOREVER), 0);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    finish();
+}
+
+/* --- native threads ------------------------------------------------------ */
+
+static void *
+native_wait(void *arg)
+{
+    CHECK_NULL(coir__hub);
+    CHECK_EQ(coir_event_wait(arg, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_event_wait(arg, COIR_FOREVER), 0);
+    CHECK_NULL(coir__hub); /* it needs none */
+    return NULL;
+}
+
+static void *
+native_set(void *arg)
+{
+    coir_clock_sleep(5 * MS);
+    coir_event_set(arg);
+    return NULL;
+}
+
+TEST(sync, native_thread_waits_for_a_green_one)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, native_wait, &event), 0);
+    CHECK_EQ(coir_sleep(5 * MS), 0);
+    coir_event_set(&event);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+TEST(sync, green_thread_waits_for_a_native_one)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, native_set, &event), 0);
+    (void)coir_self();
+    CHECK_EQ(coir_event_wait(&event, COIR_FOREVER), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+/* Some OS threads with many green ones each, and some without, on the same
+ * mutex, condition and semaphore. */
+enum { HUBS = 3, GREENS = 50, NATIVES = 3 };
+
+static int rounds;
+static long counter, passed; /* under the mutex */
+
+static int
+stress(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < rounds; i++) {
+        CHECK_EQ(coir_semaphore_acquire(&semaphore, COIR_FOREVER), 0);
+        int err = coir_mutex_lock(&mutex, i % 7 == 0 ? 1000 : COIR_FOREVER);
+        if (err == COIR_ETIMEDOUT)
+            err = coir_mutex_lock(&mutex, COIR_FOREVER);
+        CHECK_EQ(err, 0);
+        long seen = counter;
+        if (coir__hub != NULL && i % 5 == 0)
+            (void)coir_yield(); /* others want it meanwhile */
+        counter = seen + 1;
+        if (i % 3 == 0)
+            coir_condition_notify(&condition);
+        if (i % 11 == 0)
+            (void)coir_condition_wait(&condition, &mutex, 100000);
+        passed++;
+        CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+        coir_semaphore_release(&semaphore, 1);
+    }
+    return 0;
+}
+
+static void *
+native_stress(void *arg)
+{
+    (void)stress(arg);
+    return NULL;
+}
+
+static void *
+hub_stress(void *arg)
+{
+    coir_green *g[GREENS];
+    for (int i = 0; i < GREENS; i++)
+        g[i] = spawn(stress, arg);
+    CHECK_EQ(coir_hub_run(), 0);
+    for (int i = 0; i < GREENS; i++)
+        CHECK_EQ(join(g[i]), 0);
+    return NULL;
+}
+
+TEST(sync, nothing_is_lost_between_threads)
+{
+    coir_test_timeout(60);
+    rounds = coir_test_is_slow() ? 10 : 100;
+    coir_semaphore_init(&semaphore, 20);
+    pthread_t threads[HUBS + NATIVES];
+    for (int i = 0; i < HUBS + NATIVES; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL,
+                                i < HUBS ? hub_stress : native_stress, NULL),
+                 0);
+    for (int i = 0; i < HUBS + NATIVES; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    long expected = (long)rounds * (HUBS * GREENS + NATIVES);
+    CHECK_EQ(counter, expected);
+    CHECK_EQ(passed, expected);
+    CHECK_EQ(coir_semaphore_count(&semaphore), 20);
+    CHECK_NULL(mutex.queue.head);
+    CHECK(!coir_mutex_is_locked(&mutex));
+}
