@@ -27,12 +27,12 @@ extern "C" {
 #define COIR_ERRORS(X)                                                        \
     X(COIR_EINVAL, -1, "invalid argument")                                    \
     X(COIR_ENOMEM, -2, "out of memory, address space or mappings")            \
-    X(COIR_ECANCELED, -3, "cancelled")                          \
+    X(COIR_ECANCELED, -3, "cancelled")                                        \
     X(COIR_EBUSY, -4, "still in use")                                         \
     X(COIR_ETHREAD, -5, "coroutine belongs to another thread")                \
     X(COIR_ECYCLE, -6, "parents would form a cycle")                          \
     X(COIR_EDEAD, -7, "coroutine has finished")                               \
-    X(COIR_ENOSYS, -8, "not supported on this platform or by this build")      \
+    X(COIR_ENOSYS, -8, "not supported on this platform or by this build")     \
     X(COIR_ETIMEDOUT, -9, "timed out")                                        \
     X(COIR_EDEADLK, -10, "would wait for ever")
 
