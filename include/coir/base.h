@@ -34,7 +34,8 @@ extern "C" {
     X(COIR_EDEAD, -7, "coroutine has finished")                               \
     X(COIR_ENOSYS, -8, "not supported on this platform or by this build")     \
     X(COIR_ETIMEDOUT, -9, "timed out")                                        \
-    X(COIR_EDEADLK, -10, "would wait for ever")
+    X(COIR_EDEADLK, -10, "would wait for ever")                               \
+    X(COIR_ECLOSED, -11, "closed")
 
 enum coir_error {
 #define COIR__ERROR_VALUE(name, value, text) name = (value),

@@ -1,5 +1,5 @@
-/* coir/sync.h - events, semaphores, mutexes and conditions, for green threads
- * and native threads together.
+/* coir/sync.h - events, semaphores, mutexes, conditions and queues, for green
+ * threads and native threads together.
  *
  * All of them wait in the same way, in a queue, first come, first served. A
  * green thread that waits lets the others of its OS thread run; an OS thread
@@ -11,8 +11,8 @@
  *     coir_event_set(&ready);                    in another
  *
  * Owner:   the caller's memory, zero-initialised or by X_init(). There is
- *          nothing to be freed; but it must stay until all who wait have
- *          returned.
+ *          nothing to be freed but of a queue; and it must stay until all who
+ *          wait have returned.
  * Threads: any, and callbacks of loops and hubs, for all that does not wait.
  * Blocks:  what takes a timeout: nanoseconds, COIR_FOREVER for no limit, 0 not
  *          to wait at all.
@@ -122,6 +122,33 @@ COIR_API int coir_condition_wait(coir_condition *c, coir_mutex *m,
 /* Wake the first, or all, of those who wait. */
 COIR_API void coir_condition_notify(coir_condition *c);
 COIR_API void coir_condition_notify_all(coir_condition *c);
+
+/* --- queue --------------------------------------------------------------- */
+
+/* Of pointers. With a capacity of 0 it is a channel: who puts waits until
+ * somebody has got it. */
+typedef struct coir_queue {
+    coir_waitq getters; /* its lock is that of the whole queue */
+    coir_waitq putters;
+    void **items;
+    unsigned capacity;
+    unsigned head;
+    unsigned count;
+    int closed;
+} coir_queue;
+
+/* COIR_ENOMEM; COIR_EINVAL above 2^30. */
+COIR_API int coir_queue_init(coir_queue *q, unsigned capacity);
+/* Free what init took. Nobody may wait; items that are left are forgotten. */
+COIR_API void coir_queue_fini(coir_queue *q);
+/* Wait for room. COIR_ECLOSED: it was not put. */
+COIR_API int coir_queue_put(coir_queue *q, void *item, int64_t timeout_ns);
+/* Wait for an item. COIR_ECLOSED: there are none left, nor will be. */
+COIR_API int coir_queue_get(coir_queue *q, void **item, int64_t timeout_ns);
+/* Those who wait to put, and to get, are given COIR_ECLOSED; items that are in
+ * it can still be got. */
+COIR_API void coir_queue_close(coir_queue *q);
+COIR_API unsigned coir_queue_count(const coir_queue *q);
 
 #ifdef __cplusplus
 }

@@ -19,10 +19,13 @@ typedef struct coir__parcel {
 /* Its place in a queue of coir/sync.h: see sync/waitq.c. */
 struct coir_waiter {
     struct coir_waiter *next, *prev;
-    struct coir_waitq *queue; /* NULL: taken out; changed under its lock */
+    struct coir_waitq *queue; /* NULL: taken out */
+    struct coir_waitq *guard; /* whose lock guards `queue` */
     coir_green *green;        /* NULL: an OS thread without a hub */
     const void *owner;        /* who it is, as an owner of mutexes */
     int word;                 /* of an OS thread: 1 once it is woken */
+    int result;               /* what its wait is to return */
+    void *value;              /* what is handed over, in a queue */
 };
 
 struct coir_green {

@@ -82,11 +82,11 @@ take_out_in_time(coir_waiter *w)
     coir_waitq *q = __atomic_load_n(&w->queue, __ATOMIC_RELAXED);
     if (q == NULL)
         return 0;
-    coir__waitq_lock(q);
+    coir__waitq_lock(w->guard);
     int in_time = w->queue == q;
     if (in_time)
         take_out(q, w);
-    coir__waitq_unlock(q);
+    coir__waitq_unlock(w->guard);
     return in_time;
 }
 
@@ -130,6 +130,14 @@ coir_waiter *
 coir__waitq_append(coir_waitq *q, const coir__caller *caller, coir_waiter *own,
                    int64_t timeout_ns, int *err)
 {
+    return coir__waitq_append_to(q, q, caller, own, timeout_ns, err);
+}
+
+coir_waiter *
+coir__waitq_append_to(coir_waitq *q, coir_waitq *guard,
+                      const coir__caller *caller, coir_waiter *own,
+                      int64_t timeout_ns, int *err)
+{
     coir_green *g = caller->green;
     *err = g != NULL ? coir__may_wait(g) : caller->may_wait ? 0 : COIR_EINVAL;
     if (timeout_ns == 0 && *err != COIR_ECANCELED)
@@ -140,6 +148,8 @@ coir__waitq_append(coir_waitq *q, const coir__caller *caller, coir_waiter *own,
     w->green = g;
     w->owner = coir__caller_id(caller);
     w->word = 0;
+    w->result = 0;
+    w->guard = guard;
     append(q, w);
     return w;
 }
@@ -168,7 +178,7 @@ block_thread(coir_waiter *w, int64_t timeout_ns)
             deadline_ns = COIR_FOREVER; /* it is on its way */
         }
     }
-    return 0;
+    return w->result;
 }
 
 int
@@ -178,8 +188,9 @@ coir__waitq_block(coir_waiter *w, const char *what, const void *object,
     coir_green *g = w->green;
     if (g == NULL)
         return block_thread(w, timeout_ns);
-    return coir__park(g->hub, g, what, object,
-                      coir__deadline_after(g->hub, timeout_ns), leave, w);
+    int err = coir__park(g->hub, g, what, object,
+                         coir__deadline_after(g->hub, timeout_ns), leave, w);
+    return err == 0 ? w->result : err;
 }
 
 int

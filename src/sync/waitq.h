@@ -28,8 +28,14 @@ const void *coir__caller_id(const coir__caller *caller);
 coir_waiter *coir__waitq_append(coir_waitq *q, const coir__caller *caller,
                                 coir_waiter *own, int64_t timeout_ns,
                                 int *err);
+/* The same for a `q` that has no lock of its own: that of `guard` is held. */
+coir_waiter *coir__waitq_append_to(coir_waitq *q, coir_waitq *guard,
+                                   const coir__caller *caller,
+                                   coir_waiter *own, int64_t timeout_ns,
+                                   int *err);
 
-/* With `q` unlocked: wait until woken. 0, or why not. */
+/* With `q` unlocked: wait until woken. The waiter's result, 0 unless it was
+ * set, or why not. */
 int coir__waitq_block(coir_waiter *w, const char *what, const void *object,
                       int64_t timeout_ns);
 

@@ -237,6 +237,100 @@ TEST(sync, condition)
     finish();
 }
 
+/* --- queues -------------------------------------------------------------- */
+
+static coir_queue queue;
+
+static int
+put_letters(void *arg)
+{
+    for (const char *c = arg; *c != '\0'; c++) {
+        static char words[128][2];
+        words[(int)*c][0] = *c;
+        int err = coir_queue_put(&queue, words[(int)*c], 100 * S);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int
+get_all(void *arg)
+{
+    void *item;
+    int err;
+    while ((err = coir_queue_get(&queue, &item, COIR_FOREVER)) == 0) {
+        trace(item);
+        CHECK_EQ(coir_sleep((intptr_t)arg * S), 0);
+    }
+    return err;
+}
+
+static void
+check_queue(unsigned capacity)
+{
+    f.monotonic = 0;
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, capacity), 0);
+    coir_green *a = spawn(put_letters, "abcdef");
+    coir_green *getter = spawn(get_all, (void *)1);
+    CHECK_EQ(join(a), 0);
+    CHECK(coir_queue_count(&queue) <= capacity);
+    coir_green *b = spawn(put_letters, "gh");
+    CHECK_EQ(join(b), 0);
+    coir_queue_close(&queue);
+    CHECK_EQ(join(getter), COIR_ECLOSED); /* and got what was in it */
+    CHECK_TRACE("a b c d e f g h");
+    CHECK_EQ(coir_queue_put(&queue, &queue, 0), COIR_ECLOSED);
+    coir_queue_fini(&queue);
+    finish();
+}
+
+TEST(sync, queue_with_room)
+{
+    check_queue(3);
+    check_queue(100);
+}
+
+TEST(sync, queue_without_room_is_a_channel)
+{
+    check_queue(0);
+}
+
+TEST(sync, queue_waits_that_end)
+{
+    begin();
+    void *item = &item;
+    CHECK_EQ(coir_queue_init(&queue, 1), 0);
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_queue_get(&queue, &item, S), COIR_ETIMEDOUT);
+    CHECK(item == &item);
+    CHECK_EQ(coir_queue_put(&queue, &queue, 0), 0);
+    CHECK_EQ(coir_queue_put(&queue, &loop, S), COIR_ETIMEDOUT);
+    coir_green *a = spawn(put_letters, "a"), *b = spawn(put_letters, "b");
+    CHECK_EQ(coir_sleep(S), 0);
+    coir_cancel(a);
+    CHECK_EQ(join(a), COIR_ECANCELED);
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+    CHECK(item == &queue); /* neither the one that gave up, nor a's */
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+    CHECK_STR(item, "b");
+    CHECK_EQ(join(b), 0);
+    CHECK_EQ(coir_queue_put(&queue, &queue, 0), 0);
+    coir_green *c = spawn(put_letters, "c");
+    CHECK_EQ(coir_yield(), 0);
+    coir_queue_close(&queue);
+    CHECK_EQ(join(c), COIR_ECLOSED);
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+    CHECK_EQ(coir_queue_get(&queue, &item, S), COIR_ECLOSED);
+    coir_queue_fini(&queue);
+    CHECK_EQ(coir_queue_init(&queue, UINT32_MAX), COIR_EINVAL);
+    coir_test_fail_alloc(0);
+    CHECK_EQ(coir_queue_init(&queue, 10), COIR_ENOMEM);
+    coir_test_fail_none();
+    finish();
+}
+
 /* --- callbacks may not wait, but wake ------------------------------------ */
 
 static void
@@ -300,6 +394,52 @@ TEST(sync, green_thread_waits_for_a_native_one)
     (void)coir_self();
     CHECK_EQ(coir_event_wait(&event, COIR_FOREVER), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+enum { PRODUCERS = 3, CONSUMERS = 4, NUMBERS = 1000 };
+
+static void *
+produce(void *arg)
+{
+    for (intptr_t i = 1; i <= NUMBERS; i++)
+        CHECK_EQ(coir_queue_put(arg, (void *)i, COIR_FOREVER), 0);
+    return NULL;
+}
+
+static intptr_t sum;
+
+static int
+consume_numbers(void *arg)
+{
+    void *item;
+    while (coir_queue_get(arg, &item, COIR_FOREVER) == 0)
+        sum += (intptr_t)item;
+    return 0;
+}
+
+TEST(sync, queue_between_threads)
+{
+    intptr_t expected = PRODUCERS * NUMBERS * (NUMBERS + 1) / 2;
+    for (unsigned capacity = 0; capacity < 20; capacity += 7) {
+        sum = 0;
+        CHECK_EQ(coir_queue_init(&queue, capacity), 0);
+        pthread_t threads[PRODUCERS];
+        coir_green *g[CONSUMERS];
+        for (int i = 0; i < CONSUMERS; i++)
+            g[i] = spawn(consume_numbers, &queue);
+        for (int i = 0; i < PRODUCERS; i++)
+            CHECK_EQ(pthread_create(&threads[i], NULL, produce, &queue), 0);
+        while (sum < expected)
+            CHECK_EQ(coir_sleep(MS), 0);
+        coir_queue_close(&queue);
+        for (int i = 0; i < CONSUMERS; i++)
+            CHECK_EQ(join(g[i]), 0);
+        for (int i = 0; i < PRODUCERS; i++)
+            CHECK_EQ(pthread_join(threads[i], NULL), 0);
+        CHECK_EQ(sum, expected);
+        coir_queue_fini(&queue);
+    }
     CHECK_EQ(coir_hub_fini(), 0);
 }
 
