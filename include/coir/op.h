@@ -70,6 +70,7 @@ struct coir_op {
     uint8_t many;
     uint8_t state;
     uint8_t blocking;
+    uint8_t emptied;
     int fd;
     int arg;
     unsigned index;
@@ -91,6 +92,7 @@ coir__op_init(coir_op *op, coir_op_fn *cb, int kind, int fd,
     op->kind = (uint8_t)kind;
     op->many = 0;
     op->state = 0;
+    op->emptied = 0;
     op->fd = fd;
     op->memory = (void *)(uintptr_t)memory;
     op->len = len;

@@ -57,6 +57,7 @@ typedef struct uring {
     int size;      /* of both */
     int todo_count;
     uint8_t groups[GROUPS]; /* in use? */
+    int can_poll_first;     /* IORING_RECVSEND_POLL_FIRST */
 } uring;
 
 /* --- the ring ------------------------------------------------------------ */
@@ -73,6 +74,8 @@ make_ring(uring *u)
             .flags = setups[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
             .cq_entries = 16 * ENTRIES};
         err = -io_uring_queue_init_params(ENTRIES, &u->ring, &params);
+        /* Linux 5.19; the first setup is of 6.1. */
+        u->can_poll_first = i == 0;
         if (err == 0 && !(params.features & IORING_FEAT_EXT_ARG)) {
             io_uring_queue_exit(&u->ring);
             return ENOSYS; /* before Linux 5.11 */
@@ -129,6 +132,7 @@ uring_reset(coir_loop *loop)
     /* In a child this takes away its copy; the parent's requests stay. */
     io_uring_queue_exit(&u->ring);
     u->ring = fresh.ring;
+    u->can_poll_first = fresh.can_poll_first;
     u->todo_count = 0;
     if (u->fds != NULL)
         memset(u->fds, 0, (size_t)u->size * sizeof *u->fds);
@@ -267,7 +271,7 @@ arm_all(coir_loop *loop, uring *u)
 /* --- operations ---------------------------------------------------------- */
 
 static void
-prepare(struct io_uring_sqe *sqe, const coir_op *op)
+prepare(const uring *u, struct io_uring_sqe *sqe, const coir_op *op)
 {
     unsigned len = op->len < INT_MAX ? (unsigned)op->len : INT_MAX;
     switch (op->kind) {
@@ -283,6 +287,9 @@ prepare(struct io_uring_sqe *sqe, const coir_op *op)
         break;
     case COIR_OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->memory, len, op->arg);
+        /* Received all there was: do not try again before there is more. */
+        if (op->emptied && u->can_poll_first)
+            sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
         if (op->many) {
             sqe->ioprio |= IORING_RECV_MULTISHOT;
             sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -324,7 +331,7 @@ uring_op_start(coir_loop *loop, coir_op *op, uint32_t generation)
     struct io_uring_sqe *sqe = next_request(u);
     if (sqe == NULL)
         return 0;
-    prepare(sqe, op);
+    prepare(u, sqe, op);
     io_uring_sqe_set_data64(sqe, operation_name(op->index, generation));
     return 1;
 }
@@ -401,12 +408,14 @@ static int
 complete_operation(coir_loop *loop, const struct io_uring_cqe *cqe)
 {
     uint64_t data = io_uring_cqe_get_data64(cqe);
-    return coir__op_done(loop, (unsigned)(data & (OPERATION - 1)),
-                         (uint32_t)(data >> 32), cqe->res,
-                         cqe->flags & IORING_CQE_F_MORE ? COIR_OP_MORE : 0,
-                         cqe->flags & IORING_CQE_F_BUFFER
-                             ? (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
-                             : -1);
+    return coir__op_done(
+        loop, (unsigned)(data & (OPERATION - 1)), (uint32_t)(data >> 32),
+        cqe->res,
+        (cqe->flags & IORING_CQE_F_MORE ? COIR_OP_MORE : 0) |
+            (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY ? COIR__OP_MORE_DATA : 0),
+        cqe->flags & IORING_CQE_F_BUFFER
+            ? (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+            : -1);
 }
 
 static void
