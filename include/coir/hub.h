@@ -23,6 +23,8 @@
  *          been joined, or, if detached, until it has ended.
  * Threads: a green thread never leaves its OS thread. All here is for that
  *          thread, but for coir_hub_post().
+ * Forks:   the child has copies of all green threads, which go on there: let
+ *          the one that forked end with _exit() or an exec.
  * Blocks:  what waits says so. It blocks the green thread, not the others.
  * Errors:  0 or a negative COIR_E* error. A wait ends with COIR_ECANCELED
  *          (coir_cancel()), COIR_ETIMEDOUT (its own timeout, or a deadline
