@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "loop_helper.h"
+#include "io_helper.h"
 
 typedef struct told {
     coir_edge edge;
@@ -30,13 +30,6 @@ start(coir_loop *loop, told *t, int fd)
     CHECK_EQ(coir_edge_start(loop, &t->edge), 0);
 }
 
-static void
-turn(coir_loop *loop)
-{
-    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
-    coir_loop_verify(loop);
-}
-
 /* Wait as a user does; what it was told. */
 static int
 wait_for(coir_loop *loop, told *t, int events)
@@ -51,25 +44,6 @@ wait_for(coir_loop *loop, told *t, int events)
     CHECK_EQ(t->calls, calls + 1);
     coir_loop_verify(loop);
     return t->events;
-}
-
-static void
-make_pair(int fds[2])
-{
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-}
-
-static void
-put(int fd)
-{
-    CHECK_EQ(write(fd, "x", 1), 1);
-}
-
-static void
-take(int fd)
-{
-    char c;
-    CHECK_EQ(read(fd, &c, 1), 1);
 }
 
 TEST_EACH_BACKEND(edge, one_call_per_wait)
