@@ -446,9 +446,12 @@ end(coir_hub *hub, coir_green *g)
         dispose(hub, g);
     coir_coro *to = &hub->coro;
     hub->current = NULL;
+    /* The thread's stack may be in use by slices, for whose copies there may
+     * be no memory; the hub tries such switches again, one that has ended
+     * cannot. */
     if (hub->ready != NULL && hub->left > 0 &&
-        hub->ready->co->policy != COIR_POLICY_SLICE &&
-        hub->ready != &hub->main) {
+        (!hub->has_slices || (hub->ready != &hub->main &&
+                              hub->ready->co->policy != COIR_POLICY_SLICE))) {
         coir_green *next = pop_ready(hub);
         hub->left--;
         next->state = COIR_GREEN_RUNNING;
@@ -505,6 +508,7 @@ coir_spawn(coir_green **out, coir_green_fn *fn, void *arg,
     g->detached = attr->detached != 0;
     if (hub->current != NULL)
         g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
+    hub->has_slices |= attr->policy == COIR_POLICY_SLICE;
     hub->alive++;
     push_ready(hub, g);
     trim_unused(hub);

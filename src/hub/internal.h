@@ -77,6 +77,7 @@ struct coir_hub {
     atomic_int senders; /* other threads that are about to wake the loop */
     int stop;
     int owns_loop;
+    int has_slices; /* some were spawned */
     coir_green main;
     coir_coro coro;
 };
