@@ -50,6 +50,12 @@ test_python() {
     venv "$venv" "$PYTHON" build test
     export PATH=$ROOT/$venv/bin:$PATH
     python_tests "$venv" "$label" "$tally"
+    # Off unless asked for, where it is built in.
+    if "$PYTHON" -c 'import sys; sys.exit(not sys._jit.is_available())' \
+        2>/dev/null; then
+        export PYTHON_JIT=1
+        python_tests "$venv" "$label, JIT" "$tally"
+    fi
 }
 
 python_version() {
