@@ -699,9 +699,10 @@ static int
 is_deadlock(coir_hub *hub)
 {
     return hub->ready == NULL && !coir_loop_is_active(hub->loop) &&
-           hub->main.state == COIR_GREEN_WAITING &&
+           hub->main.state == COIR_GREEN_WAITING && is_alone() &&
+           /* Only now: a thread may have sent something, then ended. */
            atomic_load(&hub->inbox) == NULL &&
-           atomic_load(&hub->calls) == NULL && is_alone();
+           atomic_load(&hub->calls) == NULL;
 }
 
 static int
