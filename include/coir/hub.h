@@ -67,7 +67,7 @@ COIR_API int coir_spawn(coir_green **out, coir_green_fn *fn, void *arg,
  * it. COIR_EINVAL: the running one, or one that is detached. */
 COIR_API int coir_join(coir_green *g, int *result);
 
-/* Nobody will join it: it is freed when it has ended. */
+/* Nobody will join it, nor waits to: it is freed when it has ended. */
 COIR_API void coir_detach(coir_green *g);
 
 /* Let the others that are ready run first. Returns 0 or COIR_ECANCELED. */
@@ -179,7 +179,7 @@ COIR_API void coir_dump(int fd);
 COIR_API int coir_park(const char *what, const void *object,
                        int64_t timeout_ns);
 
-/* End the wait of a parked one. Returns 1, or 0 if it is not parked. */
+/* End the wait of one that is in coir_park(). Returns 1; 0 if it is not. */
 COIR_API int coir_unpark(coir_green *g, int result);
 
 #ifdef __cplusplus

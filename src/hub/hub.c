@@ -143,6 +143,14 @@ interrupt(coir_hub *hub, coir_green *g, int err)
         coir__ready(hub, g, err);
 }
 
+/* For waits that only the hub ends: coir_unpark() is not for them. */
+static int
+leave_at_once(coir_green *g)
+{
+    (void)g;
+    return 1;
+}
+
 static void
 time_is_over(coir_loop *loop, coir_timer *timer, int revents)
 {
@@ -227,7 +235,7 @@ coir_sleep(int64_t timeout_ns)
     int64_t at = coir__deadline_after(g->hub, timeout_ns);
     int err = coir__may_wait(g);
     if (err == 0)
-        err = coir__park(g->hub, g, "sleep", NULL, at, NULL, NULL);
+        err = coir__park(g->hub, g, "sleep", NULL, at, leave_at_once, NULL);
     /* Its own time is over, or a deadline before that. */
     return err == COIR_ETIMEDOUT && at <= g->deadline_ns ? 0 : err;
 }
@@ -439,9 +447,10 @@ end(coir_hub *hub, coir_green *g)
     hub->alive--;
     if (g->joiner != NULL)
         coir__ready(hub, g->joiner, 0);
-    if (hub->alive == 0 && hub->main.state == COIR_GREEN_WAITING &&
-        hub->main.object == hub)
+    if (hub->alive == 0 && hub->main_waits_for_all) {
+        hub->main_waits_for_all = 0;
         coir__ready(hub, &hub->main, 0);
+    }
     if (g->detached)
         dispose(hub, g);
     coir_coro *to = &hub->coro;
@@ -549,6 +558,7 @@ coir_join(coir_green *g, int *result)
 void
 coir_detach(coir_green *g)
 {
+    assert(!g->detached && g->joiner == NULL);
     g->detached = 1;
     if (g->state == COIR_GREEN_ENDED)
         dispose(g->hub, g);
@@ -727,6 +737,13 @@ hub_body(void *arg, void *value, void **result)
     return 0;
 }
 
+static int
+leave_run(coir_green *g)
+{
+    g->hub->main_waits_for_all = 0;
+    return 1;
+}
+
 int
 coir_hub_run(void)
 {
@@ -736,8 +753,9 @@ coir_hub_run(void)
     int err = coir__may_wait(g);
     if (err < 0 || g->hub->alive == 0)
         return err;
-    return coir__park(g->hub, g, "all others to end", g->hub, COIR_FOREVER,
-                      NULL, NULL);
+    g->hub->main_waits_for_all = 1;
+    return coir__park(g->hub, g, "all others to end", NULL, COIR_FOREVER,
+                      leave_run, NULL);
 }
 
 void

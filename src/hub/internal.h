@@ -76,6 +76,7 @@ struct coir_hub {
     coir_call *_Atomic calls;
     atomic_int senders; /* other threads that are about to wake the loop */
     int stop;
+    int main_waits_for_all; /* in coir_hub_run() */
     int owns_loop;
     int has_slices; /* some were spawned */
     coir_green main;

@@ -4,6 +4,14 @@
  * owner from then on, before it runs: nobody can take it in between. */
 #include "sync/waitq.h"
 
+/* It is read without the lock, too. */
+static void
+set_owner(coir_mutex *m, const void *owner, int depth)
+{
+    __atomic_store_n(&m->owner, owner, __ATOMIC_RELAXED);
+    m->depth = depth;
+}
+
 void
 coir_mutex_init(coir_mutex *m, int recursive)
 {
@@ -19,8 +27,7 @@ coir_mutex_lock(coir_mutex *m, int64_t timeout_ns)
     int err = 0;
     coir__waitq_lock(&m->queue);
     if (coir__likely(m->owner == NULL)) {
-        m->owner = me;
-        m->depth = 1;
+        set_owner(m, me, 1);
     }
     else if (m->owner != me)
         return coir__waitq_wait(&m->queue, &caller, "mutex", m, timeout_ns);
@@ -44,8 +51,7 @@ coir_mutex_unlock(coir_mutex *m)
         err = COIR_EINVAL;
     else if (--m->depth == 0) {
         w = coir__waitq_pop(&m->queue);
-        m->owner = w != NULL ? w->owner : NULL;
-        m->depth = w != NULL;
+        set_owner(m, w != NULL ? w->owner : NULL, w != NULL);
     }
     coir__waitq_unlock(&m->queue);
     if (w != NULL)
@@ -86,7 +92,9 @@ int
 coir_condition_wait(coir_condition *c, coir_mutex *m, int64_t timeout_ns)
 {
     coir__caller caller = coir__caller_get();
-    if (m->owner != coir__caller_id(&caller) || m->depth != 1)
+    if (__atomic_load_n(&m->owner, __ATOMIC_RELAXED) !=
+            coir__caller_id(&caller) ||
+        m->depth != 1)
         return COIR_EINVAL;
     coir_waiter own;
     int err;

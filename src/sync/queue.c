@@ -31,7 +31,8 @@ coir_queue_fini(coir_queue *q)
 static void
 append(coir_queue *q, void *item)
 {
-    unsigned tail = q->head + q->count++;
+    unsigned tail = q->head + q->count;
+    __atomic_store_n(&q->count, q->count + 1, __ATOMIC_RELAXED);
     q->items[tail < q->capacity ? tail : tail - q->capacity] = item;
 }
 
@@ -39,7 +40,7 @@ static void *
 take(coir_queue *q)
 {
     void *item = q->items[q->head];
-    q->count--;
+    __atomic_store_n(&q->count, q->count - 1, __ATOMIC_RELAXED);
     if (++q->head == q->capacity)
         q->head = 0;
     return item;

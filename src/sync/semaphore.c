@@ -18,7 +18,7 @@ coir_semaphore_acquire(coir_semaphore *s, int64_t timeout_ns)
     coir__waitq_lock(&s->queue);
     if (coir__likely(s->count > 0)) {
         assert(s->queue.head == NULL);
-        s->count--;
+        __atomic_store_n(&s->count, s->count - 1, __ATOMIC_RELAXED);
         coir__waitq_unlock(&s->queue);
         return 0;
     }
@@ -39,7 +39,7 @@ coir_semaphore_release(coir_semaphore *s, unsigned count)
         tail = &w->next;
     }
     *tail = NULL;
-    s->count += count;
+    __atomic_store_n(&s->count, s->count + count, __ATOMIC_RELAXED);
     coir__waitq_unlock(&s->queue);
     coir__waiter_wake_all(list);
 }

@@ -213,6 +213,53 @@ TEST(hub, many_are_used_again)
     finish();
 }
 
+static int
+sleep_long(void *arg)
+{
+    (void)arg;
+    return coir_sleep(10 * S);
+}
+
+static int
+unpark_main(void *arg)
+{
+    CHECK_EQ(coir_unpark(arg, 5), 0);
+    return coir_sleep(S);
+}
+
+TEST(hub, unpark_ends_no_other_waits)
+{
+    begin();
+    coir_green *g = spawn(sleep_long, NULL), *u;
+    CHECK_EQ(coir_spawn(&u, unpark_main, coir_self(), NULL), 0);
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_EQ(f.waited, 10 * S);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(join(u), 0);
+    g = spawn(sleep_long, NULL);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_unpark(g, 5), 0);
+    CHECK_EQ(join(g), 0);
+    finish();
+}
+
+static int
+end_at_once(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* Whatever main waits for, only coir_hub_run() ends with the last of them. */
+TEST(hub, last_one_to_end_wakes_no_other_wait_of_main)
+{
+    begin();
+    coir_green *g = spawn(end_at_once, NULL);
+    CHECK_EQ(coir_park("x", coir_hub_get(), 5 * S), COIR_ETIMEDOUT);
+    coir_detach(g);
+    finish();
+}
+
 /* --- cancelling ---------------------------------------------------------- */
 
 static int

@@ -430,7 +430,7 @@ TEST(sync, queue_between_threads)
             g[i] = spawn(consume_numbers, &queue);
         for (int i = 0; i < PRODUCERS; i++)
             CHECK_EQ(pthread_create(&threads[i], NULL, produce, &queue), 0);
-        while (sum < expected)
+        while (sum < expected && coir_queue_count(&queue) <= capacity)
             CHECK_EQ(coir_sleep(MS), 0);
         coir_queue_close(&queue);
         for (int i = 0; i < CONSUMERS; i++)
@@ -460,6 +460,8 @@ stress(void *arg)
         if (err == COIR_ETIMEDOUT)
             err = coir_mutex_lock(&mutex, COIR_FOREVER);
         CHECK_EQ(err, 0);
+        CHECK(coir_mutex_is_locked(&mutex));
+        CHECK(coir_semaphore_count(&semaphore) < 20);
         long seen = counter;
         if (coir__hub != NULL && i % 5 == 0)
             (void)coir_yield(); /* others want it meanwhile */
