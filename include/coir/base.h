@@ -43,9 +43,17 @@ enum coir_error {
 #undef COIR__ERROR_VALUE
 };
 
+/* What a system call refused: errno value `e`, as an error of this library. */
+#define COIR_ERRNO(e) (-(4096 + (e)))
+
 /* Text for an error returned by this library; never NULL. The string is
  * static. 0 gives "no error", unknown values "unknown error". */
 COIR_API const char *coir_strerror(int error);
+
+/* The errno value that says the same: `e` of COIR_ERRNO(e), ETIMEDOUT of
+ * COIR_ETIMEDOUT, EBADF of COIR_ECLOSED, and so on; EINVAL of what has none;
+ * 0 of 0. */
+COIR_API int coir_errno(int error);
 
 /* Version of the library that is linked, as "major.minor.patch". */
 COIR_API const char *coir_version(void);

@@ -4,12 +4,20 @@
  * so that reading it needs no synchronisation. */
 #include <coir/base.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/platform.h"
 
 static coir_allocator custom; /* NULL: malloc and friends */
+
+/* The kernel's errno values are below 4096. */
+static int
+is_errno(int error)
+{
+    return error < COIR_ERRNO(0) && error > COIR_ERRNO(4096);
+}
 
 const char *
 coir_strerror(int error)
@@ -23,7 +31,35 @@ coir_strerror(int error)
         COIR_ERRORS(CASE)
 #undef CASE
     default:
-        return "unknown error";
+        break;
+    }
+    return is_errno(error) ? strerror(COIR_ERRNO(0) - error) : "unknown error";
+}
+
+int
+coir_errno(int error)
+{
+    if (is_errno(error))
+        return COIR_ERRNO(0) - error;
+    switch (error) {
+    case 0:
+        return 0;
+    case COIR_ENOMEM:
+        return ENOMEM;
+    case COIR_ECANCELED:
+        return ECANCELED;
+    case COIR_EBUSY:
+        return EBUSY;
+    case COIR_ENOSYS:
+        return ENOSYS;
+    case COIR_ETIMEDOUT:
+        return ETIMEDOUT;
+    case COIR_EDEADLK:
+        return EDEADLK;
+    case COIR_ECLOSED:
+        return EBADF;
+    default:
+        return EINVAL;
     }
 }
 

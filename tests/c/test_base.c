@@ -1,4 +1,5 @@
 /* test_base.c - version, errors, allocator. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,31 @@ TEST(base, unknown_errors_have_a_text_too)
     static const int unknown[] = {1, -1000, -10000, INT32_MIN, INT32_MAX};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         CHECK_STR(coir_strerror(unknown[i]), "unknown error");
+}
+
+TEST(base, system_errors_keep_their_errno_and_text)
+{
+    static const int some[] = {EPERM, EINVAL, ECONNRESET, EHWPOISON};
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        CHECK(COIR_ERRNO(some[i]) < COIR_ECLOSED);
+        CHECK_EQ(coir_errno(COIR_ERRNO(some[i])), some[i]);
+        CHECK_STR(coir_strerror(COIR_ERRNO(some[i])), strerror(some[i]));
+    }
+}
+
+TEST(base, every_error_has_an_errno_value)
+{
+    CHECK_EQ(coir_errno(0), 0);
+    CHECK_EQ(coir_errno(COIR_ENOMEM), ENOMEM);
+    CHECK_EQ(coir_errno(COIR_ECANCELED), ECANCELED);
+    CHECK_EQ(coir_errno(COIR_EBUSY), EBUSY);
+    CHECK_EQ(coir_errno(COIR_ENOSYS), ENOSYS);
+    CHECK_EQ(coir_errno(COIR_ETIMEDOUT), ETIMEDOUT);
+    CHECK_EQ(coir_errno(COIR_EDEADLK), EDEADLK);
+    CHECK_EQ(coir_errno(COIR_ECLOSED), EBADF);
+    static const int others[] = {COIR_EINVAL, COIR_ECYCLE, 1, INT32_MIN};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        CHECK_EQ(coir_errno(others[i]), EINVAL);
 }
 
 TEST(base, malloc_and_free_pair)
