@@ -22,7 +22,7 @@
  * Owner:   a green thread that was spawned lives until it has ended and has
  *          been joined, or, if detached, until it has ended.
  * Threads: a green thread never leaves its OS thread. All here is for that
- *          thread, but for coir_hub_post().
+ *          thread, but for coir_hub_post() and coir_cancel().
  * Forks:   the child has copies of all green threads, which go on there: let
  *          the one that forked end with _exit() or an exec.
  * Blocks:  what waits says so. It blocks the green thread, not the others.
@@ -43,6 +43,7 @@ extern "C" {
 
 typedef struct coir_green coir_green;
 typedef struct coir_hub coir_hub;
+typedef struct coir_scope coir_scope;
 
 /* What a green thread runs; what it returns is its result. */
 typedef int coir_green_fn(void *arg);
@@ -96,8 +97,11 @@ COIR_API const char *coir_green_waits_for(const coir_green *g);
 
 /* Ask it to end: the wait that it is in, and all that it begins from now on,
  * fail with COIR_ECANCELED, except in shields. It is to clean up and return.
- * One that has not run yet will not. The main one may be cancelled, too. */
+ * One that has not run yet will not. The main one may be cancelled, too. Any
+ * thread; but for another one it is up to the caller that `g` is not joined
+ * before this returns, nor detached. */
 COIR_API void coir_cancel(coir_green *g);
+/* That, or a scope that it has begun was cancelled. */
 COIR_API int coir_is_cancelled(const coir_green *g);
 
 /* Between the two the running green thread's waits do not end by
@@ -120,6 +124,38 @@ COIR_API int coir_deadline_end(coir_deadline *d);
 /* Until the earliest of those in force: COIR_FOREVER if there is none, 0 if it
  * has passed. */
 COIR_API int64_t coir_deadline_remaining(void);
+
+/* --- scopes -------------------------------------------------------------- */
+
+/* A scope is left only when all green threads that were spawned in it have
+ * ended, however it is left, and if one fails the others are cancelled:
+ *
+ *     coir_scope *scope;
+ *     coir_scope_begin(&scope);
+ *     for (int i = 0; i < count; i++)
+ *         coir_scope_spawn(scope, fetch, &pages[i], NULL);
+ *     int err = coir_scope_end(scope);
+ *
+ * Scopes nest; a scope belongs to the green thread that began it. COIR_ENOMEM;
+ * COIR_EINVAL in a callback. */
+COIR_API int coir_scope_begin(coir_scope **out);
+
+/* Spawn in the scope, from the one that began it or from one in it. There is
+ * nothing to join, and attr->detached counts for nothing: it fails if what it
+ * returns is negative. COIR_ECANCELED if the scope is; as coir_spawn(). */
+COIR_API int coir_scope_spawn(coir_scope *s, coir_green_fn *fn, void *arg,
+                              const coir_green_attr *attr);
+
+/* Cancel all in it, and the waits of the one that began it until the end of
+ * the scope. In this thread only. */
+COIR_API void coir_scope_cancel(coir_scope *s);
+COIR_API int coir_scope_is_cancelled(const coir_scope *s);
+
+/* Wait until all in it have ended, and free it. If this wait fails (cancelled,
+ * the time of a deadline over) all in it are cancelled, and waited for. What
+ * the first that failed has returned; else why the wait failed; else 0, also
+ * if it was cancelled by coir_scope_cancel(). */
+COIR_API int coir_scope_end(coir_scope *s);
 
 /* --- values of a green thread -------------------------------------------- */
 

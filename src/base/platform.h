@@ -2,6 +2,8 @@
 #ifndef COIR__PLATFORM_H
 #define COIR__PLATFORM_H
 
+#include <stddef.h>
+
 #include "coir_config.h"
 
 #define coir__likely(x) __builtin_expect(!!(x), 1)
@@ -48,6 +50,10 @@
 #else
 #define COIR__THREAD_LOCAL _Thread_local
 #endif
+
+/* The structure that `ptr` is the `member` of. */
+#define COIR__CONTAINER(ptr, type, member)                                    \
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Linux 6.13; older headers lack it. */
 #define COIR__MADV_GUARD_INSTALL 102

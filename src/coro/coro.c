@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "coro/sanitizer.h"
+#include "coro/switch.h"
 
 /* --- life ---------------------------------------------------------------- */
 
@@ -176,37 +177,23 @@ coir_coro_prepare(coir_coro *co)
 
 /* --- switching ----------------------------------------------------------- */
 
-static void
-reap(coir__thread *t)
+void
+coir__coro_reap(coir__thread *t)
 {
     coir_coro *co = t->zombie;
     t->zombie = NULL;
     release_stack(t, co);
 }
 
-static inline void
-swap_cxx_exceptions(coir__thread *t, coir_coro *from, coir_coro *to)
+void
+coir__coro_abandon(coir_coro *co)
 {
-    /* Exceptions that are being handled (the switch is inside a catch block)
-     * belong to their coroutine, not to the thread. */
-    void **globals = t->cxx_globals;
-    if (globals == NULL)
-        return;
-    from->cxx_exceptions[0] = globals[0];
-    from->cxx_exceptions[1] = globals[1];
-    globals[0] = to->cxx_exceptions[0];
-    globals[1] = to->cxx_exceptions[1];
-}
-
-/* First thing that happens in a coroutine that was switched to. */
-static inline void
-arrive(coir__thread *t)
-{
-    coir__fiber_arrive(t->current);
-    if (t->zombie != NULL)
-        reap(t);
-    if (coir__unlikely(t->hook != NULL))
-        t->hook(t->hook_from, t->current, t->hook_event, t->hook_user);
+    coir__thread *t = coir__self;
+    assert(co->state == COIR_CORO_SUSPENDED && co->thread_id == t->id &&
+           co->policy == COIR_POLICY_DEDICATED);
+    co->state = COIR_CORO_FINISHED;
+    t->alive--;
+    release_stack(t, co);
 }
 
 /* Leave `from` for `to`, which is SUSPENDED, or NEW and prepared. Returns 0
@@ -221,7 +208,7 @@ leave(coir__thread *t, coir_coro *from, coir_coro *to)
     uint8_t state = to->state;
     if (from->state == COIR_CORO_RUNNING)
         from->state = COIR_CORO_SUSPENDED;
-    swap_cxx_exceptions(t, from, to);
+    coir__swap_cxx_exceptions(t, from, to);
     coir__fiber_leave(t, from, to);
     t->current = to;
     to->state = COIR_CORO_RUNNING;
@@ -298,7 +285,7 @@ transfer(coir__thread *t, coir_coro *to, int status, void *value, int event,
     int err = leave(t, from, to);
     if (coir__unlikely(err < 0))
         return start_failed(t, err);
-    arrive(t);
+    coir__coro_arrive(t);
     status = t->status;
     if (status == 0 && out != NULL)
         *out = t->value;
@@ -389,7 +376,7 @@ finish(coir__thread *t, coir_coro *from, coir_coro *to, int status,
         if (coir__likely(
                 to->state == COIR_CORO_SUSPENDED &&
                 (!coir__on_thread_stack(to) || coir__slice_in_place(t, to)))) {
-            swap_cxx_exceptions(t, from, to);
+            coir__swap_cxx_exceptions(t, from, to);
             coir__fiber_leave(t, from, to);
             t->current = to;
             to->state = COIR_CORO_RUNNING;
@@ -417,9 +404,8 @@ coir__coro_entry(void *thread)
     coir__thread *t = thread;
     coir_coro *co = t->current;
     t->alive++;
-    if (coir__unlikely((++t->starts & 63) == 0))
-        coir__thread_find_cxx(t);
-    arrive(t);
+    coir__coro_starts(t);
+    coir__coro_arrive(t);
     void *result = NULL;
     /* A NEW coroutine is only ever reached by a value: see resolve(). */
     int status = co->fn(co->arg, t->value, &result);

@@ -35,6 +35,7 @@ typedef struct coir__thread {
     size_t stack_size;
     coir_stack_pool *pool;
     coir_stack_pool_attr pool_attr;
+    void (*at_exit)(void); /* when the thread ends, before this goes */
     coir_stack scratch; /* where slices are moved from; base NULL: none yet */
     char *stack_low, *stack_high; /* of the thread; NULL: not asked yet */
     void *signal_stack;
@@ -57,12 +58,24 @@ coir__thread_get(void)
 /* Look for the C++ runtime again if libraries were loaded since. */
 void coir__thread_find_cxx(coir__thread *t);
 
+/* A coroutine starts, or begins something new: do so now and then. */
+static inline void
+coir__coro_starts(coir__thread *t)
+{
+    if (coir__unlikely((++t->starts & 63) == 0))
+        coir__thread_find_cxx(t);
+}
+
 /* Ask the system for the bounds of the thread's stack. 0 or COIR_ENOSYS. */
 int coir__thread_find_bounds(coir__thread *t);
 
 /* Install the overflow report for this thread; failing is not an error. */
 void coir__overflow_init(coir__thread *t);
 void coir__overflow_fini(coir__thread *t);
+
+/* Suspended coroutines have nothing left to do: take the stack of a dedicated
+ * one of this thread away. Nothing of it is unwound. */
+void coir__coro_abandon(coir_coro *co);
 
 /* Body of every context that a coroutine runs in. */
 coir_ctx *coir__coro_entry(void *thread);

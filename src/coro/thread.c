@@ -39,8 +39,12 @@ static void
 at_thread_exit(void *thread)
 {
     coir__thread *t = thread;
+    if (t != coir__self)
+        return;
+    if (t->at_exit != NULL)
+        t->at_exit();
     /* A thread that ends inside a coroutine still stands on its stack. */
-    if (t == coir__self && t->current == &t->main)
+    if (t->current == &t->main)
         thread_free(t);
 }
 

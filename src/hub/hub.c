@@ -20,15 +20,17 @@
  * Other threads put parcels into an inbox, a stack that is taken as a whole,
  * and wake the loop. Nothing else of a hub is touched by them.
  *
- * Ended green threads are kept and used again: their stack is back in the pool
- * by then, for it is released by the one that runs next. */
+ * The coroutines of ended green threads are kept and used again, as they are:
+ * to spawn is to fill in a few fields, to start is to resume, and to end is to
+ * wait. Above a number of them, and for stacks of unusual kinds, the coroutine
+ * ends, and only the control block is used again. */
 #include "hub/internal.h"
+#include "coro/switch.h"
 #include "loop/internal.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -37,12 +39,11 @@
 #include <unistd.h>
 
 #define BUDGET 100
+/* Coroutines that are kept when their green thread has ended. */
+#define KEPT_MAX 1024
 #define UNUSED_MAX 1024
 
 COIR__THREAD_LOCAL coir_hub *coir__hub;
-
-static pthread_key_t exit_key;
-static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
 /* --- the ready queue ----------------------------------------------------- */
 
@@ -92,7 +93,28 @@ coir__ready(coir_hub *hub, coir_green *g, int result)
     push_ready(hub, g);
 }
 
-/* Leave the running green thread, which is in the ready queue or waits. */
+/* To start it, or with slices to be moved. */
+static COIR__COLD int
+switch_slowly(coir_coro *to)
+{
+    (void)coir_coro_switch(to, NULL, NULL);
+    return !coir_coro_switch_failed();
+}
+
+/* Switch to a coroutine of this hub. Returns when the running one is resumed;
+ * 0 at once if `to` is a slice for which there is no memory. Inlined: a call
+ * less whose return would not be predicted. */
+static inline __attribute__((always_inline)) int
+switch_to(coir__thread *t, coir_coro *to)
+{
+    if (coir__unlikely(!coir__coro_is_swappable(t, to)))
+        return switch_slowly(to);
+    coir__coro_swap(t, to);
+    return 1;
+}
+
+/* Leave the running green thread, which is in the ready queue, waits or has
+ * ended. */
 static void
 switch_away(coir_hub *hub, coir_green *self)
 {
@@ -103,14 +125,12 @@ switch_away(coir_hub *hub, coir_green *self)
         if (next == self)
             return;
         hub->current = next;
-        (void)coir_coro_switch(next->co, NULL, NULL);
-        if (coir__likely(!coir_coro_switch_failed()))
+        if (coir__likely(switch_to(hub->thread, next->co)))
             return;
-        /* A slice for which there is no room: later. */
-        push_ready(hub, next);
+        push_ready(hub, next); /* later */
     }
     hub->current = NULL;
-    (void)coir_coro_switch(&hub->coro, NULL, NULL);
+    (void)switch_to(hub->thread, &hub->coro);
 }
 
 /* --- waiting ------------------------------------------------------------- */
@@ -134,6 +154,8 @@ coir__deadline_after(const coir_hub *hub, int64_t timeout_ns)
         return from;
     return timeout_ns < COIR_FOREVER - from ? from + timeout_ns : COIR_FOREVER;
 }
+
+static void dispose(coir_hub *hub, coir_green *g);
 
 /* End a wait early, if that is in time. */
 static void
@@ -186,11 +208,16 @@ coir__park(coir_hub *hub, coir_green *g, const char *what, const void *object,
 }
 
 /* The running green thread, which may wait; else NULL. */
-static coir_green *
+static inline coir_green *
 running(void)
 {
-    coir_hub *hub = coir_hub_get();
-    return hub != NULL ? hub->current : NULL;
+    coir_hub *hub = coir__hub;
+    if (coir__unlikely(hub == NULL)) {
+        hub = coir__hub_make(NULL);
+        if (hub == NULL)
+            return NULL;
+    }
+    return hub->current;
 }
 
 int
@@ -243,17 +270,42 @@ coir_sleep(int64_t timeout_ns)
 /* --- cancelling ---------------------------------------------------------- */
 
 void
-coir_cancel(coir_green *g)
+coir__cancel(coir_green *g, unsigned how)
 {
-    g->cancelled = 1;
+    g->cancelled |= (uint8_t)how;
     if (g->shields == 0)
         interrupt(g->hub, g, COIR_ECANCELED);
+}
+
+/* What another thread sent has come. */
+static void
+open_cancel(coir__parcel *parcel)
+{
+    coir_green *g = COIR__CONTAINER(parcel, coir_green, cancel_parcel);
+    atomic_store_explicit(&g->cancel_sent, 0, memory_order_relaxed);
+    if (g->disposed)
+        dispose(g->hub, g);
+    else
+        coir__cancel(g, COIR__CANCELLED);
+}
+
+void
+coir_cancel(coir_green *g)
+{
+    if (coir__likely(g->hub == coir__hub)) {
+        coir__cancel(g, COIR__CANCELLED);
+        return;
+    }
+    if (atomic_exchange(&g->cancel_sent, 1) == 0) {
+        g->cancel_parcel.open = open_cancel;
+        coir__send(g->hub, &g->cancel_parcel);
+    }
 }
 
 int
 coir_is_cancelled(const coir_green *g)
 {
-    return g->cancelled;
+    return g->cancelled != 0;
 }
 
 void
@@ -395,62 +447,107 @@ unlink_all(coir_hub *hub, coir_green *g)
         hub->all = g->next;
 }
 
+/* Free a control block that has no coroutine. */
+static void
+free_green(coir_hub *hub, coir_green *g)
+{
+    unlink_all(hub, g);
+    coir_free(g);
+}
+
+/* NULL: there is none. */
+static coir_green *
+take_unused(coir_hub *hub)
+{
+    coir_green *g = hub->unused;
+    if (g != NULL) {
+        hub->unused = g->next_ready;
+        hub->unused_count--;
+    }
+    return g;
+}
+
 /* Nobody knows it any more. It may be the one that is just ending. */
 static void
 dispose(coir_hub *hub, coir_green *g)
 {
-    unlink_all(hub, g);
-    g->next = hub->unused;
+    g->disposed = 1;
+    if (atomic_load_explicit(&g->cancel_sent, memory_order_relaxed))
+        return; /* on its way here: open_cancel() */
+    hub->greens--;
+    if (g->kept) {
+        g->next_ready = hub->idle;
+        hub->idle = g;
+        return;
+    }
+    /* The newest one may still run, so room is made by the one before. */
+    if (coir__unlikely(hub->unused_count == UNUSED_MAX))
+        free_green(hub, take_unused(hub));
+    g->next_ready = hub->unused;
     hub->unused = g;
     hub->unused_count++;
 }
 
-/* Free those that are too many; not the newest one, which may still run. */
-static void
-trim_unused(coir_hub *hub)
+/* Take the coroutine of an idle one away, and its stack. */
+static COIR__COLD void
+drop(coir_hub *hub, coir_green *g)
 {
-    while (hub->unused_count > UNUSED_MAX) {
-        coir_green *g = hub->unused->next;
-        hub->unused->next = g->next;
-        hub->unused_count--;
-        coir_free(g);
+    g->kept = 0;
+    hub->kept--;
+    coir__coro_abandon(&g->coro);
+    free_green(hub, g);
+}
+
+/* Returns whether there were any. */
+static COIR__COLD int
+drop_idle(coir_hub *hub)
+{
+    int any = hub->idle != NULL;
+    coir_green *g;
+    while ((g = hub->idle) != NULL) {
+        hub->idle = g->next_ready;
+        drop(hub, g);
     }
+    return any;
 }
 
-static coir_green *
-take_green(coir_hub *hub)
+/* What differs from one use to the next. */
+static inline void
+set_up(coir_green *g)
 {
-    coir_green *g = hub->unused;
-    if (g == NULL)
-        return coir_malloc(sizeof *g);
-    hub->unused = g->next;
-    hub->unused_count--;
-    return g;
-}
-
-static void
-set_up(coir_hub *hub, coir_green *g)
-{
-    memset(g, 0, offsetof(coir_green, coro));
-    g->hub = hub;
+    g->cancelled = 0;
+    g->disposed = 0;
+    g->shields = 0;
     g->what = "";
     g->deadline_ns = g->inherited_ns = COIR_FOREVER;
-    link_all(hub, g);
+    g->deadlines = NULL;
+    g->joiner = NULL;
+    g->scope = NULL;
+    g->scopes = NULL;
 }
 
-/* The running one has ended: on to another one. */
-static _Noreturn void
-end(coir_hub *hub, coir_green *g)
+/* The running one has ended: tell who waits for that. */
+static void
+announce_end(coir_hub *hub, coir_green *g)
 {
-    drop_locals(g);
+    if (coir__unlikely(g->locals != NULL))
+        drop_locals(g);
     g->state = COIR_GREEN_ENDED;
     hub->alive--;
     if (g->joiner != NULL)
         coir__ready(hub, g->joiner, 0);
+    if (coir__unlikely(g->scope != NULL))
+        coir__scope_child_ended(g);
     if (hub->alive == 0 && hub->main_waits_for_all) {
         hub->main_waits_for_all = 0;
         coir__ready(hub, &hub->main, 0);
     }
+}
+
+/* End its coroutine: on to another one. */
+static _Noreturn void
+leave_for_good(coir_hub *hub, coir_green *g)
+{
     if (g->detached)
         dispose(hub, g);
     coir_coro *to = &hub->coro;
@@ -470,14 +567,111 @@ end(coir_hub *hub, coir_green *g)
     coir_coro_exit(to, 0, NULL);
 }
 
+/* Of each coroutine: it runs one green thread after the other. While it has
+ * none it is suspended here, like one that waits. */
 static int
 body(void *arg, void *value, void **result)
 {
     (void)value;
     (void)result;
     coir_green *g = arg;
-    g->result = g->cancelled ? COIR_ECANCELED : g->fn(g->arg);
-    end(g->hub, g);
+    coir_hub *hub = g->hub;
+    for (;;) {
+        g->result = g->cancelled ? COIR_ECANCELED : g->fn(g->arg);
+        announce_end(hub, g);
+        if (g->is_special || hub->kept >= KEPT_MAX)
+            leave_for_good(hub, g);
+        g->kept = 1;
+        hub->kept++;
+        if (g->detached)
+            dispose(hub, g);
+        switch_away(hub, g);
+        g->kept = 0;
+        hub->kept--;
+        coir__coro_starts(hub->thread);
+    }
+}
+
+/* Make one with a coroutine, with its stack, so that it can be switched to for
+ * sure. */
+static COIR__NOINLINE int
+make_green(coir_hub *hub, coir_green **out, const coir_green_attr *attr)
+{
+    coir_green *g = take_unused(hub);
+    if (g == NULL) {
+        g = coir_calloc(1, sizeof *g);
+        if (g == NULL)
+            return COIR_ENOMEM;
+        g->hub = hub;
+        link_all(hub, g);
+    }
+    hub->greens++;
+    g->stack_size = hub->thread->stack_size;
+    coir_coro_attr coro = {.parent = &hub->coro,
+                           .stack_size = attr->stack_size,
+                           .policy = attr->policy};
+    int err;
+    do {
+        err = coir_coro_init(&g->coro, body, g, &coro);
+        if (err < 0)
+            break;
+        err = coir_coro_prepare(&g->coro);
+        if (err < 0)
+            (void)coir_coro_fini(&g->coro);
+    } while (err == COIR_ENOMEM && drop_idle(hub));
+    if (err < 0) {
+        dispose(hub, g);
+        return err;
+    }
+    g->co = &g->coro;
+    g->is_special =
+        attr->stack_size != 0 || attr->policy != COIR_POLICY_DEDICATED;
+    hub->has_slices |= attr->policy == COIR_POLICY_SLICE;
+    *out = g;
+    return 0;
+}
+
+/* One whose coroutine has a stack of the size that is the default now. NULL:
+ * there is none. */
+static inline coir_green *
+take_idle(coir_hub *hub)
+{
+    coir_green *g;
+    while ((g = hub->idle) != NULL) {
+        hub->idle = g->next_ready;
+        if (coir__likely(g->stack_size == hub->thread->stack_size)) {
+            hub->greens++;
+            break;
+        }
+        drop(hub, g);
+    }
+    return g;
+}
+
+int
+coir__spawn(coir_hub *hub, coir_green **out, coir_green_fn *fn, void *arg,
+            const coir_green_attr *attr)
+{
+    coir_green *g = NULL;
+    if (coir__likely(attr->stack_size == 0 &&
+                     attr->policy == COIR_POLICY_DEDICATED))
+        g = take_idle(hub);
+    if (coir__unlikely(g == NULL)) {
+        int err = make_green(hub, &g, attr);
+        if (err < 0)
+            return err;
+    }
+    set_up(g);
+    g->coro.name = attr->name;
+    g->fn = fn;
+    g->arg = arg;
+    g->detached = attr->detached != 0;
+    if (hub->current != NULL)
+        g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
+    hub->alive++;
+    push_ready(hub, g);
+    *out = g;
+    return 0;
 }
 
 int
@@ -492,38 +686,11 @@ coir_spawn(coir_green **out, coir_green_fn *fn, void *arg,
     coir_hub *hub = coir_hub_get();
     if (hub == NULL)
         return COIR_ENOMEM;
-    coir_green *g = take_green(hub);
-    if (g == NULL)
-        return COIR_ENOMEM;
-    set_up(hub, g);
-    coir_coro_attr coro = {.name = attr->name,
-                           .parent = &hub->coro,
-                           .stack_size = attr->stack_size,
-                           .policy = attr->policy};
-    int err = coir_coro_init(&g->coro, body, g, &coro);
-    /* With its stack, so that it can be switched to for sure. */
-    if (err == 0) {
-        err = coir_coro_prepare(&g->coro);
-        if (err < 0)
-            (void)coir_coro_fini(&g->coro);
-    }
-    if (err < 0) {
-        dispose(hub, g);
-        return err;
-    }
-    g->co = &g->coro;
-    g->fn = fn;
-    g->arg = arg;
-    g->detached = attr->detached != 0;
-    if (hub->current != NULL)
-        g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
-    hub->has_slices |= attr->policy == COIR_POLICY_SLICE;
-    hub->alive++;
-    push_ready(hub, g);
-    trim_unused(hub);
-    if (out != NULL)
+    coir_green *g;
+    int err = coir__spawn(hub, &g, fn, arg, attr);
+    if (err == 0 && out != NULL)
         *out = g;
-    return 0;
+    return err;
 }
 
 static int
@@ -672,7 +839,9 @@ report_deadlock(coir_hub *hub)
         "coir: deadlock: no green thread can ever run again\n";
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
     coir_dump(STDERR_FILENO);
+    hub->deadlocked = 1;
     interrupt(hub, &hub->main, COIR_EDEADLK);
+    hub->deadlocked = 0;
 }
 
 static void
@@ -684,8 +853,7 @@ run_ready(coir_hub *hub)
         coir_green *next = pop_ready(hub);
         next->state = COIR_GREEN_RUNNING;
         hub->current = next;
-        (void)coir_coro_switch(next->co, NULL, NULL);
-        if (coir__unlikely(coir_coro_switch_failed()))
+        if (coir__unlikely(!switch_to(hub->thread, next->co)))
             push_ready(hub, next);
         hub->current = NULL;
     }
@@ -775,11 +943,10 @@ coir_hub_loop(coir_hub *hub)
 static void
 free_hub(coir_hub *hub)
 {
-    while (hub->unused != NULL) {
-        coir_green *g = hub->unused;
-        hub->unused = g->next;
+    (void)drop_idle(hub);
+    coir_green *g;
+    while ((g = take_unused(hub)) != NULL)
         coir_free(g);
-    }
     drop_locals(&hub->main);
     if (hub->owns_loop)
         coir_loop_free(hub->loop);
@@ -788,19 +955,13 @@ free_hub(coir_hub *hub)
 
 /* The thread ends; its coroutines are abandoned after this. */
 static void
-at_thread_exit(void *arg)
+at_thread_exit(void)
 {
-    coir_hub *hub = arg;
-    if (coir_hub_fini() == 0)
+    coir_hub *hub = coir__hub;
+    if (hub == NULL || coir_hub_fini() == 0)
         return;
     coir__hub = NULL;
     coir_loop_free(hub->owns_loop ? hub->loop : NULL);
-}
-
-static void
-make_exit_key(void)
-{
-    (void)pthread_key_create(&exit_key, at_thread_exit);
 }
 
 /* A loop that is not ours already, in hub->loop, stays the caller's. */
@@ -811,6 +972,7 @@ init_hub(coir_hub *hub)
     coir_coro *main_co = coir_coro_main();
     if (main_co == NULL)
         return COIR_ENOMEM;
+    hub->thread = coir__self;
     hub->ready_tail = &hub->ready;
     hub->budget = hub->left = BUDGET;
     hub->owns_loop = hub->loop == NULL;
@@ -830,7 +992,9 @@ init_hub(coir_hub *hub)
             coir_loop_free(hub->loop);
         return err;
     }
-    set_up(hub, &hub->main);
+    hub->main.hub = hub;
+    link_all(hub, &hub->main);
+    set_up(&hub->main);
     hub->main.co = main_co;
     hub->main.state = COIR_GREEN_RUNNING;
     hub->current = &hub->main;
@@ -840,7 +1004,6 @@ init_hub(coir_hub *hub)
 COIR__COLD coir_hub *
 coir__hub_make(coir_loop *loop)
 {
-    (void)pthread_once(&exit_once, make_exit_key);
     coir_hub *hub = coir_calloc(1, sizeof *hub);
     if (hub == NULL)
         return NULL;
@@ -849,7 +1012,7 @@ coir__hub_make(coir_loop *loop)
         coir_free(hub);
         return NULL;
     }
-    (void)pthread_setspecific(exit_key, hub);
+    hub->thread->at_exit = at_thread_exit;
     coir__hub = hub;
     return hub;
 }
@@ -866,7 +1029,8 @@ coir_hub_fini(void)
     coir_hub *hub = coir__hub;
     if (hub == NULL)
         return 0;
-    if (hub->alive > 0 || hub->current != &hub->main || hub->all != &hub->main)
+    open_inbox(hub); /* which may dispose of some */
+    if (hub->greens > 0 || hub->current != &hub->main)
         return COIR_EBUSY;
     /* The hub's coroutine ends by returning, to its parent: us. */
     if (coir_coro_state(&hub->coro) != COIR_CORO_NEW) {
@@ -878,7 +1042,7 @@ coir_hub_fini(void)
     while (atomic_load(&hub->senders) > 0)
         (void)sched_yield();
     coir__hub = NULL;
-    (void)pthread_setspecific(exit_key, NULL);
+    hub->thread->at_exit = NULL;
     free_hub(hub);
     return 0;
 }
@@ -894,6 +1058,8 @@ coir_dump(int fd)
         return;
     int64_t at = now(hub);
     for (const coir_green *g = hub->all; g != NULL; g = g->next) {
+        if (g->disposed)
+            continue;
         char line[256];
         int n = snprintf(line, sizeof line, "  %s%s%p %s",
                          g == &hub->main ? "main " : coir_green_name(g),

@@ -7,8 +7,14 @@
 #include <stdatomic.h>
 
 #include "base/platform.h"
+#include "coro/internal.h"
 
 typedef struct coir__local coir__local;
+
+enum coir__cancelled {
+    COIR__CANCELLED = 1,       /* itself */
+    COIR__CANCELLED_SCOPE = 2, /* one of the scopes that it has begun */
+};
 
 /* Something another thread brings to a hub. */
 typedef struct coir__parcel {
@@ -35,8 +41,11 @@ struct coir_green {
     coir_green *next_ready;
     uint8_t state; /* enum coir_green_state */
     uint8_t detached;
-    uint8_t cancelled;
-    uint8_t shields;
+    uint8_t cancelled;  /* enum coir__cancelled */
+    uint8_t kept;       /* ended, but its coroutine was kept */
+    uint8_t disposed;   /* nobody knows it: idle, or unused */
+    uint8_t is_special; /* its coroutine is not to be kept */
+    unsigned shields;
     int wake_result;
     /* Of the wait it is in: takes it out of whatever would end it. Returns
      * whether that was in time; else its result is on its way. NULL: nothing
@@ -58,7 +67,13 @@ struct coir_green {
     int result;
     coir_green *joiner; /* the one that waits in coir_join() */
     coir__local *locals;
-    coir_green *next, *prev; /* of all of this hub */
+    coir_scope *scope;  /* that it belongs to */
+    coir_scope *scopes; /* that it has begun, the innermost */
+    coir_green *scope_next, *scope_prev;
+    coir__parcel cancel_parcel;
+    atomic_int cancel_sent;  /* by another thread, and not there yet */
+    size_t stack_size;       /* the default when its coroutine was made */
+    coir_green *next, *prev; /* of all of this hub, the disposed, too */
     coir_coro coro;
 };
 
@@ -68,9 +83,13 @@ struct coir_hub {
     unsigned left; /* that may run before the loop is looked at */
     unsigned budget;
     coir_loop *loop;
-    int alive;          /* that have not ended, without the main one */
-    coir_green *unused; /* ended ones, to be used again */
+    coir__thread *thread;
+    coir_green *idle;   /* disposed, with a coroutine: to be used again */
+    coir_green *unused; /* disposed, without */
+    unsigned kept;      /* coroutines of ended ones */
     unsigned unused_count;
+    int alive;  /* that have not ended, without the main one */
+    int greens; /* the same with those that were not joined */
     coir_green *all;
     coir__parcel *_Atomic inbox;
     coir_call *_Atomic calls;
@@ -79,6 +98,7 @@ struct coir_hub {
     int main_waits_for_all; /* in coir_hub_run() */
     int owns_loop;
     int has_slices; /* some were spawned */
+    int deadlocked; /* main is being told so */
     coir_green main;
     coir_coro coro;
 };
@@ -97,6 +117,16 @@ int64_t coir__deadline_after(const coir_hub *hub, int64_t timeout_ns);
 int coir__park(coir_hub *hub, coir_green *g, const char *what,
                const void *object, int64_t deadline_ns,
                int (*leave)(coir_green *g), void *wait_data);
+
+/* coir_spawn(), with all its arguments. */
+int coir__spawn(coir_hub *hub, coir_green **out, coir_green_fn *fn, void *arg,
+                const coir_green_attr *attr);
+
+/* Of this thread. */
+void coir__cancel(coir_green *g, unsigned how);
+
+/* The running one, which has begun a scope, or is of one, has ended. */
+void coir__scope_child_ended(coir_green *g);
 
 /* End the wait of one of this thread: `leave` is not asked. */
 void coir__ready(coir_hub *hub, coir_green *g, int result);

@@ -209,8 +209,7 @@ coir__waitq_wait(coir_waitq *q, const coir__caller *caller, const char *what,
 static void
 open_parcel(coir__parcel *parcel)
 {
-    coir_green *g =
-        (coir_green *)(void *)((char *)parcel - offsetof(coir_green, parcel));
+    coir_green *g = COIR__CONTAINER(parcel, coir_green, parcel);
     coir__ready(g->hub, g, 0);
 }
 

@@ -227,6 +227,44 @@ unpark_main(void *arg)
     return coir_sleep(S);
 }
 
+static int
+room(void *arg)
+{
+    void *low, *high;
+    CHECK_EQ(coir_coro_stack_bounds(coir_coro_current(), &low, &high), 0);
+    *(size_t *)arg = (size_t)((char *)high - (char *)low);
+    return 0;
+}
+
+static size_t
+room_of(size_t stack_size)
+{
+    size_t size;
+    coir_green_attr attr = {.stack_size = stack_size};
+    coir_green *g;
+    CHECK_EQ(coir_spawn(&g, room, &size, &attr), 0);
+    (void)join(g);
+    return size;
+}
+
+TEST(hub, coroutines_are_used_again_only_with_the_stack_asked_for)
+{
+    begin();
+    enum { KIB = 1024 };
+    CHECK_EQ(coir_thread_set_stack_size(64 * KIB), 0);
+    coir_green *old = spawn(say, "old");
+    CHECK_EQ(coir_yield(), 0); /* has ended, but was not joined */
+    CHECK_EQ(room_of(0), 64 * KIB);
+    CHECK_EQ(room_of(256 * KIB), 256 * KIB);
+    CHECK_EQ(room_of(0), 64 * KIB);
+    CHECK_EQ(coir_thread_set_stack_size(128 * KIB), 0);
+    (void)join(old);
+    CHECK_EQ(room_of(0), 128 * KIB);
+    CHECK_EQ(coir_thread_set_stack_size(32 * KIB), 0);
+    CHECK_EQ(room_of(0), 32 * KIB);
+    finish();
+}
+
 TEST(hub, unpark_ends_no_other_waits)
 {
     begin();
@@ -450,6 +488,50 @@ TEST(hub, call_from_another_thread)
     CHECK_EQ(pthread_create(&thread, NULL, post, &call), 0);
     CHECK_EQ(coir_park("a call", NULL, COIR_FOREVER), 9);
     CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+static void *
+cancel(void *arg)
+{
+    coir_cancel(arg);
+    coir_cancel(arg); /* on its way already, or there */
+    return NULL;
+}
+
+static int
+park_and_end(void *arg)
+{
+    pthread_t *thread = arg;
+    CHECK_EQ(pthread_create(thread, NULL, cancel, coir_self()), 0);
+    return coir_park("a cancel", NULL, COIR_FOREVER);
+}
+
+TEST(hub, cancel_from_another_thread)
+{
+    pthread_t thread;
+    coir_green *g;
+    for (int i = 0; i < 50; i++) {
+        CHECK_EQ(coir_spawn(&g, park_and_end, &thread, NULL), 0);
+        CHECK_EQ(coir_yield(), 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+        CHECK_EQ(join(g), COIR_ECANCELED);
+    }
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+TEST(hub, cancel_that_comes_too_late)
+{
+    pthread_t thread;
+    coir_green *g;
+    CHECK_EQ(coir_spawn(&g, say, (void *)(uintptr_t) "a", NULL), 0);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(pthread_create(&thread, NULL, cancel, g), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(join(g), 7); /* with the cancel still in the inbox */
+    CHECK_EQ(coir_spawn(&g, say, (void *)(uintptr_t) "b", NULL), 0);
+    CHECK_EQ(join(g), 7);
+    CHECK_TRACE("a b");
     CHECK_EQ(coir_hub_fini(), 0);
 }
 

@@ -439,6 +439,18 @@ random_operation(coir_loop *loop, coir_test_random *r, uint64_t *order)
     }
 }
 
+static void
+run_and_compare(coir_loop *loop, const fake *f, uint64_t *order)
+{
+    static int expected[MODEL];
+    fired_count = 0;
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    int count = expect(f->monotonic, expected, order);
+    CHECK_EQ(fired_count, count);
+    for (int k = 0; k < count; k++)
+        CHECK_EQ(fired[k], expected[k]);
+}
+
 TEST(timer, model)
 {
     coir_test_timeout(60);
@@ -450,21 +462,16 @@ TEST(timer, model)
     for (int i = 0; i < MODEL; i++)
         coir_timer_init(&real[i].timer, note_index, 0, 0);
     int steps = coir_test_is_slow() ? 3000 : 100000;
-    static int expected[MODEL];
     for (int step = 0; step < steps; step++) {
         random_operation(loop, &r, &order);
         if (coir_test_random_below(&r, 10) == 0) {
             fake_advance(&f, random_time(&r));
-            fired_count = 0;
-            (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
-            int count = expect(f.monotonic, expected, &order);
-            CHECK_EQ(fired_count, count);
-            for (int k = 0; k < count; k++)
-                CHECK_EQ(fired[k], expected[k]);
+            run_and_compare(loop, &f, &order);
         }
         if (step % 64 == 0)
             coir_loop_verify(loop);
     }
+    run_and_compare(loop, &f, &order); /* what was started as due */
     int active = 0;
     for (int i = 0; i < MODEL; i++) {
         active += plain[i].active;
