@@ -16,7 +16,7 @@
 struct coir_scope {
     coir_green *owner; /* NULL: given up, goes with the last in it */
     coir_scope *outer; /* of the same owner */
-    coir_green *first; /* in it */
+    coir_green *first, *last; /* in it, as they were spawned */
     int error;         /* of the first that failed */
     uint8_t cancelled;
     uint8_t ending; /* the owner waits for the end */
@@ -57,11 +57,13 @@ coir_scope_spawn(coir_scope *s, coir_green_fn *fn, void *arg,
     if (err < 0)
         return err;
     g->scope = s;
-    g->scope_prev = NULL;
-    g->scope_next = s->first;
-    if (s->first != NULL)
-        s->first->scope_prev = g;
-    s->first = g;
+    g->scope_next = NULL;
+    g->scope_prev = s->last;
+    if (s->last != NULL)
+        s->last->scope_next = g;
+    else
+        s->first = g;
+    s->last = g;
     return 0;
 }
 
@@ -94,6 +96,8 @@ coir__scope_child_ended(coir_green *g)
     coir_scope *s = g->scope;
     if (g->scope_next != NULL)
         g->scope_next->scope_prev = g->scope_prev;
+    else
+        s->last = g->scope_prev;
     if (g->scope_prev != NULL)
         g->scope_prev->scope_next = g->scope_next;
     else

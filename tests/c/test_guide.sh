@@ -10,7 +10,8 @@ root=$1
 shift
 libs="$* -pthread"
 pages="README.md docs/guide/coroutines-in-c.md docs/guide/the-event-loop.md
-    docs/guide/coming-from-libev.md docs/guide/green-threads-in-c.md"
+    docs/guide/coming-from-libev.md docs/guide/green-threads-in-c.md
+    docs/guide/cancelling-and-deadlines.md"
 
 compile() {
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
