@@ -23,8 +23,8 @@
  *          been joined, or, if detached, until it has ended.
  * Threads: a green thread never leaves its OS thread. All here is for that
  *          thread, but for coir_hub_post() and coir_cancel().
- * Forks:   the child has copies of all green threads, which go on there: let
- *          the one that forked end with _exit() or an exec.
+ * Forks:   only the green thread that forked lives on in the child: see
+ *          coir_hub_fork().
  * Blocks:  what waits says so. It blocks the green thread, not the others.
  * Errors:  0 or a negative COIR_E* error. A wait ends with COIR_ECANCELED
  *          (coir_cancel()), COIR_ETIMEDOUT (its own timeout, or a deadline
@@ -205,6 +205,26 @@ COIR_API void coir_hub_post(coir_hub *hub, coir_call *call);
 /* Print all green threads of this thread: state, what they wait for and how
  * long, stack in use. */
 COIR_API void coir_dump(int fd);
+
+/* --- forks --------------------------------------------------------------- */
+
+/* As fork(): 0 in the child, there its number; but errors are negative.
+ *
+ * In the child the green thread that forked goes on, in the place of the main
+ * one: what it returns is the exit status of the process. The others are
+ * dropped as they are, without unwinding: they have ended with COIR_ECANCELED,
+ * what they hold stays taken (a mutex locked, memory allocated), values of
+ * theirs are not finished, and nobody waits for anything any more. Calls that
+ * were posted and not made yet are dropped, too. Watchers in the hub's loop go
+ * on, on kernel objects of the child's own. The parent notices nothing.
+ *
+ * fork() does the same, but the others are only dropped when the child uses
+ * its hub; one that goes on to an exec never does. If a callback of the loop
+ * forks, it is the main one that lives on, and its wait fails with
+ * COIR_ECANCELED. Of other OS threads nothing lives on, nor do their hubs; an
+ * object that one of them was changing at that very moment is not to be used
+ * in the child. */
+COIR_API int coir_hub_fork(void);
 
 /* --- to build on --------------------------------------------------------- */
 

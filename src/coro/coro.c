@@ -190,9 +190,11 @@ coir__coro_abandon(coir_coro *co)
 {
     coir__thread *t = coir__self;
     assert(co->state == COIR_CORO_SUSPENDED && co->thread_id == t->id &&
-           co->policy == COIR_POLICY_DEDICATED);
+           !(co->flags & COIR__CORO_MAIN));
     co->state = COIR_CORO_FINISHED;
     t->alive--;
+    if (co->policy == COIR_POLICY_SLICE)
+        coir__slice_abandon(t, co);
     release_stack(t, co);
 }
 

@@ -73,8 +73,8 @@ int coir__thread_find_bounds(coir__thread *t);
 void coir__overflow_init(coir__thread *t);
 void coir__overflow_fini(coir__thread *t);
 
-/* Suspended coroutines have nothing left to do: take the stack of a dedicated
- * one of this thread away. Nothing of it is unwound. */
+/* A suspended coroutine of this thread has nothing left to do: take its stack
+ * away. Nothing of it is unwound. */
 void coir__coro_abandon(coir_coro *co);
 
 /* Body of every context that a coroutine runs in. */
@@ -104,5 +104,8 @@ int coir__slice_prepare(coir__thread *t);
  * `from` still, which is finished if it will not be resumed.
  * Returns 0 once `from` is resumed; COIR_ENOMEM if nothing happened. */
 int coir__slice_switch(coir__thread *t, coir_coro *from, coir_coro *to);
+
+/* Forget the stack of one that is suspended and will not run again. */
+void coir__slice_abandon(coir__thread *t, coir_coro *co);
 
 #endif

@@ -155,8 +155,6 @@ coir__deadline_after(const coir_hub *hub, int64_t timeout_ns)
     return timeout_ns < COIR_FOREVER - from ? from + timeout_ns : COIR_FOREVER;
 }
 
-static void dispose(coir_hub *hub, coir_green *g);
-
 /* End a wait early, if that is in time. */
 static void
 interrupt(coir_hub *hub, coir_green *g, int err)
@@ -213,7 +211,7 @@ running(void)
 {
     coir_hub *hub = coir__hub;
     if (coir__unlikely(hub == NULL)) {
-        hub = coir__hub_make(NULL);
+        hub = coir_hub_get();
         if (hub == NULL)
             return NULL;
     }
@@ -284,7 +282,7 @@ open_cancel(coir__parcel *parcel)
     coir_green *g = COIR__CONTAINER(parcel, coir_green, cancel_parcel);
     atomic_store_explicit(&g->cancel_sent, 0, memory_order_relaxed);
     if (g->disposed)
-        dispose(g->hub, g);
+        coir__dispose(g->hub, g);
     else
         coir__cancel(g, COIR__CANCELLED);
 }
@@ -292,7 +290,7 @@ open_cancel(coir__parcel *parcel)
 void
 coir_cancel(coir_green *g)
 {
-    if (coir__likely(g->hub == coir__hub)) {
+    if (coir__likely(g->hub == coir__hub_if_any())) {
         coir__cancel(g, COIR__CANCELLED);
         return;
     }
@@ -424,6 +422,14 @@ drop_locals(coir_green *g)
     }
 }
 
+void
+coir__forget_locals(coir_green *g)
+{
+    for (coir__local *l = g->locals; l != NULL; l = l->next)
+        l->fini = NULL;
+    drop_locals(g);
+}
+
 /* --- green threads that come and go -------------------------------------- */
 
 static void
@@ -468,8 +474,8 @@ take_unused(coir_hub *hub)
 }
 
 /* Nobody knows it any more. It may be the one that is just ending. */
-static void
-dispose(coir_hub *hub, coir_green *g)
+void
+coir__dispose(coir_hub *hub, coir_green *g)
 {
     g->disposed = 1;
     if (atomic_load_explicit(&g->cancel_sent, memory_order_relaxed))
@@ -540,7 +546,7 @@ announce_end(coir_hub *hub, coir_green *g)
         coir__scope_child_ended(g);
     if (hub->alive == 0 && hub->main_waits_for_all) {
         hub->main_waits_for_all = 0;
-        coir__ready(hub, &hub->main, 0);
+        coir__ready(hub, hub->main, 0);
     }
 }
 
@@ -549,14 +555,14 @@ static _Noreturn void
 leave_for_good(coir_hub *hub, coir_green *g)
 {
     if (g->detached)
-        dispose(hub, g);
+        coir__dispose(hub, g);
     coir_coro *to = &hub->coro;
     hub->current = NULL;
     /* The thread's stack may be in use by slices, for whose copies there may
      * be no memory; the hub tries such switches again, one that has ended
      * cannot. */
     if (hub->ready != NULL && hub->left > 0 &&
-        (!hub->has_slices || (hub->ready != &hub->main &&
+        (!hub->has_slices || (hub->ready != &hub->first &&
                               hub->ready->co->policy != COIR_POLICY_SLICE))) {
         coir_green *next = pop_ready(hub);
         hub->left--;
@@ -578,13 +584,15 @@ body(void *arg, void *value, void **result)
     coir_hub *hub = g->hub;
     for (;;) {
         g->result = g->cancelled ? COIR_ECANCELED : g->fn(g->arg);
+        if (coir__unlikely(g == hub->main))
+            exit(g->result); /* it took the place of main(), by a fork */
         announce_end(hub, g);
         if (g->is_special || hub->kept >= KEPT_MAX)
             leave_for_good(hub, g);
         g->kept = 1;
         hub->kept++;
         if (g->detached)
-            dispose(hub, g);
+            coir__dispose(hub, g);
         switch_away(hub, g);
         g->kept = 0;
         hub->kept--;
@@ -620,7 +628,7 @@ make_green(coir_hub *hub, coir_green **out, const coir_green_attr *attr)
             (void)coir_coro_fini(&g->coro);
     } while (err == COIR_ENOMEM && drop_idle(hub));
     if (err < 0) {
-        dispose(hub, g);
+        coir__dispose(hub, g);
         return err;
     }
     g->co = &g->coro;
@@ -718,7 +726,7 @@ coir_join(coir_green *g, int *result)
     }
     if (result != NULL)
         *result = g->result;
-    dispose(self->hub, g);
+    coir__dispose(self->hub, g);
     return 0;
 }
 
@@ -728,7 +736,7 @@ coir_detach(coir_green *g)
     assert(!g->detached && g->joiner == NULL);
     g->detached = 1;
     if (g->state == COIR_GREEN_ENDED)
-        dispose(g->hub, g);
+        coir__dispose(g->hub, g);
 }
 
 coir_green *
@@ -840,7 +848,7 @@ report_deadlock(coir_hub *hub)
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
     coir_dump(STDERR_FILENO);
     hub->deadlocked = 1;
-    interrupt(hub, &hub->main, COIR_EDEADLK);
+    interrupt(hub, hub->main, COIR_EDEADLK);
     hub->deadlocked = 0;
 }
 
@@ -877,7 +885,7 @@ static int
 is_deadlock(coir_hub *hub)
 {
     return hub->ready == NULL && !coir_loop_is_active(hub->loop) &&
-           hub->main.state == COIR_GREEN_WAITING && is_alone() &&
+           hub->main->state == COIR_GREEN_WAITING && is_alone() &&
            /* Only now: a thread may have sent something, then ended. */
            atomic_load(&hub->inbox) == NULL &&
            atomic_load(&hub->calls) == NULL;
@@ -897,6 +905,8 @@ hub_body(void *arg, void *value, void **result)
             report_deadlock(hub);
         else
             run_loop(hub);
+        if (coir__unlikely(coir__hub == NULL)) /* a callback has forked */
+            (void)coir__hub_back();
         if (atomic_load_explicit(&hub->inbox, memory_order_acquire) != NULL)
             open_inbox(hub);
         if (atomic_load_explicit(&hub->calls, memory_order_acquire) != NULL)
@@ -916,7 +926,7 @@ int
 coir_hub_run(void)
 {
     coir_green *g = running();
-    if (g == NULL || g != &g->hub->main)
+    if (g == NULL || g != g->hub->main)
         return g == NULL && coir__hub == NULL ? COIR_ENOMEM : COIR_EINVAL;
     int err = coir__may_wait(g);
     if (err < 0 || g->hub->alive == 0)
@@ -947,7 +957,7 @@ free_hub(coir_hub *hub)
     coir_green *g;
     while ((g = take_unused(hub)) != NULL)
         coir_free(g);
-    drop_locals(&hub->main);
+    drop_locals(&hub->first);
     if (hub->owns_loop)
         coir_loop_free(hub->loop);
     coir_free(hub);
@@ -992,12 +1002,12 @@ init_hub(coir_hub *hub)
             coir_loop_free(hub->loop);
         return err;
     }
-    hub->main.hub = hub;
-    link_all(hub, &hub->main);
-    set_up(&hub->main);
-    hub->main.co = main_co;
-    hub->main.state = COIR_GREEN_RUNNING;
-    hub->current = &hub->main;
+    coir_green *g = hub->main = hub->current = &hub->first;
+    g->hub = hub;
+    link_all(hub, g);
+    set_up(g);
+    g->co = main_co;
+    g->state = COIR_GREEN_RUNNING;
     return 0;
 }
 
@@ -1013,6 +1023,7 @@ coir__hub_make(coir_loop *loop)
         return NULL;
     }
     hub->thread->at_exit = at_thread_exit;
+    coir__hub_watch_forks();
     coir__hub = hub;
     return hub;
 }
@@ -1020,17 +1031,18 @@ coir__hub_make(coir_loop *loop)
 coir_hub *
 coir_hub_get(void)
 {
-    return coir__likely(coir__hub != NULL) ? coir__hub : coir__hub_make(NULL);
+    coir_hub *hub = coir__hub_if_any();
+    return coir__likely(hub != NULL) ? hub : coir__hub_make(NULL);
 }
 
 int
 coir_hub_fini(void)
 {
-    coir_hub *hub = coir__hub;
+    coir_hub *hub = coir__hub_if_any();
     if (hub == NULL)
         return 0;
     open_inbox(hub); /* which may dispose of some */
-    if (hub->greens > 0 || hub->current != &hub->main)
+    if (hub->greens > 0 || hub->current != &hub->first)
         return COIR_EBUSY;
     /* The hub's coroutine ends by returning, to its parent: us. */
     if (coir_coro_state(&hub->coro) != COIR_CORO_NEW) {
@@ -1053,7 +1065,7 @@ void
 coir_dump(int fd)
 {
     static const char *const states[] = {"ready", "running", "waits", "ended"};
-    const coir_hub *hub = coir__hub;
+    const coir_hub *hub = coir__hub_if_any();
     if (hub == NULL)
         return;
     int64_t at = now(hub);
@@ -1062,7 +1074,7 @@ coir_dump(int fd)
             continue;
         char line[256];
         int n = snprintf(line, sizeof line, "  %s%s%p %s",
-                         g == &hub->main ? "main " : coir_green_name(g),
+                         g == hub->main ? "main " : coir_green_name(g),
                          *coir_green_name(g) != '\0' ? " " : "",
                          (const void *)g, states[g->state]);
         if (g->state == COIR_GREEN_WAITING && n < (int)sizeof line)

@@ -27,6 +27,7 @@ struct coir_waiter {
     struct coir_waiter *next, *prev;
     struct coir_waitq *queue; /* NULL: taken out */
     struct coir_waitq *guard; /* whose lock guards `queue` */
+    unsigned forks;           /* in which process, see base/fork.h */
     coir_green *green;        /* NULL: an OS thread without a hub */
     const void *owner;        /* who it is, as an owner of mutexes */
     int word;                 /* of an OS thread: 1 once it is woken */
@@ -97,13 +98,28 @@ struct coir_hub {
     int stop;
     int main_waits_for_all; /* in coir_hub_run() */
     int owns_loop;
-    int has_slices; /* some were spawned */
-    int deadlocked; /* main is being told so */
-    coir_green main;
+    int has_slices;   /* some were spawned */
+    int deadlocked;   /* main is being told so */
+    coir_green *main; /* `first`; in the child of a fork the one that forked */
+    coir_green first; /* what the thread ran before */
     coir_coro coro;
 };
 
+/* This thread's. NULL if it has none, or has one that is not put in order yet
+ * in the child of a fork: see coir__hub_if_any(). */
 extern COIR__THREAD_LOCAL coir_hub *coir__hub;
+
+/* Put it in order, if there is one. */
+coir_hub *coir__hub_back(void);
+
+static inline coir_hub *
+coir__hub_if_any(void)
+{
+    return coir__likely(coir__hub != NULL) ? coir__hub : coir__hub_back();
+}
+
+/* Have forks noticed. */
+void coir__hub_watch_forks(void);
 
 /* Make this thread's hub, on this loop, which stays the caller's; NULL: on one
  * of its own. */
@@ -127,6 +143,17 @@ void coir__cancel(coir_green *g, unsigned how);
 
 /* The running one, which has begun a scope, or is of one, has ended. */
 void coir__scope_child_ended(coir_green *g);
+
+/* Take one that will not run any more out of its scope, and give up those that
+ * it has begun. */
+void coir__scope_forget(coir_green *g);
+void coir__scopes_give_up(coir_green *g);
+
+/* Nobody knows it any more. */
+void coir__dispose(coir_hub *hub, coir_green *g);
+
+/* Free its values, without their `fini`. */
+void coir__forget_locals(coir_green *g);
 
 /* End the wait of one of this thread: `leave` is not asked. */
 void coir__ready(coir_hub *hub, coir_green *g, int result);

@@ -44,7 +44,7 @@ coir_scope_spawn(coir_scope *s, coir_green_fn *fn, void *arg,
 {
     if (fn == NULL)
         return COIR_EINVAL;
-    if (s->owner != NULL && s->owner->hub != coir__hub)
+    if (s->owner != NULL && s->owner->hub != coir__hub_if_any())
         return COIR_ETHREAD;
     if (s->cancelled)
         return COIR_ECANCELED;
@@ -90,10 +90,9 @@ coir_scope_is_cancelled(const coir_scope *s)
     return s->cancelled;
 }
 
-void
-coir__scope_child_ended(coir_green *g)
+static void
+take_out(coir_scope *s, coir_green *g)
 {
-    coir_scope *s = g->scope;
     if (g->scope_next != NULL)
         g->scope_next->scope_prev = g->scope_prev;
     else
@@ -102,6 +101,38 @@ coir__scope_child_ended(coir_green *g)
         g->scope_prev->scope_next = g->scope_next;
     else
         s->first = g->scope_next;
+}
+
+void
+coir__scope_forget(coir_green *g)
+{
+    coir_scope *s = g->scope;
+    if (s == NULL)
+        return;
+    g->scope = NULL;
+    take_out(s, g);
+    if (s->first == NULL && s->owner == NULL)
+        coir_free(s);
+}
+
+void
+coir__scopes_give_up(coir_green *g)
+{
+    coir_scope *s;
+    while ((s = g->scopes) != NULL) {
+        g->scopes = s->outer;
+        if (s->first == NULL)
+            coir_free(s);
+        else
+            s->owner = NULL;
+    }
+}
+
+void
+coir__scope_child_ended(coir_green *g)
+{
+    coir_scope *s = g->scope;
+    take_out(s, g);
     if (g->result < 0 && !s->cancelled) {
         s->error = g->result;
         coir_scope_cancel(s);

@@ -160,7 +160,7 @@ struct coir_loop {
     unsigned flags;
     int reset; /* enum coir__reset */
     int pid;
-    unsigned forks_seen;  /* of coir__forks */
+    unsigned forks_seen;  /* of coir__forks, base/fork.h */
     unsigned resets;      /* so far: the backend's descriptor is another */
     int64_t wall_offset;  /* wall clock - monotonic */
     int64_t wall_checked; /* monotonic: when the wall clock was read */

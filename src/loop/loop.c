@@ -20,13 +20,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/fork.h"
 
 /* A wall clock that is off by more than this has been set. */
 #define JUMP_NS COIR_NS_PER_S
@@ -421,23 +422,6 @@ feed_idle(coir_loop *loop)
 
 /* --- forks --------------------------------------------------------------- */
 
-/* Counted in the child by a handler, so that looking costs no system call. */
-static unsigned forks;
-static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
-
-static void
-count_fork(void)
-{
-    forks++;
-}
-
-static void
-watch_forks(void)
-{
-    /* Without memory for the handler COIR_LOOP_FORKCHECK is left. */
-    (void)pthread_atfork(NULL, NULL, count_fork);
-}
-
 void
 coir_loop_fork(coir_loop *loop)
 {
@@ -447,8 +431,8 @@ coir_loop_fork(coir_loop *loop)
 void
 coir__check_fork(coir_loop *loop)
 {
-    if (coir__unlikely(loop->forks_seen != forks)) {
-        loop->forks_seen = forks;
+    if (coir__unlikely(loop->forks_seen != coir__forks)) {
+        loop->forks_seen = coir__forks;
         loop->reset = COIR__RESET_FORK;
     }
     if (coir__unlikely(loop->flags & COIR_LOOP_FORKCHECK)) {
@@ -763,8 +747,7 @@ prepare_loop(coir_loop *loop, unsigned flags, const coir__clock *clock)
     loop->wake_fd = loop->signal_fd = loop->timer_fd = -1;
     coir__ops_init(loop);
     loop->pid = (int)getpid();
-    (void)pthread_once(&forks_once, watch_forks);
-    loop->forks_seen = forks;
+    loop->forks_seen = coir__forks;
     int64_t now = clock->monotonic(clock->user);
     loop->now = now;
     loop->wall = clock->wall(clock->user);

@@ -14,7 +14,13 @@
  * Waking a green thread of another hub: its parcel goes to that hub's inbox.
  *
  * The lock is taken for some dozen instructions, so others spin, then yield.
- */
+ *
+ * In the child of a fork nobody is left who waits, or who could give up a
+ * lock: one thread lives on there, and it did neither. So a lock has another
+ * value in each process, mark() when it is free and one more when it is taken;
+ * by any other value it is known to be of a process before, and the list with
+ * it, both of which count as free and empty then. Nothing has to look for
+ * them. */
 #include "sync/waitq.h"
 
 #include <assert.h>
@@ -25,30 +31,72 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fork.h"
+
 #define SPINS 100
+
+/* A lock that is free, in this process. 0 in one that was not forked, so that
+ * objects begin with it there. */
+static inline int
+mark(void)
+{
+    return (int)(coir__forks << 1);
+}
+
+/* The list is not of this process, or not of one yet. */
+static void
+begin_list(coir_waitq *q)
+{
+    q->head = q->tail = NULL;
+}
+
+/* It was found in state `was`. */
+static COIR__COLD void
+lock_slowly(coir_waitq *q, int was)
+{
+    const int taken = mark() | 1;
+    for (int spins = 0; was == taken; spins++) {
+        while (__atomic_load_n(&q->lock, __ATOMIC_RELAXED) == taken)
+            if (++spins >= SPINS)
+                (void)sched_yield();
+        was = __atomic_exchange_n(&q->lock, taken, __ATOMIC_ACQUIRE);
+    }
+    if (was != mark())
+        begin_list(q);
+}
 
 void
 coir__waitq_lock(coir_waitq *q)
 {
-    for (int spins = 0; __atomic_exchange_n(&q->lock, 1, __ATOMIC_ACQUIRE);
-         spins++) {
-        while (__atomic_load_n(&q->lock, __ATOMIC_RELAXED))
-            if (++spins >= SPINS)
-                (void)sched_yield();
-    }
+    int was = __atomic_exchange_n(&q->lock, mark() | 1, __ATOMIC_ACQUIRE);
+    if (coir__unlikely(was != mark()))
+        lock_slowly(q, was);
 }
 
 void
 coir__waitq_unlock(coir_waitq *q)
 {
-    __atomic_store_n(&q->lock, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&q->lock, mark(), __ATOMIC_RELEASE);
 }
 
 /* --- the list ------------------------------------------------------------ */
 
+/* Before anything is done with a list, which may be under another one's lock.
+ */
+static inline void
+check_list(coir_waitq *q)
+{
+    int lock = __atomic_load_n(&q->lock, __ATOMIC_RELAXED);
+    if (coir__unlikely((lock & ~1) != mark())) {
+        __atomic_store_n(&q->lock, mark(), __ATOMIC_RELAXED);
+        begin_list(q);
+    }
+}
+
 static void
 append(coir_waitq *q, coir_waiter *w)
 {
+    check_list(q);
     w->next = NULL;
     w->prev = q->tail;
     if (q->tail != NULL)
@@ -80,7 +128,7 @@ take_out_in_time(coir_waiter *w)
     /* Only we put it there; if it is gone it does not come back. The object
      * stays until we have returned. */
     coir_waitq *q = __atomic_load_n(&w->queue, __ATOMIC_RELAXED);
-    if (q == NULL)
+    if (q == NULL || w->forks != coir__forks)
         return 0;
     coir__waitq_lock(w->guard);
     int in_time = w->queue == q;
@@ -93,6 +141,7 @@ take_out_in_time(coir_waiter *w)
 coir_waiter *
 coir__waitq_pop(coir_waitq *q)
 {
+    check_list(q);
     coir_waiter *w = q->head;
     if (w != NULL)
         take_out(q, w);
@@ -107,7 +156,7 @@ static COIR__THREAD_LOCAL char thread_id;
 coir__caller
 coir__caller_get(void)
 {
-    coir_hub *hub = coir__hub;
+    const coir_hub *hub = coir__hub_if_any();
     if (hub == NULL)
         return (coir__caller){NULL, 1};
     return (coir__caller){hub->current, hub->current != NULL};
@@ -150,6 +199,7 @@ coir__waitq_append_to(coir_waitq *q, coir_waitq *guard,
     w->word = 0;
     w->result = 0;
     w->guard = guard;
+    w->forks = coir__forks;
     append(q, w);
     return w;
 }
@@ -236,6 +286,7 @@ coir__waiter_wake(coir_waiter *w)
 coir_waiter *
 coir__waitq_pop_all(coir_waitq *q)
 {
+    check_list(q);
     coir_waiter *list = q->head;
     for (coir_waiter *w = list; w != NULL; w = w->next)
         __atomic_store_n(&w->queue, NULL, __ATOMIC_RELAXED);
