@@ -55,6 +55,15 @@
 #define COIR__CONTAINER(ptr, type, member)                                    \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Is this the only thread of the process? Then nothing that threads share
+ * needs an atomic exchange. Where it is not known: no. */
+#if COIR__HAVE_SINGLE_THREADED
+#include <sys/single_threaded.h>
+#define coir__single_threaded() (__libc_single_threaded != 0)
+#else
+#define coir__single_threaded() 0
+#endif
+
 /* Linux 6.13; older headers lack it. */
 #define COIR__MADV_GUARD_INSTALL 102
 

@@ -782,11 +782,14 @@ coir__send(coir_hub *hub, coir__parcel *parcel)
 void
 coir_hub_post(coir_hub *hub, coir_call *call)
 {
+    /* As above: the call may end it. */
+    atomic_fetch_add(&hub->senders, 1);
     coir_call *head = atomic_load_explicit(&hub->calls, memory_order_relaxed);
     do
         call->next = head;
     while (!atomic_compare_exchange_weak(&hub->calls, &head, call));
     coir_loop_wakeup(hub->loop);
+    atomic_fetch_sub(&hub->senders, 1);
 }
 
 static void
@@ -958,6 +961,7 @@ free_hub(coir_hub *hub)
     while ((g = take_unused(hub)) != NULL)
         coir_free(g);
     drop_locals(&hub->first);
+    coir__selects_free(hub);
     if (hub->owns_loop)
         coir_loop_free(hub->loop);
     coir_free(hub);

@@ -3,6 +3,7 @@
 #define COIR__HUB_INTERNAL_H
 
 #include <coir/hub.h>
+#include <coir/sync.h> /* for the place in a queue: sync/waitq.c */
 
 #include <stdatomic.h>
 
@@ -21,19 +22,6 @@ typedef struct coir__parcel {
     struct coir__parcel *next;
     void (*open)(struct coir__parcel *parcel); /* in the hub */
 } coir__parcel;
-
-/* Its place in a queue of coir/sync.h: see sync/waitq.c. */
-struct coir_waiter {
-    struct coir_waiter *next, *prev;
-    struct coir_waitq *queue; /* NULL: taken out */
-    struct coir_waitq *guard; /* whose lock guards `queue` */
-    unsigned forks;           /* in which process, see base/fork.h */
-    coir_green *green;        /* NULL: an OS thread without a hub */
-    const void *owner;        /* who it is, as an owner of mutexes */
-    int word;                 /* of an OS thread: 1 once it is woken */
-    int result;               /* what its wait is to return */
-    void *value;              /* what is handed over, in a queue */
-};
 
 struct coir_green {
     /* First what a switch and a wake-up touch. */
@@ -57,7 +45,7 @@ struct coir_green {
     const void *object;
     int64_t since_ns;
     coir_timer timer;
-    struct coir_waiter waiter;
+    coir_waiter waiter;
     coir__parcel parcel;
 
     int64_t deadline_ns; /* the earliest of those in force */
@@ -102,6 +90,8 @@ struct coir_hub {
     int deadlocked;   /* main is being told so */
     coir_green *main; /* `first`; in the child of a fork the one that forked */
     coir_green first; /* what the thread ran before */
+    struct coir__select *selects; /* to be used again: sync/select.c */
+    uint32_t random;              /* of the next select */
     coir_coro coro;
 };
 
@@ -157,6 +147,9 @@ void coir__forget_locals(coir_green *g);
 
 /* End the wait of one of this thread: `leave` is not asked. */
 void coir__ready(coir_hub *hub, coir_green *g, int result);
+
+/* Free what sync keeps in it. */
+void coir__selects_free(coir_hub *hub);
 
 /* Any thread. */
 void coir__send(coir_hub *hub, coir__parcel *parcel);

@@ -10,19 +10,23 @@ coir_event_init(coir_event *e)
 void
 coir_event_set(coir_event *e)
 {
+    coir__wakes wakes = {NULL, NULL};
     coir__waitq_lock(&e->queue);
     __atomic_store_n(&e->set, 1, __ATOMIC_RELEASE);
-    coir_waiter *list = coir__waitq_pop_all(&e->queue);
+    coir__waitq_pop_all(&e->queue, &wakes, 0);
     coir__waitq_unlock(&e->queue);
-    coir__waiter_wake_all(list);
+    coir__wake(&wakes);
 }
 
 void
 coir_event_clear(coir_event *e)
 {
-    coir__waitq_lock(&e->queue);
-    __atomic_store_n(&e->set, 0, __ATOMIC_RELAXED);
-    coir__waitq_unlock(&e->queue);
+    /* What the caller looks at after this must not be older than this: one who
+     * sets it says so first, and would be missed. A store would not do. */
+    if (coir__single_threaded())
+        e->set = 0;
+    else
+        (void)__atomic_exchange_n(&e->set, 0, __ATOMIC_SEQ_CST);
 }
 
 int
@@ -32,15 +36,23 @@ coir_event_is_set(const coir_event *e)
 }
 
 int
+coir__event_try(coir_event *e)
+{
+    return coir_event_is_set(e) ? 0 : COIR__MUST_WAIT;
+}
+
+int
 coir_event_wait(coir_event *e, int64_t timeout_ns)
 {
-    if (coir_event_is_set(e))
+    /* Not while it is being set: it may go once we return. */
+    if (coir_event_is_set(e) &&
+        !(__atomic_load_n(&e->queue.lock, __ATOMIC_ACQUIRE) & 1))
         return 0;
     coir__caller caller = coir__caller_get();
     coir__waitq_lock(&e->queue);
-    if (e->set) {
+    if (coir_event_is_set(e)) {
         coir__waitq_unlock(&e->queue);
         return 0;
     }
-    return coir__waitq_wait(&e->queue, &caller, "event", e, timeout_ns);
+    return coir__waitq_wait(&e->queue, &caller, NULL, "event", e, timeout_ns);
 }

@@ -4,12 +4,27 @@
  * waits, and nobody who comes later can be quicker. */
 #include "sync/waitq.h"
 
-#include <assert.h>
-
 void
 coir_semaphore_init(coir_semaphore *s, unsigned count)
 {
     *s = (coir_semaphore)COIR_SEMAPHORE_INIT(count);
+}
+
+/* It is read without the lock, too. */
+static inline void
+set_count(coir_semaphore *s, unsigned count)
+{
+    __atomic_store_n(&s->count, count, __ATOMIC_RELAXED);
+}
+
+int
+coir__semaphore_try(coir_semaphore *s, int looks)
+{
+    if (s->count == 0)
+        return COIR__MUST_WAIT;
+    if (!looks)
+        set_count(s, s->count - 1);
+    return 0;
 }
 
 int
@@ -17,31 +32,28 @@ coir_semaphore_acquire(coir_semaphore *s, int64_t timeout_ns)
 {
     coir__waitq_lock(&s->queue);
     if (coir__likely(s->count > 0)) {
-        assert(s->queue.head == NULL);
-        __atomic_store_n(&s->count, s->count - 1, __ATOMIC_RELAXED);
+        set_count(s, s->count - 1);
         coir__waitq_unlock(&s->queue);
         return 0;
     }
     coir__caller caller = coir__caller_get();
-    return coir__waitq_wait(&s->queue, &caller, "semaphore", s, timeout_ns);
+    return coir__waitq_wait(&s->queue, &caller, NULL, "semaphore", s,
+                            timeout_ns);
 }
 
 void
 coir_semaphore_release(coir_semaphore *s, unsigned count)
 {
-    coir_waiter *list = NULL, **tail = &list;
+    coir__wakes wakes = {NULL, NULL};
+    coir_waiter *w;
     coir__waitq_lock(&s->queue);
-    for (; count > 0; count--) {
-        coir_waiter *w = coir__waitq_pop(&s->queue);
-        if (w == NULL)
-            break;
-        *tail = w;
-        tail = &w->next;
+    while (count > 0 && (w = coir__waitq_pop(&s->queue)) != NULL) {
+        count -= !w->variant;
+        coir__wakes_add(&wakes, w);
     }
-    *tail = NULL;
-    __atomic_store_n(&s->count, s->count + count, __ATOMIC_RELAXED);
+    set_count(s, s->count + count);
     coir__waitq_unlock(&s->queue);
-    coir__waiter_wake_all(list);
+    coir__wake(&wakes);
 }
 
 unsigned

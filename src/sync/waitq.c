@@ -7,20 +7,25 @@
  * comes first and waking after the lock is given up, so a waiter that was
  * taken out and does not run yet knows that its wake-up is on its way.
  *
+ * A select has a waiter in each of its queues. They stand for one wait, whose
+ * end is decided by an exchange that only one of them can win: see select.c. A
+ * waiter that has lost is taken out by whoever comes across it and is nobody.
+ *
  * The waiter of a green thread lies in its control block, for its stack may be
  * a slice that is elsewhere by then; that of an OS thread on its stack, and is
- * not touched after `word` was set.
+ * not touched after `word` was set; that of a callback is the caller's.
  *
  * Waking a green thread of another hub: its parcel goes to that hub's inbox.
  *
  * The lock is taken for some dozen instructions, so others spin, then yield.
+ * A process of one thread does without it.
  *
  * In the child of a fork nobody is left who waits, or who could give up a
  * lock: one thread lives on there, and it did neither. So a lock has another
- * value in each process, mark() when it is free and one more when it is taken;
- * by any other value it is known to be of a process before, and the list with
- * it, both of which count as free and empty then. Nothing has to look for
- * them. */
+ * value in each process, coir__waitq_mark() when it is free and one more when
+ * it is taken; by any other value it is known to be of a process before, and
+ * the list with it, both of which count as free and empty then. Nothing has to
+ * look for them. */
 #include "sync/waitq.h"
 
 #include <assert.h>
@@ -31,52 +36,28 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/fork.h"
-
 #define SPINS 100
-
-/* A lock that is free, in this process. 0 in one that was not forked, so that
- * objects begin with it there. */
-static inline int
-mark(void)
-{
-    return (int)(coir__forks << 1);
-}
 
 /* The list is not of this process, or not of one yet. */
 static void
 begin_list(coir_waitq *q)
 {
     q->head = q->tail = NULL;
+    q->count = 0;
 }
 
-/* It was found in state `was`. */
-static COIR__COLD void
-lock_slowly(coir_waitq *q, int was)
+void
+coir__waitq_lock_slowly(coir_waitq *q, int was)
 {
-    const int taken = mark() | 1;
+    const int taken = coir__waitq_mark() | 1;
     for (int spins = 0; was == taken; spins++) {
         while (__atomic_load_n(&q->lock, __ATOMIC_RELAXED) == taken)
             if (++spins >= SPINS)
                 (void)sched_yield();
         was = __atomic_exchange_n(&q->lock, taken, __ATOMIC_ACQUIRE);
     }
-    if (was != mark())
+    if (was != coir__waitq_mark())
         begin_list(q);
-}
-
-void
-coir__waitq_lock(coir_waitq *q)
-{
-    int was = __atomic_exchange_n(&q->lock, mark() | 1, __ATOMIC_ACQUIRE);
-    if (coir__unlikely(was != mark()))
-        lock_slowly(q, was);
-}
-
-void
-coir__waitq_unlock(coir_waitq *q)
-{
-    __atomic_store_n(&q->lock, mark(), __ATOMIC_RELEASE);
 }
 
 /* --- the list ------------------------------------------------------------ */
@@ -87,16 +68,18 @@ static inline void
 check_list(coir_waitq *q)
 {
     int lock = __atomic_load_n(&q->lock, __ATOMIC_RELAXED);
-    if (coir__unlikely((lock & ~1) != mark())) {
-        __atomic_store_n(&q->lock, mark(), __ATOMIC_RELAXED);
+    if (coir__unlikely((lock & ~1) != coir__waitq_mark())) {
+        __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELAXED);
         begin_list(q);
     }
 }
 
-static void
-append(coir_waitq *q, coir_waiter *w)
+void
+coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w)
 {
     check_list(q);
+    w->guard = guard;
+    w->forks = coir__forks;
     w->next = NULL;
     w->prev = q->tail;
     if (q->tail != NULL)
@@ -104,9 +87,12 @@ append(coir_waitq *q, coir_waiter *w)
     else
         q->head = w;
     q->tail = w;
+    __atomic_store_n(&q->count, q->count + 1, __ATOMIC_RELAXED);
     __atomic_store_n(&w->queue, q, __ATOMIC_RELAXED);
 }
 
+/* After this nothing of `w` is touched, if it was not taken out to be woken:
+ * one that sees that it is out may go. */
 static void
 take_out(coir_waitq *q, coir_waiter *w)
 {
@@ -118,89 +104,87 @@ take_out(coir_waitq *q, coir_waiter *w)
         w->prev->next = w->next;
     else
         q->head = w->next;
-    __atomic_store_n(&w->queue, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&q->count, q->count - 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->queue, NULL, __ATOMIC_RELEASE);
 }
 
-/* Returns whether it was still there. */
-static int
-take_out_in_time(coir_waiter *w)
+int
+coir__waitq_leave(coir_waiter *w)
 {
-    /* Only we put it there; if it is gone it does not come back. The object
-     * stays until we have returned. */
-    coir_waitq *q = __atomic_load_n(&w->queue, __ATOMIC_RELAXED);
+    /* Only its owner puts it there; if it is gone it does not come back. The
+     * object stays until the wait has returned. */
+    coir_waitq *q = __atomic_load_n(&w->queue, __ATOMIC_ACQUIRE);
     if (q == NULL || w->forks != coir__forks)
         return 0;
-    coir__waitq_lock(w->guard);
+    coir_waitq *guard = w->guard;
+    coir__waitq_lock(guard);
     int in_time = w->queue == q;
     if (in_time)
         take_out(q, w);
-    coir__waitq_unlock(w->guard);
+    coir__waitq_unlock(guard);
     return in_time;
 }
 
-coir_waiter *
-coir__waitq_pop(coir_waitq *q)
+int
+coir__waitq_take(coir_waitq *q, coir_waiter *w)
 {
+    int lives = coir__likely(w->select == NULL) || coir__select_claim(w);
+    take_out(q, w);
+    return lives;
+}
+
+coir_waiter *
+coir__waitq_pop_head(coir_waitq *q)
+{
+    coir_waiter *w;
     check_list(q);
-    coir_waiter *w = q->head;
-    if (w != NULL)
-        take_out(q, w);
+    while ((w = q->head) != NULL)
+        if (coir__likely(coir__waitq_take(q, w)))
+            break;
     return w;
+}
+
+unsigned
+coir_waitq_count(const coir_waitq *queue)
+{
+    return __atomic_load_n(&queue->count, __ATOMIC_RELAXED);
 }
 
 /* --- who waits ----------------------------------------------------------- */
 
-/* Its address tells OS threads without a hub apart. */
-static COIR__THREAD_LOCAL char thread_id;
-
-coir__caller
-coir__caller_get(void)
-{
-    const coir_hub *hub = coir__hub_if_any();
-    if (hub == NULL)
-        return (coir__caller){NULL, 1};
-    return (coir__caller){hub->current, hub->current != NULL};
-}
-
 const void *
-coir__caller_id(const coir__caller *caller)
+coir__thread_as_owner(void)
 {
-    return caller->green != NULL ? (const void *)caller->green
-                                 : (const void *)&thread_id;
+    static COIR__THREAD_LOCAL char id;
+    return &id;
 }
 
-static int
-leave(coir_green *g)
+int
+coir__caller_may_wait(const coir__caller *caller, int64_t timeout_ns)
 {
-    return take_out_in_time(g->wait_data);
-}
-
-coir_waiter *
-coir__waitq_append(coir_waitq *q, const coir__caller *caller, coir_waiter *own,
-                   int64_t timeout_ns, int *err)
-{
-    return coir__waitq_append_to(q, q, caller, own, timeout_ns, err);
+    const coir_green *g = caller->green;
+    int err = g != NULL          ? coir__may_wait(g)
+              : caller->may_wait ? 0
+                                 : COIR_EINVAL;
+    return timeout_ns == 0 && err != COIR_ECANCELED ? COIR_ETIMEDOUT : err;
 }
 
 coir_waiter *
-coir__waitq_append_to(coir_waitq *q, coir_waitq *guard,
-                      const coir__caller *caller, coir_waiter *own,
-                      int64_t timeout_ns, int *err)
+coir__waitq_enter(coir_waitq *q, coir_waitq *guard, const coir__caller *caller,
+                  coir_waiter *own, int64_t timeout_ns, int *err)
 {
     coir_green *g = caller->green;
-    *err = g != NULL ? coir__may_wait(g) : caller->may_wait ? 0 : COIR_EINVAL;
-    if (timeout_ns == 0 && *err != COIR_ECANCELED)
-        *err = COIR_ETIMEDOUT;
+    *err = coir__caller_may_wait(caller, timeout_ns);
     if (*err < 0)
         return NULL;
     coir_waiter *w = g != NULL ? &g->waiter : own;
     w->green = g;
-    w->owner = coir__caller_id(caller);
-    w->word = 0;
+    w->select = NULL;
+    w->value = NULL;
     w->result = 0;
-    w->guard = guard;
-    w->forks = coir__forks;
-    append(q, w);
+    w->word = 0;
+    w->callback = w->variant = 0;
+    coir__waitq_append(q, guard, w);
     return w;
 }
 
@@ -215,20 +199,27 @@ futex_wait(const int *word, int64_t deadline_ns)
                   FUTEX_BITSET_MATCH_ANY);
 }
 
-static int
-block_thread(coir_waiter *w, int64_t timeout_ns)
+int
+coir__waitq_block_thread(coir_waiter *w, int64_t timeout_ns,
+                         int (*leave)(coir_waiter *w))
 {
     int64_t deadline_ns = coir__deadline_after(NULL, timeout_ns);
     while (!__atomic_load_n(&w->word, __ATOMIC_ACQUIRE)) {
         futex_wait(&w->word, deadline_ns);
         if (deadline_ns != COIR_FOREVER &&
             coir_clock_monotonic() >= deadline_ns) {
-            if (take_out_in_time(w))
+            if (leave(w))
                 return COIR_ETIMEDOUT;
             deadline_ns = COIR_FOREVER; /* it is on its way */
         }
     }
     return w->result;
+}
+
+static int
+leave_green(coir_green *g)
+{
+    return coir__waitq_leave(g->wait_data);
 }
 
 int
@@ -237,19 +228,22 @@ coir__waitq_block(coir_waiter *w, const char *what, const void *object,
 {
     coir_green *g = w->green;
     if (g == NULL)
-        return block_thread(w, timeout_ns);
-    int err = coir__park(g->hub, g, what, object,
-                         coir__deadline_after(g->hub, timeout_ns), leave, w);
+        return coir__waitq_block_thread(w, timeout_ns, coir__waitq_leave);
+    int err =
+        coir__park(g->hub, g, what, object,
+                   coir__deadline_after(g->hub, timeout_ns), leave_green, w);
     return err == 0 ? w->result : err;
 }
 
 int
-coir__waitq_wait(coir_waitq *q, const coir__caller *caller, const char *what,
-                 const void *object, int64_t timeout_ns)
+coir__waitq_wait(coir_waitq *q, const coir__caller *caller, void *value,
+                 const char *what, const void *object, int64_t timeout_ns)
 {
     coir_waiter own;
     int err;
-    coir_waiter *w = coir__waitq_append(q, caller, &own, timeout_ns, &err);
+    coir_waiter *w = coir__waitq_enter(q, q, caller, &own, timeout_ns, &err);
+    if (w != NULL)
+        w->value = value;
     coir__waitq_unlock(q);
     return w != NULL ? coir__waitq_block(w, what, object, timeout_ns) : err;
 }
@@ -263,43 +257,42 @@ open_parcel(coir__parcel *parcel)
     coir__ready(g->hub, g, 0);
 }
 
-void
-coir__waiter_wake(coir_waiter *w)
+static void
+wake_thread(coir_waiter *w)
 {
+    /* Its memory may be gone once the word is set; the kernel only looks up
+     * who sleeps at the address. */
+    int *word = &w->word;
+    __atomic_store_n(word, 1, __ATOMIC_RELEASE);
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void
+wake(coir_waiter *w)
+{
+    if (coir__unlikely(w->select != NULL))
+        w = coir__select_self(w);
     coir_green *g = w->green;
-    if (g == NULL) {
-        /* Its memory may be gone once the word is set; the kernel only
-         * looks up who sleeps at the address. */
-        int *word = &w->word;
-        __atomic_store_n(word, 1, __ATOMIC_RELEASE);
-        (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-        return;
+    if (coir__likely(g != NULL)) {
+        if (coir__likely(g->hub == coir__hub)) {
+            coir__ready(g->hub, g, 0);
+            return;
+        }
+        g->parcel.open = open_parcel;
+        coir__send(g->hub, &g->parcel);
     }
-    if (coir__likely(g->hub == coir__hub)) {
-        coir__ready(g->hub, g, 0);
-        return;
-    }
-    g->parcel.open = open_parcel;
-    coir__send(g->hub, &g->parcel);
-}
-
-coir_waiter *
-coir__waitq_pop_all(coir_waitq *q)
-{
-    check_list(q);
-    coir_waiter *list = q->head;
-    for (coir_waiter *w = list; w != NULL; w = w->next)
-        __atomic_store_n(&w->queue, NULL, __ATOMIC_RELAXED);
-    q->head = q->tail = NULL;
-    return list;
+    else if (w->callback)
+        coir__callback_wake(w);
+    else
+        wake_thread(w);
 }
 
 void
-coir__waiter_wake_all(coir_waiter *list)
+coir__wake_list(coir_waiter *first)
 {
-    while (list != NULL) {
-        coir_waiter *next = list->next;
-        coir__waiter_wake(list);
-        list = next;
+    while (first != NULL) {
+        coir_waiter *next = first->next; /* it may be gone */
+        wake(first);
+        first = next;
     }
 }

@@ -1,5 +1,5 @@
-/* test_sync.c - events, semaphores, mutexes, conditions; green threads on a
- * clock that stands still, and native threads. */
+/* test_sync.c - events, semaphores, locks, conditions, queues; green threads
+ * on a clock that stands still, and native threads. */
 #include <coir/sync.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -237,6 +237,253 @@ TEST(sync, condition)
     finish();
 }
 
+/* However often it was locked. */
+TEST(sync, condition_and_a_recursive_mutex)
+{
+    begin();
+    coir_mutex m = COIR_MUTEX_RECURSIVE_INIT;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(coir_mutex_lock(&m, 0), 0);
+    CHECK_EQ(coir_condition_wait(&condition, &m, S), COIR_ETIMEDOUT);
+    for (int i = 0; i < 3; i++) {
+        CHECK(coir_mutex_is_locked(&m));
+        CHECK_EQ(coir_mutex_unlock(&m), 0);
+    }
+    CHECK(!coir_mutex_is_locked(&m));
+    finish();
+}
+
+static int
+has_items(void *arg)
+{
+    CHECK(coir_mutex_is_locked(&mutex));
+    return items >= (intptr_t)arg;
+}
+
+static int
+add_items(void *arg)
+{
+    for (intptr_t i = 0; i < (intptr_t)arg; i++) {
+        CHECK_EQ(coir_sleep(S), 0);
+        CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0);
+        items++;
+        coir_condition_notify(&condition);
+        CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    }
+    return 0;
+}
+
+TEST(sync, condition_wait_for)
+{
+    begin();
+    coir_green *g = spawn(add_items, (void *)3);
+    CHECK_EQ(coir_mutex_lock(&mutex, COIR_FOREVER), 0);
+    CHECK_EQ(coir_condition_wait_for(&condition, &mutex, has_items, (void *)2,
+                                     10 * S),
+             0);
+    CHECK_EQ(f.waited, 2 * S);
+    CHECK_EQ(coir_condition_wait_for(&condition, &mutex, has_items, (void *)4,
+                                     10 * S),
+             COIR_ETIMEDOUT); /* of all waits together */
+    CHECK_EQ(f.waited, 12 * S);
+    CHECK_EQ(coir_mutex_unlock(&mutex), 0);
+    CHECK_EQ(join(g), 0);
+    finish();
+}
+
+/* --- locks for readers and writers --------------------------------------- */
+
+static coir_rwlock rwlock;
+
+static int
+read_it(void *arg)
+{
+    int err = coir_rwlock_read(&rwlock, 10 * S);
+    trace(err == 0 ? arg : coir_strerror(err));
+    if (err < 0)
+        return err;
+    CHECK_EQ(coir_sleep(S), 0);
+    return coir_rwlock_unlock(&rwlock);
+}
+
+static int
+write_it(void *arg)
+{
+    int err = coir_rwlock_write(&rwlock, 10 * S);
+    trace(err == 0 ? arg : coir_strerror(err));
+    if (err < 0)
+        return err;
+    CHECK_EQ(coir_rwlock_read(&rwlock, COIR_FOREVER), COIR_EDEADLK);
+    CHECK_EQ(coir_rwlock_write(&rwlock, COIR_FOREVER), COIR_EDEADLK);
+    CHECK_EQ(coir_sleep(S), 0);
+    return coir_rwlock_unlock(&rwlock);
+}
+
+/* Those who come later wait behind a writer. */
+TEST(sync, rwlock_starves_nobody)
+{
+    begin();
+    coir_rwlock_init(&rwlock);
+    coir_green *g[] = {spawn(read_it, "r1"),  spawn(read_it, "r2"),
+                       spawn(write_it, "w3"), spawn(read_it, "r4"),
+                       spawn(read_it, "r5"),  spawn(write_it, "w6"),
+                       spawn(write_it, "w7"), spawn(read_it, "r8")};
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_TRACE("r1 r2");
+    CHECK_STR(coir_green_waits_for(g[2]), "rwlock, to write");
+    CHECK_STR(coir_green_waits_for(g[3]), "rwlock, to read");
+    CHECK_EQ(coir_waitq_count(&rwlock.queue), 6);
+    CHECK_EQ(coir_rwlock_read(&rwlock, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_TRACE("w3 r4 r5 w6 w7 r8");
+    CHECK_EQ(f.waited, 6 * S);
+    for (int i = 0; i < 8; i++)
+        CHECK_EQ(join(g[i]), 0);
+    CHECK_EQ(coir_rwlock_unlock(&rwlock), COIR_EINVAL);
+    CHECK_EQ(coir_rwlock_write(&rwlock, 0), 0);
+    CHECK_EQ(coir_rwlock_unlock(&rwlock), 0);
+    finish();
+}
+
+/* Readers behind a writer that gives up need not wait any more. */
+TEST(sync, rwlock_writer_that_gives_up)
+{
+    begin();
+    coir_rwlock_init(&rwlock);
+    CHECK_EQ(coir_rwlock_read(&rwlock, 0), 0);
+    coir_green *w = spawn(write_it, "w"), *r = spawn(read_it, "r");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_rwlock_write(&rwlock, S), COIR_ETIMEDOUT);
+    coir_cancel(w);
+    CHECK_EQ(join(w), COIR_ECANCELED);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_TRACE("cancelled r");
+    CHECK_EQ(join(r), 0);
+    CHECK_EQ(coir_rwlock_unlock(&rwlock), 0);
+    CHECK_EQ(coir_rwlock_unlock(&rwlock), COIR_EINVAL);
+    finish();
+}
+
+TEST(sync, rwlock_is_let_go_by_its_writer_only)
+{
+    begin();
+    coir_rwlock_init(&rwlock);
+    coir_green *w = spawn(write_it, "w");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_rwlock_unlock(&rwlock), COIR_EINVAL);
+    CHECK_EQ(join(w), 0);
+    finish();
+}
+
+/* --- barriers, groups, once ---------------------------------------------- */
+
+static coir_barrier barrier;
+
+static int
+meet(void *arg)
+{
+    int last = coir_barrier_wait(&barrier, 10 * S);
+    trace(last < 0 ? coir_strerror(last) : last ? "last" : arg);
+    return last;
+}
+
+TEST(sync, barrier)
+{
+    begin();
+    coir_barrier_init(&barrier, 3);
+    coir_green *g[] = {spawn(meet, "a"), spawn(meet, "b"), spawn(meet, "c"),
+                       spawn(meet, "d"), spawn(meet, "e")};
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_TRACE("last a b");
+    coir_cancel(g[3]); /* it has not come, then */
+    CHECK_EQ(join(g[3]), COIR_ECANCELED);
+    CHECK_EQ(coir_barrier_wait(&barrier, 0), COIR_ETIMEDOUT);
+    coir_green *h = spawn(meet, "h");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_barrier_wait(&barrier, 0), 1);
+    CHECK_EQ(join(g[2]), 1);
+    g[2] = spawn(meet, "i");
+    CHECK_EQ(join(g[2]), COIR_ETIMEDOUT);
+    CHECK_TRACE("cancelled e h timed out");
+    CHECK_EQ(join(g[0]) + join(g[1]) + join(g[4]) + join(h), 0);
+    coir_barrier_init(&barrier, 1);
+    CHECK_EQ(coir_barrier_wait(&barrier, 0), 1);
+    finish();
+}
+
+static coir_group group = COIR_GROUP_INIT(1);
+
+static int
+wait_group(void *arg)
+{
+    int err = coir_group_wait(&group, 10 * S);
+    trace(err == 0 ? arg : coir_strerror(err));
+    return err;
+}
+
+TEST(sync, group)
+{
+    begin();
+    coir_green *a = spawn(wait_group, "a"), *b = spawn(wait_group, "b"),
+               *c = spawn(wait_group, "c");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_STR(coir_green_waits_for(a), "group");
+    coir_group_add(&group, 2);
+    CHECK_EQ(coir_group_count(&group), 3);
+    coir_cancel(b);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(coir_group_done(&group), 0);
+    coir_group_add(&group, 1); /* they are woken all the same */
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_TRACE("cancelled a c");
+    CHECK_EQ(coir_group_wait(&group, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_group_wait(&group, S), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_group_done(&group), 0);
+    CHECK_EQ(coir_group_wait(&group, 0), 0);
+    CHECK_EQ(coir_group_done(&group), COIR_EINVAL);
+    CHECK_EQ(join(a) + join(c), 0);
+    CHECK_EQ(join(b), COIR_ECANCELED);
+    coir_group_init(&group, 0);
+    CHECK_EQ(coir_group_wait(&group, COIR_FOREVER), 0);
+    finish();
+}
+
+static coir_once_flag once = COIR_ONCE_FLAG_INIT;
+static int attempts;
+
+static int
+set_up(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(coir_call_once(&once, set_up, NULL), COIR_EDEADLK);
+    CHECK_EQ(coir_sleep(S), 0);
+    return ++attempts < 2 ? COIR_ENOMEM : 5;
+}
+
+static int
+call_once(void *arg)
+{
+    int err = coir_call_once(&once, set_up, NULL);
+    trace(err == 0 ? arg : coir_strerror(err));
+    return err;
+}
+
+/* The first one fails, so the second does it, and the third need not. */
+TEST(sync, once)
+{
+    begin();
+    coir_green *a = spawn(call_once, "a"), *b = spawn(call_once, "b"),
+               *c = spawn(call_once, "c");
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_EQ(attempts, 2);
+    CHECK_EQ(f.waited, 2 * S);
+    CHECK_EQ(join(a), COIR_ENOMEM);
+    CHECK_EQ(join(b) + join(c), 0);
+    CHECK_EQ(call_once("d"), 0);
+    finish();
+}
+
 /* --- queues -------------------------------------------------------------- */
 
 static coir_queue queue;
@@ -324,10 +571,185 @@ TEST(sync, queue_waits_that_end)
     CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
     CHECK_EQ(coir_queue_get(&queue, &item, S), COIR_ECLOSED);
     coir_queue_fini(&queue);
-    CHECK_EQ(coir_queue_init(&queue, UINT32_MAX), COIR_EINVAL);
+    CHECK_EQ(coir_queue_init(&queue, (1U << 30) + 1), COIR_EINVAL);
     coir_test_fail_alloc(0);
     CHECK_EQ(coir_queue_init(&queue, 10), COIR_ENOMEM);
     coir_test_fail_none();
+    finish();
+}
+
+static int
+take_letter(void *arg)
+{
+    void *item;
+    int err = arg != NULL ? coir_queue_peek(&queue, &item, 10 * S)
+                          : coir_queue_get(&queue, &item, 10 * S);
+    trace(err == 0 ? item : coir_strerror(err));
+    return err;
+}
+
+TEST(sync, queue_front)
+{
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, 3), 0);
+    void *item;
+    CHECK_EQ(coir_queue_put_front(&queue, "b", 0), 0);
+    CHECK_EQ(coir_queue_put(&queue, "c", 0), 0);
+    CHECK_EQ(coir_queue_put_front(&queue, "a", 0), 0);
+    CHECK_EQ(coir_queue_put_front(&queue, "x", 0), COIR_ETIMEDOUT);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+        trace(item);
+    }
+    CHECK_TRACE("a b c");
+    coir_green *g = spawn(take_letter, NULL);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_queue_put_front(&queue, "d", 0), 0);
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(join(g), 0);
+    CHECK_TRACE("d");
+    coir_queue_fini(&queue);
+    finish();
+}
+
+static int
+put_front_letter(void *arg)
+{
+    return coir_queue_put_front(&queue, arg, 10 * S);
+}
+
+/* Those who wait to put at the front come in order, and do so. */
+TEST(sync, queue_front_that_waits)
+{
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, 2), 0);
+    CHECK_EQ(coir_queue_put(&queue, "a", 0), 0);
+    CHECK_EQ(coir_queue_put(&queue, "b", 0), 0);
+    coir_green *c = spawn(put_front_letter, "c"), *d = spawn(put_letters, "d");
+    CHECK_EQ(coir_yield(), 0);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(take_letter(NULL), 0);
+    CHECK_TRACE("a c b d");
+    CHECK_EQ(join(c) + join(d), 0);
+    coir_queue_fini(&queue);
+    finish();
+}
+
+TEST(sync, queue_peek)
+{
+    begin();
+    void *item = NULL;
+    CHECK_EQ(coir_queue_init(&queue, 2), 0);
+    CHECK_EQ(coir_queue_peek(&queue, &item, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_queue_peek(&queue, &item, S), COIR_ETIMEDOUT);
+    CHECK_NULL(item);
+    coir_green *g[] = {spawn(take_letter, "peek"), spawn(take_letter, NULL),
+                       spawn(take_letter, "peek"), spawn(take_letter, "peek")};
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_STR(coir_green_waits_for(g[0]), "queue, to peek");
+    /* Those who peek take nothing, whether before one that gets, or behind. */
+    CHECK_EQ(coir_queue_put(&queue, "a", 0), 0);
+    CHECK_EQ(coir_queue_put(&queue, "b", 0), 0);
+    CHECK_EQ(coir_queue_put(&queue, "c", 0), 0);
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_TRACE("a a b b");
+    CHECK_EQ(coir_queue_count(&queue), 2);
+    CHECK_EQ(take_letter("peek"), 0);
+    CHECK_EQ(take_letter(NULL), 0);
+    CHECK_EQ(take_letter(NULL), 0);
+    CHECK_TRACE("b b c");
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(join(g[i]), 0);
+    coir_queue_close(&queue);
+    CHECK_EQ(coir_queue_peek(&queue, &item, S), COIR_ECLOSED);
+    coir_queue_fini(&queue);
+    CHECK_EQ(coir_queue_init(&queue, 0), 0);
+    CHECK_EQ(coir_queue_peek(&queue, &item, S), COIR_EINVAL);
+    coir_queue_fini(&queue);
+    finish();
+}
+
+TEST(sync, queue_unbounded)
+{
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, COIR_QUEUE_UNBOUNDED), 0);
+    coir_green *g = spawn(take_letter, "peek");
+    CHECK_EQ(coir_yield(), 0);
+    coir_test_fail_alloc(0);
+    CHECK_EQ(coir_queue_put(&queue, "a", 0), COIR_ENOMEM);
+    coir_test_fail_none();
+    CHECK_EQ(coir_waitq_count(&queue.getters), 1); /* it has seen nothing */
+    CHECK_EQ(coir_queue_put(&queue, "a", 0), 0);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(take_letter(NULL), 0);
+    CHECK_TRACE("a a");
+    /* Some are taken meanwhile, so that the ring is not straight. */
+    intptr_t in = 0, out = 0;
+    void *item;
+    while (in < 10000) {
+        CHECK_EQ(coir_queue_put(&queue, (void *)in++, 0), 0);
+        if (in % 3 == 0) {
+            CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+            CHECK_EQ((intptr_t)item, out++);
+        }
+    }
+    CHECK_EQ(coir_queue_count(&queue), in - out);
+    coir_test_fail_alloc(0);
+    long failures = coir_test_failures(COIR_TEST_ALLOC);
+    for (; coir_test_failures(COIR_TEST_ALLOC) == failures; in++)
+        if (coir_queue_put(&queue, (void *)in, 0) < 0)
+            break;
+    coir_test_fail_none();
+    while (out < in) { /* the one that failed is not there */
+        CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+        CHECK_EQ((intptr_t)item, out++);
+    }
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), COIR_ETIMEDOUT);
+    coir_queue_fini(&queue);
+    finish();
+}
+
+TEST(sync, queue_capacity_changes)
+{
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, 1), 0);
+    CHECK_EQ(coir_queue_put(&queue, "a", 0), 0);
+    coir_green *b = spawn(put_letters, "bc"), *d = spawn(put_letters, "d");
+    CHECK_EQ(coir_yield(), 0);
+    coir_test_fail_alloc(0);
+    CHECK_EQ(coir_queue_set_capacity(&queue, 3), COIR_ENOMEM);
+    coir_test_fail_none();
+    CHECK_EQ(coir_queue_set_capacity(&queue, (1U << 30) + 1), COIR_EINVAL);
+    CHECK_EQ(coir_queue_count(&queue), 1);
+    CHECK_EQ(coir_queue_set_capacity(&queue, 2), 0); /* room for b */
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_queue_count(&queue), 2);
+    CHECK_EQ(coir_queue_set_capacity(&queue, COIR_QUEUE_UNBOUNDED), 0);
+    CHECK_EQ(join(b) + join(d), 0);
+    CHECK_EQ(coir_queue_count(&queue), 4);
+    CHECK_EQ(coir_queue_set_capacity(&queue, 1), 0);
+    CHECK_EQ(coir_queue_put(&queue, "x", 0), COIR_ETIMEDOUT);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(take_letter(NULL), 0);
+    CHECK_TRACE("a b d c");
+    /* A channel, whose putters become those of a queue. */
+    CHECK_EQ(coir_queue_set_capacity(&queue, 0), 0);
+    b = spawn(put_letters, "b");
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_queue_count(&queue), 0);
+    CHECK_EQ(coir_queue_set_capacity(&queue, 10), 0);
+    CHECK_EQ(join(b), 0);
+    CHECK_EQ(coir_queue_count(&queue), 1);
+    CHECK_EQ(take_letter(NULL), 0);
+    /* Where there is no place, none can be looked at. */
+    coir_green *g = spawn(take_letter, "peek"), *h = spawn(take_letter, NULL);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_queue_set_capacity(&queue, 0), 0);
+    CHECK_EQ(join(g), COIR_EINVAL);
+    CHECK_EQ(coir_queue_put(&queue, "c", 0), 0);
+    CHECK_EQ(join(h), 0);
+    CHECK_TRACE("b invalid argument c");
+    coir_queue_fini(&queue);
     finish();
 }
 
