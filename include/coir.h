@@ -10,5 +10,6 @@
 #include <coir/op.h>
 #include <coir/hub.h>
 #include <coir/sync.h>
+#include <coir/sim.h>
 
 #endif

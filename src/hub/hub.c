@@ -677,6 +677,8 @@ coir__spawn(coir_hub *hub, coir_green **out, coir_green_fn *fn, void *arg,
     if (hub->current != NULL)
         g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
     hub->alive++;
+    if (coir__unlikely(hub->sim != NULL))
+        coir__sim_spawned(hub, g);
     push_ready(hub, g);
     *out = g;
     return 0;
@@ -855,9 +857,16 @@ report_deadlock(coir_hub *hub)
     hub->deadlocked = 0;
 }
 
+/* In a simulation `left` stays 0, so that all who leave the processor come
+ * here. */
 static void
 run_ready(coir_hub *hub)
 {
+    if (coir__unlikely(hub->sim != NULL)) {
+        hub->left = 0;
+        coir__sim_run_ready(hub);
+        return;
+    }
     hub->left = hub->budget;
     while (hub->ready != NULL && hub->left > 0) {
         hub->left--;
@@ -888,7 +897,8 @@ static int
 is_deadlock(coir_hub *hub)
 {
     return hub->ready == NULL && !coir_loop_is_active(hub->loop) &&
-           hub->main->state == COIR_GREEN_WAITING && is_alone() &&
+           hub->main->state == COIR_GREEN_WAITING &&
+           (hub->sim != NULL || is_alone()) &&
            /* Only now: a thread may have sent something, then ended. */
            atomic_load(&hub->inbox) == NULL &&
            atomic_load(&hub->calls) == NULL;
@@ -980,10 +990,9 @@ at_thread_exit(void)
 
 /* A loop that is not ours already, in hub->loop, stays the caller's. */
 static int
-init_hub(coir_hub *hub)
+init_hub(coir_hub *hub, coir_coro *main_co)
 {
     int err = 0;
-    coir_coro *main_co = coir_coro_main();
     if (main_co == NULL)
         return COIR_ENOMEM;
     hub->thread = coir__self;
@@ -1022,7 +1031,7 @@ coir__hub_make(coir_loop *loop)
     if (hub == NULL)
         return NULL;
     hub->loop = loop;
-    if (init_hub(hub) < 0) {
+    if (init_hub(hub, coir_coro_main()) < 0) {
         coir_free(hub);
         return NULL;
     }
@@ -1048,6 +1057,8 @@ coir_hub_fini(void)
     open_inbox(hub); /* which may dispose of some */
     if (hub->greens > 0 || hub->current != &hub->first)
         return COIR_EBUSY;
+    if (hub->sim != NULL)
+        return 0; /* it goes with the simulation */
     /* The hub's coroutine ends by returning, to its parent: us. */
     if (coir_coro_state(&hub->coro) != COIR_CORO_NEW) {
         hub->stop = 1;
@@ -1061,6 +1072,87 @@ coir_hub_fini(void)
     hub->thread->at_exit = NULL;
     free_hub(hub);
     return 0;
+}
+
+/* --- for simulations ----------------------------------------------------- */
+
+coir_hub *
+coir__hub_make_sim(coir_loop *loop, coir_coro *main_co, coir__sim *sim)
+{
+    coir_hub *hub = coir_calloc(1, sizeof *hub);
+    if (hub == NULL)
+        return NULL;
+    hub->loop = loop;
+    if (init_hub(hub, main_co) < 0) {
+        coir_free(hub);
+        return NULL;
+    }
+    hub->sim = sim;
+    hub->left = 0;
+    coir__hub = hub;
+    return hub;
+}
+
+_Noreturn void
+coir__hub_end_main(coir_hub *hub, coir_coro *to)
+{
+    drop_locals(&hub->first);
+    coir_coro_exit(to, 0, NULL);
+}
+
+static void
+abandon_coro(coir_coro *co)
+{
+    if (coir_coro_state(co) == COIR_CORO_SUSPENDED)
+        coir__coro_abandon(co);
+    else
+        (void)coir_coro_fini(co);
+}
+
+void
+coir__hub_abandon(coir_hub *hub)
+{
+    coir_green *g = hub->all;
+    while (g != NULL) {
+        coir_green *next = g->next;
+        abandon_coro(g->co);
+        coir__forget_locals(g);
+        if (g != &hub->first)
+            coir_free(g);
+        g = next;
+    }
+    abandon_coro(&hub->coro);
+    coir__hub = NULL;
+    coir_free(hub);
+}
+
+coir_green *
+coir__hub_pop_ready(coir_hub *hub)
+{
+    return pop_ready(hub);
+}
+
+void
+coir__hub_push_ready(coir_hub *hub, coir_green *g)
+{
+    push_ready(hub, g);
+}
+
+void
+coir__hub_run_one(coir_hub *hub, coir_green *g)
+{
+    g->state = COIR_GREEN_RUNNING;
+    hub->current = g;
+    if (coir__unlikely(!switch_to(hub->thread, g->co)))
+        push_ready(hub, g);
+    hub->current = NULL;
+}
+
+void
+coir__hub_yield(coir_hub *hub, coir_green *g)
+{
+    push_ready(hub, g);
+    switch_away(hub, g);
 }
 
 /* --- looking at it ------------------------------------------------------- */

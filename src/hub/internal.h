@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "base/platform.h"
+#include "sim/hooks.h"
 #include "coro/internal.h"
 
 typedef struct coir__local coir__local;
@@ -63,6 +64,7 @@ struct coir_green {
     atomic_int cancel_sent;  /* by another thread, and not there yet */
     size_t stack_size;       /* the default when its coroutine was made */
     coir_green *next, *prev; /* of all of this hub, the disposed, too */
+    coir__sim_green sim;     /* in a simulation only */
     coir_coro coro;
 };
 
@@ -88,6 +90,7 @@ struct coir_hub {
     int owns_loop;
     int has_slices;   /* some were spawned */
     int deadlocked;   /* main is being told so */
+    coir__sim *sim;   /* NULL: this is no simulation */
     coir_green *main; /* `first`; in the child of a fork the one that forked */
     coir_green first; /* what the thread ran before */
     struct coir__select *selects; /* to be used again: sync/select.c */
@@ -114,6 +117,24 @@ void coir__hub_watch_forks(void);
 /* Make this thread's hub, on this loop, which stays the caller's; NULL: on one
  * of its own. */
 coir_hub *coir__hub_make(coir_loop *loop);
+
+/* The same in a simulation, for it to free: `main_co` stands for the thread's
+ * main coroutine. */
+coir_hub *coir__hub_make_sim(coir_loop *loop, coir_coro *main_co,
+                             coir__sim *sim);
+/* The function of its main green thread has returned: on to `to`, not of it.
+ */
+_Noreturn void coir__hub_end_main(coir_hub *hub, coir_coro *to);
+/* Free it with all its green threads, which are not unwound. It was left by a
+ * switch from whichever coroutine to one that is not of it. */
+void coir__hub_abandon(coir_hub *hub);
+
+/* For a simulation: the ready queue; from the hub's coroutine, let `g` run
+ * until it leaves the processor; let others run, if `g` is the running one. */
+coir_green *coir__hub_pop_ready(coir_hub *hub);
+void coir__hub_push_ready(coir_hub *hub, coir_green *g);
+void coir__hub_run_one(coir_hub *hub, coir_green *g);
+void coir__hub_yield(coir_hub *hub, coir_green *g);
 
 /* The deadline of a wait that begins now. */
 int64_t coir__deadline_after(const coir_hub *hub, int64_t timeout_ns);

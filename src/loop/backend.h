@@ -7,6 +7,8 @@
 
 #include <coir/op.h>
 
+#include "base/platform.h"
+
 typedef struct coir__backend {
     unsigned flag; /* COIR_BACKEND_* */
     const char *name;
@@ -73,6 +75,10 @@ typedef struct coir__clock {
 } coir__clock;
 
 extern const coir__clock coir__clock_system;
+
+/* What coir_clock_monotonic() and its like read in this thread, if not the
+ * system's clocks: in a simulation. */
+extern COIR__THREAD_LOCAL const coir__clock *coir__clock_here;
 
 /* coir_loop_new() with a given backend, and a clock, which is copied. */
 int coir__loop_new_with(coir_loop **out, unsigned flags,

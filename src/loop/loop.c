@@ -88,51 +88,62 @@ read_clock(clockid_t id)
     return (int64_t)t.tv_sec * COIR_NS_PER_S + t.tv_nsec;
 }
 
-int64_t
-coir_clock_monotonic(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
-int64_t
-coir_clock_wall(void)
-{
-    return read_clock(CLOCK_REALTIME);
-}
-
-void
-coir_clock_sleep(int64_t timeout_ns)
-{
-    if (timeout_ns <= 0)
-        return;
-    struct timespec t = {(time_t)(timeout_ns / COIR_NS_PER_S),
-                         (long)(timeout_ns % COIR_NS_PER_S)};
-    (void)nanosleep(&t, NULL);
-}
-
 static int64_t
 system_monotonic(void *user)
 {
     (void)user;
-    return coir_clock_monotonic();
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 static int64_t
 system_wall(void *user)
 {
     (void)user;
-    return coir_clock_wall();
+    return read_clock(CLOCK_REALTIME);
 }
 
 static void
 system_sleep(void *user, int64_t timeout_ns)
 {
     (void)user;
-    coir_clock_sleep(timeout_ns);
+    struct timespec t = {(time_t)(timeout_ns / COIR_NS_PER_S),
+                         (long)(timeout_ns % COIR_NS_PER_S)};
+    (void)nanosleep(&t, NULL);
 }
 
 const coir__clock coir__clock_system = {system_monotonic, system_wall,
                                         system_sleep, NULL};
+
+COIR__THREAD_LOCAL const coir__clock *coir__clock_here;
+
+static const coir__clock *
+clock_here(void)
+{
+    const coir__clock *clock = coir__clock_here;
+    return coir__likely(clock == NULL) ? &coir__clock_system : clock;
+}
+
+int64_t
+coir_clock_monotonic(void)
+{
+    const coir__clock *clock = clock_here();
+    return clock->monotonic(clock->user);
+}
+
+int64_t
+coir_clock_wall(void)
+{
+    const coir__clock *clock = clock_here();
+    return clock->wall(clock->user);
+}
+
+void
+coir_clock_sleep(int64_t timeout_ns)
+{
+    const coir__clock *clock = clock_here();
+    if (timeout_ns > 0)
+        clock->sleep(clock->user, timeout_ns);
+}
 
 void
 coir__time_update(coir_loop *loop)

@@ -1,0 +1,40 @@
+/* hooks.h - what the layers below ask of a simulation.
+ *
+ * Each hook is behind a test of a word that is 0 outside of simulations. */
+#ifndef COIR__SIM_HOOKS_H
+#define COIR__SIM_HOOKS_H
+
+#include <coir/hub.h>
+
+#include "base/platform.h"
+
+typedef struct coir__sim coir__sim;
+typedef struct coir__sim_host coir__sim_host;
+
+/* What a simulation knows of a green thread, in its control block. */
+typedef struct coir__sim_green {
+    coir__sim_host *host; /* where it runs */
+    uint64_t id;          /* main is 1, others in the order of their spawn */
+    int64_t priority;
+} coir__sim_green;
+
+/* From the hub: one was spawned; and let those that are ready run, in the
+ * order of the simulation. */
+void coir__sim_spawned(coir_hub *hub, coir_green *g);
+void coir__sim_run_ready(coir_hub *hub);
+
+/* How many simulations there are in this process. */
+extern int coir__sims;
+
+void coir__sim_may_switch(void);
+
+/* At the start of a call that may wait, with nothing locked: one that would
+ * not have to may let others run as well. */
+static inline void
+coir__sim_point(void)
+{
+    if (coir__unlikely(__atomic_load_n(&coir__sims, __ATOMIC_RELAXED) != 0))
+        coir__sim_may_switch();
+}
+
+#endif
