@@ -14,10 +14,10 @@
 #include <assert.h>
 
 struct coir_scope {
-    coir_green *owner;        /* NULL: given up, goes with the last in it */
-    coir_scope *outer;        /* of the same owner */
+    coir_green *owner; /* NULL: given up, goes with the last in it */
+    coir_scope *outer; /* of the same owner */
     coir_green *first, *last; /* in it, as they were spawned */
-    int error;                /* of the first that failed */
+    int error;         /* of the first that failed */
     uint8_t cancelled;
     uint8_t ending; /* the owner waits for the end */
 };
