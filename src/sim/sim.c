@@ -50,6 +50,22 @@ coir_sim_active(void)
 
 /* --- the trace ----------------------------------------------------------- */
 
+static void
+format_text(char *text, size_t size, const char *format, va_list args)
+{
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
+    (void)vsnprintf(text, size, format, args);
+}
+
+/* Of a function with the arguments (..., format, ...), into an array. */
+#define FORMAT(text, format)                                                  \
+    do {                                                                      \
+        va_list args;                                                         \
+        va_start(args, format);                                               \
+        format_text(text, sizeof(text), format, args);                        \
+        va_end(args);                                                         \
+    } while (0)
+
 void
 coir__sim_decided(coir__sim *sim, uint64_t value, const char *format, ...)
 {
@@ -59,11 +75,7 @@ coir__sim_decided(coir__sim *sim, uint64_t value, const char *format, ...)
     if (coir__likely(!(sim->options.flags & COIR_SIM_TRACE)))
         return;
     char text[256];
-    va_list args;
-    va_start(args, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     int64_t us = (sim->now_ns - BEGIN_NS) / 1000;
     (void)fprintf(stderr, "[%" PRId64 ".%06d] %s\n", us / 1000000,
                   (int)(us % 1000000), text);
@@ -76,11 +88,7 @@ coir_sim_note(const char *format, ...)
     if (sim == NULL)
         return;
     char text[256];
-    va_list args;
-    va_start(args, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     uint64_t value = 0;
     for (const char *c = text; *c != '\0'; c++)
         value = value * 31 + (unsigned char)*c;
@@ -367,11 +375,7 @@ coir_sim_fail(const char *format, ...)
 {
     coir__sim *sim = here();
     char text[sizeof sim->report.message];
-    va_list args;
-    va_start(args, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
+    FORMAT(text, format);
     if (sim == NULL) {
         (void)fprintf(stderr, "coir: %s\n", text);
         abort();
