@@ -716,7 +716,7 @@ coir_join(coir_green *g, int *result)
     coir_green *self = running();
     if (self == NULL || self == g || g->detached || g->joiner != NULL)
         return COIR_EINVAL;
-    coir__sim_point();
+    coir__sim_point(COIR_FOREVER);
     if (g->state != COIR_GREEN_ENDED) {
         int err = coir__may_wait(self);
         if (err < 0)

@@ -24,17 +24,17 @@ void coir__sim_spawned(coir_hub *hub, coir_green *g);
 void coir__sim_run_ready(coir_hub *hub);
 
 /* How many simulations there are in this process. */
-extern int coir__sims;
+extern __attribute__((visibility("hidden"))) int coir__sims;
 
-void coir__sim_may_switch(void);
+COIR__COLD void coir__sim_may_switch(int64_t timeout_ns);
 
-/* At the start of a call that may wait, with nothing locked: one that would
- * not have to may let others run as well. */
+/* At the start of a call that may wait, unless the timeout is 0, with nothing
+ * locked: one that would not have to may let others run as well. */
 static inline void
-coir__sim_point(void)
+coir__sim_point(int64_t timeout_ns)
 {
     if (coir__unlikely(__atomic_load_n(&coir__sims, __ATOMIC_RELAXED) != 0))
-        coir__sim_may_switch();
+        coir__sim_may_switch(timeout_ns);
 }
 
 #endif

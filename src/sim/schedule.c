@@ -130,10 +130,11 @@ coir__sim_run_ready(coir_hub *hub)
 }
 
 void
-coir__sim_may_switch(void)
+coir__sim_may_switch(int64_t timeout_ns)
 {
     coir_hub *hub = coir__hub;
-    if (hub == NULL || hub->sim == NULL || hub->current == NULL)
+    if (timeout_ns == 0 || hub == NULL || hub->sim == NULL ||
+        hub->current == NULL)
         return;
     coir__sim *sim = hub->sim;
     if (!coir__random_chance(&sim->choices, sim->preempt))

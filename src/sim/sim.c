@@ -409,5 +409,5 @@ coir_sim_random_below(uint64_t limit)
 void
 coir_sim_point(void)
 {
-    coir__sim_point();
+    coir__sim_point(COIR_FOREVER);
 }

@@ -44,8 +44,7 @@ coir__event_try(coir_event *e)
 int
 coir_event_wait(coir_event *e, int64_t timeout_ns)
 {
-    if (timeout_ns != 0)
-        coir__sim_point();
+    coir__sim_point(timeout_ns);
     /* Not while it is being set: it may go once we return. */
     if (coir_event_is_set(e) &&
         !(__atomic_load_n(&e->queue.lock, __ATOMIC_ACQUIRE) & 1))

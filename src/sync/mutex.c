@@ -39,8 +39,7 @@ coir_mutex_lock(coir_mutex *m, int64_t timeout_ns)
     coir__caller caller = coir__caller_get();
     const void *me = coir__caller_id(&caller);
     int err = 0;
-    if (timeout_ns != 0)
-        coir__sim_point();
+    coir__sim_point(timeout_ns);
     coir__waitq_lock(&m->queue);
     if (coir__likely(m->owner == NULL))
         set_owner(m, me, 1);

@@ -182,8 +182,7 @@ wait_in(coir_queue *q, coir_waitq *list, const char *what, void **value,
 static inline int
 put(coir_queue *q, void *item, int front, int64_t timeout_ns)
 {
-    if (timeout_ns != 0)
-        coir__sim_point();
+    coir__sim_point(timeout_ns);
     for (;;) {
         coir__wakes wakes = {NULL, NULL};
         coir__waitq_lock(&q->getters);
@@ -216,8 +215,7 @@ coir_queue_put_front(coir_queue *q, void *item, int64_t timeout_ns)
 int
 coir_queue_get(coir_queue *q, void **item, int64_t timeout_ns)
 {
-    if (timeout_ns != 0)
-        coir__sim_point();
+    coir__sim_point(timeout_ns);
     coir__wakes wakes = {NULL, NULL};
     void *got = NULL;
     coir__waitq_lock(&q->getters);

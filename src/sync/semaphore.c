@@ -30,8 +30,7 @@ coir__semaphore_try(coir_semaphore *s, int looks)
 int
 coir_semaphore_acquire(coir_semaphore *s, int64_t timeout_ns)
 {
-    if (timeout_ns != 0)
-        coir__sim_point();
+    coir__sim_point(timeout_ns);
     coir__waitq_lock(&s->queue);
     if (coir__likely(s->count > 0)) {
         set_count(s, s->count - 1);
