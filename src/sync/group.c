@@ -15,6 +15,7 @@ coir_barrier_init(coir_barrier *b, unsigned parties)
 int
 coir_barrier_wait(coir_barrier *b, int64_t timeout_ns)
 {
+    coir__sim_point(timeout_ns);
     coir__caller caller = coir__caller_get();
     coir__wakes wakes = {NULL, NULL};
     coir__waitq_lock(&b->queue);
@@ -68,6 +69,7 @@ coir__group_try(coir_group *g)
 int
 coir_group_wait(coir_group *g, int64_t timeout_ns)
 {
+    coir__sim_point(timeout_ns);
     coir__caller caller = coir__caller_get();
     /* With the lock: who sees that it is done is to see all of it, and the
      * group may go then. */

@@ -68,6 +68,7 @@ wait_for(coir_rwlock *l, const coir__caller *caller, const void *writer,
 int
 coir_rwlock_read(coir_rwlock *l, int64_t timeout_ns)
 {
+    coir__sim_point(timeout_ns);
     coir__caller caller = coir__caller_get();
     int err = 0;
     coir__waitq_lock(&l->queue);
@@ -84,6 +85,7 @@ coir_rwlock_read(coir_rwlock *l, int64_t timeout_ns)
 int
 coir_rwlock_write(coir_rwlock *l, int64_t timeout_ns)
 {
+    coir__sim_point(timeout_ns);
     coir__caller caller = coir__caller_get();
     const void *me = coir__caller_id(&caller);
     int err = 0;

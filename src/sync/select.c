@@ -418,6 +418,7 @@ coir_select(coir_case *cases, unsigned count, int64_t timeout_ns)
     for (unsigned i = 0; i < count; i++)
         if (!is_case(&cases[i]))
             return COIR_EINVAL;
+    coir__sim_point(timeout_ns);
     coir__caller caller = coir__caller_get();
     int at;
     do {

@@ -2,6 +2,7 @@
  * on a clock that stands still, and native threads. */
 #include <coir/sync.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -784,8 +785,9 @@ TEST(sync, callback)
 static void *
 native_wait(void *arg)
 {
+    coir_event never = COIR_EVENT_INIT;
     CHECK_NULL(coir__hub);
-    CHECK_EQ(coir_event_wait(arg, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_event_wait(&never, MS), COIR_ETIMEDOUT);
     CHECK_EQ(coir_event_wait(arg, COIR_FOREVER), 0);
     CHECK_NULL(coir__hub); /* it needs none */
     return NULL;
@@ -794,8 +796,10 @@ native_wait(void *arg)
 static void *
 native_set(void *arg)
 {
-    coir_clock_sleep(5 * MS);
-    coir_event_set(arg);
+    coir_event *e = arg;
+    while (coir_waitq_count(&e->queue) == 0)
+        (void)sched_yield();
+    coir_event_set(e);
     return NULL;
 }
 
@@ -803,7 +807,8 @@ TEST(sync, native_thread_waits_for_a_green_one)
 {
     pthread_t thread;
     CHECK_EQ(pthread_create(&thread, NULL, native_wait, &event), 0);
-    CHECK_EQ(coir_sleep(5 * MS), 0);
+    while (coir_waitq_count(&event.queue) == 0)
+        CHECK_EQ(coir_yield(), 0);
     coir_event_set(&event);
     CHECK_EQ(pthread_join(thread, NULL), 0);
     CHECK_EQ(coir_hub_fini(), 0);
