@@ -17,6 +17,8 @@
 
 #define MIN_EVENTS 128
 #define MAX_EVENTS 8192
+#define BESIDES (EPOLLERR | EPOLLHUP | EPOLLRDHUP | EPOLLPRI)
+#define EDGE (EPOLLET | EPOLLRDHUP | EPOLLPRI)
 
 typedef struct epoll {
     int fd;
@@ -77,10 +79,9 @@ static int
 control(const epoll *e, int op, int fd, uint32_t generation, int events)
 {
     struct epoll_event event;
-    event.events =
-        (events & COIR_READ ? (uint32_t)EPOLLIN : 0) |
-        (events & COIR_WRITE ? (uint32_t)EPOLLOUT : 0) |
-        (events & COIR__REGISTERED_EDGE ? (uint32_t)EPOLLET | EPOLLRDHUP : 0);
+    event.events = (events & COIR_READ ? (uint32_t)EPOLLIN : 0) |
+                   (events & COIR_WRITE ? (uint32_t)EPOLLOUT : 0) |
+                   (events & COIR__REGISTERED_EDGE ? (uint32_t)EDGE : 0);
     event.data.u64 = (uint64_t)generation << 32 | (uint32_t)fd;
     return epoll_ctl(e->fd, op, fd, &event) == 0 ? 0 : errno;
 }
@@ -172,9 +173,9 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
         uint32_t got = e->events[i].events;
         uint64_t data = e->events[i].data.u64;
         int events =
-            (got & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP) ? COIR_READ
-                                                                : 0) |
-            (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0);
+            (got & (EPOLLIN | BESIDES) ? COIR_READ : 0) |
+            (got & (EPOLLOUT | EPOLLERR | EPOLLHUP) ? COIR_WRITE : 0) |
+            (got & BESIDES ? COIR__ONCE_MORE : 0);
         coir__io_ready(loop, (int)(uint32_t)data, (uint32_t)(data >> 32),
                        events);
     }

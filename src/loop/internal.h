@@ -23,6 +23,10 @@
 #define COIR__EDGE 0x10000000
 /* In `registered` of a descriptor: edge-triggered, for both directions. */
 #define COIR__REGISTERED_EDGE 0x40
+/* Among events that a backend reports: an end, an error or urgent data has
+ * come, too. One read that falls short says nothing then, and there need not
+ * be another event: in `ready` of a coir_edge, to be tried once more. */
+#define COIR__ONCE_MORE 0x20
 /* In `ready` of a coir_edge: it always is. */
 #define COIR__ALWAYS 0x40
 

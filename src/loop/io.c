@@ -222,6 +222,10 @@ coir_edge_wait(coir_loop *loop, coir_edge *w, int events)
             w->ready &= ~ready;
         return ready;
     }
+    if ((w->ready & COIR__ONCE_MORE) && (events & COIR_READ)) {
+        w->ready &= ~COIR__ONCE_MORE;
+        return COIR_READ;
+    }
     if (!w->events)
         loop->active++;
     w->events |= events;

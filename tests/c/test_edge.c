@@ -142,6 +142,51 @@ TEST_EACH_BACKEND(edge, end_of_file_is_told)
     coir_loop_free(loop);
 }
 
+/* One event for both: a read that falls short is not the last one then. */
+TEST_EACH_BACKEND(edge, end_of_file_that_came_with_the_last_bytes)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    told t;
+    start(loop, &t, fds[0]);
+    CHECK_EQ(coir_edge_wait(loop, &t.edge, COIR_READ), 0);
+    turn(loop);
+    put(fds[1]);
+    (void)close(fds[1]);
+    while (t.calls == 0)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    char block[10];
+    CHECK_EQ(read(fds[0], block, sizeof block), 1);
+    CHECK_EQ(wait_for(loop, &t, COIR_READ), COIR_READ);
+    CHECK_EQ(read(fds[0], block, sizeof block), 0);
+    (void)coir_edge_close(loop, &t.edge);
+    coir_loop_free(loop);
+}
+
+/* The same, noted while nobody waits. */
+TEST_EACH_BACKEND(edge, end_of_file_that_nobody_waited_for)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    told t;
+    start(loop, &t, fds[0]);
+    put(fds[1]);
+    CHECK_EQ(wait_for(loop, &t, COIR_READ), COIR_READ);
+    char block[10];
+    CHECK_EQ(read(fds[0], block, sizeof block), 1);
+    put(fds[1]);
+    (void)close(fds[1]);
+    turn(loop);
+    CHECK_EQ(wait_for(loop, &t, COIR_READ), COIR_READ);
+    CHECK_EQ(read(fds[0], block, sizeof block), 1);
+    CHECK_EQ(wait_for(loop, &t, COIR_READ), COIR_READ);
+    CHECK_EQ(read(fds[0], block, sizeof block), 0);
+    (void)coir_edge_close(loop, &t.edge);
+    coir_loop_free(loop);
+}
+
 TEST_EACH_BACKEND(edge, cancelled_wait)
 {
     coir_loop *loop = backend_loop(backend);
