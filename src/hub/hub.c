@@ -978,6 +978,13 @@ free_hub(coir_hub *hub)
     coir_free(hub);
 }
 
+static void
+send_guests_away(coir_hub *hub)
+{
+    while (hub->guests != NULL)
+        hub->guests->leave(hub->guests);
+}
+
 /* The thread ends; its coroutines are abandoned after this. */
 static void
 at_thread_exit(void)
@@ -985,6 +992,7 @@ at_thread_exit(void)
     coir_hub *hub = coir__hub;
     if (hub == NULL || coir_hub_fini() == 0)
         return;
+    send_guests_away(hub);
     coir__hub = NULL;
     coir_loop_free(hub->owns_loop ? hub->loop : NULL);
 }
@@ -1067,8 +1075,10 @@ coir_hub_fini(void)
         (void)coir_coro_switch(&hub->coro, NULL, NULL);
     }
     (void)coir_coro_fini(&hub->coro);
+    send_guests_away(hub);
     while (atomic_load(&hub->senders) > 0)
         (void)sched_yield();
+    open_inbox(hub); /* what was sent to guests */
     coir__hub = NULL;
     hub->thread->at_exit = NULL;
     free_hub(hub);

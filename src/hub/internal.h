@@ -24,6 +24,12 @@ typedef struct coir__parcel {
     void (*open)(struct coir__parcel *parcel); /* in the hub */
 } coir__parcel;
 
+/* What has to let go of a hub before that is freed; in the hub's thread. */
+typedef struct coir__guest {
+    struct coir__guest *next, **at;           /* at: NULL, if it is no guest */
+    void (*leave)(struct coir__guest *guest); /* coir__guest_remove() it */
+} coir__guest;
+
 struct coir_green {
     /* First what a switch and a wake-up touch. */
     coir_coro *co; /* own, or the thread's main coroutine */
@@ -85,6 +91,8 @@ struct coir_hub {
     coir__parcel *_Atomic inbox;
     coir_call *_Atomic calls;
     atomic_int senders; /* other threads that are about to wake the loop */
+    coir__guest *guests;
+    unsigned calls_made; /* on sockets, since one had to wait */
     int stop;
     int main_waits_for_all; /* in coir_hub_run() */
     int owns_loop;
@@ -171,6 +179,25 @@ void coir__ready(coir_hub *hub, coir_green *g, int result);
 
 /* Free what sync keeps in it. */
 void coir__selects_free(coir_hub *hub);
+
+static inline void
+coir__guest_add(coir_hub *hub, coir__guest *guest)
+{
+    guest->next = hub->guests;
+    guest->at = &hub->guests;
+    if (guest->next != NULL)
+        guest->next->at = &guest->next;
+    hub->guests = guest;
+}
+
+static inline void
+coir__guest_remove(coir__guest *guest)
+{
+    *guest->at = guest->next;
+    if (guest->next != NULL)
+        guest->next->at = guest->at;
+    guest->at = NULL;
+}
 
 /* Any thread. */
 void coir__send(coir_hub *hub, coir__parcel *parcel);

@@ -223,16 +223,23 @@ leave_green(coir_green *g)
 }
 
 int
+coir__waitq_block_until(coir_waiter *w, const char *what, const void *object,
+                        int64_t deadline_ns)
+{
+    coir_green *g = w->green;
+    int err = coir__park(g->hub, g, what, object, deadline_ns, leave_green, w);
+    return err == 0 ? w->result : err;
+}
+
+int
 coir__waitq_block(coir_waiter *w, const char *what, const void *object,
                   int64_t timeout_ns)
 {
-    coir_green *g = w->green;
+    const coir_green *g = w->green;
     if (g == NULL)
         return coir__waitq_block_thread(w, timeout_ns, coir__waitq_leave);
-    int err =
-        coir__park(g->hub, g, what, object,
-                   coir__deadline_after(g->hub, timeout_ns), leave_green, w);
-    return err == 0 ? w->result : err;
+    return coir__waitq_block_until(w, what, object,
+                                   coir__deadline_after(g->hub, timeout_ns));
 }
 
 int

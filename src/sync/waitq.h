@@ -86,6 +86,10 @@ coir_waiter *coir__waitq_enter(coir_waitq *q, coir_waitq *guard,
 int coir__waitq_block(coir_waiter *w, const char *what, const void *object,
                       int64_t timeout_ns);
 
+/* The same for a green thread, until `deadline_ns` of its loop's clock. */
+int coir__waitq_block_until(coir_waiter *w, const char *what,
+                            const void *object, int64_t deadline_ns);
+
 /* All of that, for a `q` with its own lock, which it gives up. `value` is for
  * those who take it out. */
 int coir__waitq_wait(coir_waitq *q, const coir__caller *caller, void *value,
