@@ -11,5 +11,6 @@
 #include <coir/hub.h>
 #include <coir/sync.h>
 #include <coir/sim.h>
+#include <coir/net.h>
 
 #endif

@@ -35,7 +35,9 @@ extern "C" {
     X(COIR_ENOSYS, -8, "not supported on this platform or by this build")     \
     X(COIR_ETIMEDOUT, -9, "timed out")                                        \
     X(COIR_EDEADLK, -10, "would wait for ever")                               \
-    X(COIR_ECLOSED, -11, "closed")
+    X(COIR_ECLOSED, -11, "closed")                                            \
+    X(COIR_EEOF, -12, "end of stream")                                        \
+    X(COIR_ETORN, -13, "torn by an interrupted transfer")
 
 enum coir_error {
 #define COIR__ERROR_VALUE(name, value, text) name = (value),

@@ -58,6 +58,10 @@ coir_errno(int error)
         return EDEADLK;
     case COIR_ECLOSED:
         return EBADF;
+    case COIR_EEOF:
+        return ECONNRESET;
+    case COIR_ETORN:
+        return ECONNABORTED;
     default:
         return EINVAL;
     }

@@ -39,7 +39,7 @@ TEST(base, system_errors_keep_their_errno_and_text)
 {
     static const int some[] = {EPERM, EINVAL, ECONNRESET, EHWPOISON};
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
-        CHECK(COIR_ERRNO(some[i]) < COIR_ECLOSED);
+        CHECK(COIR_ERRNO(some[i]) < COIR_ETORN);
         CHECK_EQ(coir_errno(COIR_ERRNO(some[i])), some[i]);
         CHECK_STR(coir_strerror(COIR_ERRNO(some[i])), strerror(some[i]));
     }
@@ -54,6 +54,8 @@ TEST(base, every_error_has_an_errno_value)
     CHECK_EQ(coir_errno(COIR_ENOSYS), ENOSYS);
     CHECK_EQ(coir_errno(COIR_ETIMEDOUT), ETIMEDOUT);
     CHECK_EQ(coir_errno(COIR_EDEADLK), EDEADLK);
+    CHECK_EQ(coir_errno(COIR_EEOF), ECONNRESET);
+    CHECK_EQ(coir_errno(COIR_ETORN), ECONNABORTED);
     CHECK_EQ(coir_errno(COIR_ECLOSED), EBADF);
     static const int others[] = {COIR_EINVAL, COIR_ECYCLE, 1, INT32_MIN};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
