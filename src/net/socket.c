@@ -63,13 +63,14 @@ unlock(coir_socket *s)
 
 /* --- what the loop says -------------------------------------------------- */
 
-/* With the lock: take the first one out, to try. NULL: there is none. */
-static coir_waiter *
-give_turn(coir_socket *s, int dir)
+/* With the lock: take the first one out, if there is one, to try. */
+static void
+give_turn(coir_socket *s, int dir, coir__wakes *wakes)
 {
     coir_waiter *w = coir__waitq_pop(&s->lines[dir]);
     s->turn[dir] = w != NULL;
-    return w;
+    if (w != NULL)
+        coir__wakes_add(wakes, w);
 }
 
 /* With the lock, in the thread of its hub: as if nobody had waited yet. */
@@ -91,15 +92,12 @@ is_broken(coir_socket *s)
         atomic_fetch_or(&s->state, COIR__CLOSED | COIR__GONE);
     lock(s);
     unbind(s);
-    coir_waiter *lists[2];
-    for (int dir = 0; dir < 2; dir++) {
-        lists[dir] = coir__waitq_pop_all(&s->lines[dir]);
-        for (coir_waiter *w = lists[dir]; w != NULL; w = w->next)
-            w->result = lost ? COIR_ECLOSED : COIR_ENOMEM;
-    }
+    coir__wakes wakes = {NULL, NULL};
+    for (int dir = 0; dir < 2; dir++)
+        coir__waitq_pop_all(&s->lines[dir], &wakes,
+                            lost ? COIR_ECLOSED : COIR_ENOMEM);
     unlock(s);
-    coir__waiter_wake_all(lists[0]);
-    coir__waiter_wake_all(lists[1]);
+    coir__wake(&wakes);
 }
 
 static void
@@ -111,17 +109,15 @@ is_ready(coir_loop *loop, coir_edge *edge, int revents)
         is_broken(s);
         return;
     }
-    coir_waiter *first[2] = {NULL, NULL};
+    coir__wakes wakes = {NULL, NULL};
     lock(s);
     for (int dir = 0; dir < 2; dir++)
         if (revents & event_of[dir]) {
             s->drained &= (uint8_t)~BIT(dir);
-            first[dir] = give_turn(s, dir);
+            give_turn(s, dir, &wakes);
         }
     unlock(s);
-    for (int dir = 0; dir < 2; dir++)
-        if (first[dir] != NULL)
-            coir__waiter_wake(first[dir]);
+    coir__wake(&wakes);
 }
 
 /* The hub goes. Who waited in it never runs again. */
@@ -132,8 +128,9 @@ hub_goes(coir__guest *guest)
         (coir_socket *)(void *)((char *)guest - offsetof(coir_socket, guest));
     lock(s);
     coir_edge_stop(s->hub->loop, &s->edge);
+    coir__wakes never = {NULL, NULL};
     for (int dir = 0; dir < 2; dir++) {
-        (void)coir__waitq_pop_all(&s->lines[dir]);
+        coir__waitq_pop_all(&s->lines[dir], &never, 0);
         s->crowd[dir] = 0;
     }
     unbind(s);
@@ -216,8 +213,8 @@ wait_in_line(coir__use *u, coir_green *g)
     }
     coir__caller caller = {g, 1};
     int err;
-    coir_waiter *w = coir__waitq_append_to(line, guard_of(s), &caller, NULL,
-                                           COIR_FOREVER, &err);
+    coir_waiter *w = coir__waitq_enter(line, guard_of(s), &caller, NULL,
+                                       COIR_FOREVER, &err);
     assert(w != NULL); /* it may wait, and does */
     if (u->turn) {
         to_head(line, w);
@@ -240,7 +237,7 @@ coir__use_leave_line(coir__use *u)
 {
     coir_socket *s = u->s;
     int dir = u->dir;
-    coir_waiter *next = NULL;
+    coir__wakes wakes = {NULL, NULL};
     lock(s);
     s->crowd[dir]--;
     int is_empty = s->lines[dir].head == NULL;
@@ -250,15 +247,14 @@ coir__use_leave_line(coir__use *u)
     else if (u->turn) {
         /* If there is nothing left the next one need not try. */
         if (is_empty || !(s->drained & BIT(dir)) || ask_edge(s, dir))
-            next = give_turn(s, dir);
+            give_turn(s, dir, &wakes);
         else
             s->turn[dir] = 0;
     }
     else if (is_empty && !s->turn[dir])
         coir_edge_cancel(s->hub->loop, &s->edge, event_of[dir]);
     unlock(s);
-    if (next != NULL)
-        coir__waiter_wake(next);
+    coir__wake(&wakes);
 }
 
 /* --- waiting elsewhere --------------------------------------------------- */
@@ -286,9 +282,11 @@ stranger_is_ready(coir_loop *loop, coir_io *io, int revents)
     int result = revents & COIR_ERROR ? why_stopped(st->fd) : revents;
     if (st->waiter == NULL)
         coir__ready(st->green->hub, st->green, result);
-    else if (coir__waiter_take_out(st->waiter)) {
+    else if (coir__waitq_leave(st->waiter)) {
+        coir__wakes wakes = {st->waiter, st->waiter};
+        st->waiter->next = NULL;
         st->waiter->result = result;
-        coir__waiter_wake(st->waiter);
+        coir__wake(&wakes);
     }
 }
 
@@ -330,8 +328,8 @@ wait_as_stranger(coir__use *u, coir_green *g, int events)
     if (atomic_load(&s->state) & COIR__CLOSED)
         err = COIR_ECLOSED;
     else
-        st->waiter = coir__waitq_append_to(&s->strangers, guard_of(s), &caller,
-                                           NULL, COIR_FOREVER, &err);
+        st->waiter = coir__waitq_enter(&s->strangers, guard_of(s), &caller,
+                                       NULL, COIR_FOREVER, &err);
     unlock(s);
     if (err == 0) {
         coir__use_set_idle(u);
@@ -556,13 +554,13 @@ stop_edge(coir__parcel *parcel)
 static int
 turn_out(coir_socket *s, int closes)
 {
-    coir_waiter *lists[3];
+    coir__wakes wakes = {NULL, NULL};
     int has_edge = 0;
     lock(s);
     coir_hub *hub = s->hub;
-    lists[0] = coir__waitq_pop_all(&s->lines[0]);
-    lists[1] = coir__waitq_pop_all(&s->lines[1]);
-    lists[2] = coir__waitq_pop_all(&s->strangers);
+    coir__waitq_pop_all(&s->lines[0], &wakes, COIR_ECLOSED);
+    coir__waitq_pop_all(&s->lines[1], &wakes, COIR_ECLOSED);
+    coir__waitq_pop_all(&s->strangers, &wakes, COIR_ECLOSED);
     if (hub != NULL && hub == coir__hub) {
         unbind(s);
         has_edge = 1;
@@ -582,11 +580,7 @@ turn_out(coir_socket *s, int closes)
     else if (closes)
         err = close(s->fd);
     err = err < 0 && errno != EINTR ? COIR_ERRNO(errno) : 0;
-    for (int i = 0; i < 3; i++) {
-        for (coir_waiter *w = lists[i]; w != NULL; w = w->next)
-            w->result = COIR_ECLOSED;
-        coir__waiter_wake_all(lists[i]);
-    }
+    coir__wake(&wakes);
     return err;
 }
 
