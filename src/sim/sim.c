@@ -50,7 +50,7 @@ coir_sim_active(void)
 
 /* --- the trace ----------------------------------------------------------- */
 
-static void
+static COIR__NOINLINE void
 format_text(char *text, size_t size, const char *format, va_list args)
 {
     /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */

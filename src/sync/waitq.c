@@ -43,7 +43,7 @@ static void
 begin_list(coir_waitq *q)
 {
     q->head = q->tail = NULL;
-    q->count = 0;
+    __atomic_store_n(&q->count, 0, __ATOMIC_RELAXED);
 }
 
 void
@@ -147,6 +147,9 @@ coir__waitq_pop_head(coir_waitq *q)
 unsigned
 coir_waitq_count(const coir_waitq *queue)
 {
+    int lock = __atomic_load_n(&queue->lock, __ATOMIC_RELAXED);
+    if (coir__unlikely((lock & ~1) != coir__waitq_mark()))
+        return 0; /* it is of the process that forked this one */
     return __atomic_load_n(&queue->count, __ATOMIC_RELAXED);
 }
 
