@@ -49,11 +49,11 @@ coir_event_wait(coir_event *e, int64_t timeout_ns)
     if (coir_event_is_set(e) &&
         !(__atomic_load_n(&e->queue.lock, __ATOMIC_ACQUIRE) & 1))
         return 0;
-    coir__caller caller = coir__caller_get();
     coir__waitq_lock(&e->queue);
     if (coir_event_is_set(e)) {
         coir__waitq_unlock(&e->queue);
         return 0;
     }
-    return coir__waitq_wait(&e->queue, &caller, NULL, "event", e, timeout_ns);
+    void *none = NULL;
+    return coir__waitq_wait(&e->queue, e, "event", &none, 0, timeout_ns);
 }

@@ -16,12 +16,11 @@ int
 coir_barrier_wait(coir_barrier *b, int64_t timeout_ns)
 {
     coir__sim_point(timeout_ns);
-    coir__caller caller = coir__caller_get();
     coir__wakes wakes = {NULL, NULL};
+    void *none = NULL;
     coir__waitq_lock(&b->queue);
     if (b->queue.count + 1 < b->parties)
-        return coir__waitq_wait(&b->queue, &caller, NULL, "barrier", b,
-                                timeout_ns);
+        return coir__waitq_wait(&b->queue, b, "barrier", &none, 0, timeout_ns);
     coir__waitq_pop_all(&b->queue, &wakes, 0);
     coir__waitq_unlock(&b->queue);
     coir__wake(&wakes);
@@ -70,13 +69,12 @@ int
 coir_group_wait(coir_group *g, int64_t timeout_ns)
 {
     coir__sim_point(timeout_ns);
-    coir__caller caller = coir__caller_get();
+    void *none = NULL;
     /* With the lock: who sees that it is done is to see all of it, and the
      * group may go then. */
     coir__waitq_lock(&g->queue);
     if (g->count > 0)
-        return coir__waitq_wait(&g->queue, &caller, NULL, "group", g,
-                                timeout_ns);
+        return coir__waitq_wait(&g->queue, g, "group", &none, 0, timeout_ns);
     coir__waitq_unlock(&g->queue);
     return 0;
 }

@@ -38,14 +38,15 @@ coir_mutex_lock(coir_mutex *m, int64_t timeout_ns)
 {
     coir__caller caller = coir__caller_get();
     const void *me = coir__caller_id(&caller);
+    void *value = (void *)me; /* who is to be its owner */
     int err = 0;
     coir__sim_point(timeout_ns);
     coir__waitq_lock(&m->queue);
     if (coir__likely(m->owner == NULL))
         set_owner(m, me, 1);
     else if (m->owner != me)
-        return coir__waitq_wait(&m->queue, &caller, (void *)me,
-                                coir__what_mutex, m, timeout_ns);
+        return coir__waitq_wait(&m->queue, m, coir__what_mutex, &value, 0,
+                                timeout_ns);
     else if (m->recursive)
         m->depth++;
     else
@@ -129,8 +130,8 @@ coir_condition_wait(coir_condition *c, coir_mutex *m, int64_t timeout_ns)
     coir_waiter own;
     int err;
     coir__waitq_lock(&c->queue);
-    coir_waiter *w = coir__waitq_enter(&c->queue, &c->queue, &caller, &own,
-                                       timeout_ns, &err);
+    coir_waiter *w =
+        coir__waitq_enter(&c->queue, c, &caller, &own, timeout_ns, &err);
     coir__waitq_unlock(&c->queue);
     if (w == NULL)
         return err;

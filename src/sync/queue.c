@@ -87,8 +87,8 @@ coir__queue_grow(coir_queue *q, unsigned size)
 
 /* --- with the lock held -------------------------------------------------- */
 
-int
-coir__queue_try_put(coir_queue *q, void *item, int front, coir__wakes *wakes)
+static inline int
+try_put(coir_queue *q, void *item, int front, coir__wakes *wakes)
 {
     if (q->closed)
         return COIR_ECLOSED;
@@ -111,13 +111,23 @@ coir__queue_try_put(coir_queue *q, void *item, int front, coir__wakes *wakes)
     return 0;
 }
 
+/* Their list has no lock of its own. */
+static inline coir_waiter *
+pop_putter(coir_queue *q)
+{
+    if (q->putters.head == NULL)
+        return NULL;
+    coir__waitq_check(&q->putters);
+    return coir__waitq_pop(&q->putters);
+}
+
 /* Room is for those who wait for it. */
 static void
 let_put(coir_queue *q, coir__wakes *wakes)
 {
     coir_waiter *w;
     while (q->count < q->capacity && q->count < q->size &&
-           (w = coir__waitq_pop(&q->putters)) != NULL) {
+           (w = pop_putter(q)) != NULL) {
         if (w->variant)
             prepend(q, w->value);
         else
@@ -126,8 +136,8 @@ let_put(coir_queue *q, coir__wakes *wakes)
     }
 }
 
-int
-coir__queue_try_get(coir_queue *q, void **item, coir__wakes *wakes)
+static inline int
+try_get(coir_queue *q, void **item, coir__wakes *wakes)
 {
     if (q->count > 0) {
         *item = take(q);
@@ -135,12 +145,24 @@ coir__queue_try_get(coir_queue *q, void **item, coir__wakes *wakes)
             let_put(q, wakes);
         return 0;
     }
-    coir_waiter *w = coir__waitq_pop(&q->putters);
+    coir_waiter *w = pop_putter(q);
     if (w == NULL)
         return q->closed ? COIR_ECLOSED : COIR__MUST_WAIT;
     *item = w->value;
     coir__wakes_add(wakes, w);
     return 0;
+}
+
+int
+coir__queue_try_put(coir_queue *q, void *item, coir__wakes *wakes)
+{
+    return try_put(q, item, 0, wakes);
+}
+
+int
+coir__queue_try_get(coir_queue *q, void **item, coir__wakes *wakes)
+{
+    return try_get(q, item, wakes);
 }
 
 int
@@ -156,29 +178,6 @@ coir__queue_try_peek(coir_queue *q, void **item)
 
 /* --- operations ---------------------------------------------------------- */
 
-/* Wait in one of its lists; the lock is held, and given up by this. */
-static int
-wait_in(coir_queue *q, coir_waitq *list, const char *what, void **value,
-        int variant, int64_t timeout_ns)
-{
-    coir__caller caller = coir__caller_get();
-    coir_waiter own;
-    int err;
-    coir_waiter *w =
-        coir__waitq_enter(list, &q->getters, &caller, &own, timeout_ns, &err);
-    if (w != NULL) {
-        w->value = *value;
-        w->variant = (uint8_t)variant;
-    }
-    coir__waitq_unlock(&q->getters);
-    if (w == NULL)
-        return err;
-    err = coir__waitq_block(w, what, q, timeout_ns);
-    if (err == 0)
-        *value = w->value;
-    return err;
-}
-
 static inline int
 put(coir_queue *q, void *item, int front, int64_t timeout_ns)
 {
@@ -186,10 +185,12 @@ put(coir_queue *q, void *item, int front, int64_t timeout_ns)
     for (;;) {
         coir__wakes wakes = {NULL, NULL};
         coir__waitq_lock(&q->getters);
-        int err = coir__queue_try_put(q, item, front, &wakes);
-        if (coir__unlikely(err == COIR__MUST_WAIT))
-            return wait_in(q, &q->putters, "queue, to put", &item, front,
-                           timeout_ns);
+        int err = try_put(q, item, front, &wakes);
+        if (err == COIR__MUST_WAIT) {
+            coir__waitq_check(&q->putters);
+            return coir__waitq_wait(&q->putters, q, "queue, to put", &item,
+                                    front, timeout_ns);
+        }
         coir__waitq_unlock(&q->getters);
         coir__wake(&wakes);
         if (coir__likely(err != COIR__MUST_GROW))
@@ -219,9 +220,10 @@ coir_queue_get(coir_queue *q, void **item, int64_t timeout_ns)
     coir__wakes wakes = {NULL, NULL};
     void *got = NULL;
     coir__waitq_lock(&q->getters);
-    int err = coir__queue_try_get(q, &got, &wakes);
+    int err = try_get(q, &got, &wakes);
     if (err == COIR__MUST_WAIT)
-        return wait_in(q, &q->getters, "queue, to get", item, 0, timeout_ns);
+        return coir__waitq_wait(&q->getters, q, "queue, to get", item, 0,
+                                timeout_ns);
     coir__waitq_unlock(&q->getters);
     coir__wake(&wakes);
     if (err == 0)
@@ -235,7 +237,8 @@ coir_queue_peek(coir_queue *q, void **item, int64_t timeout_ns)
     coir__waitq_lock(&q->getters);
     int err = coir__queue_try_peek(q, item);
     if (err == COIR__MUST_WAIT)
-        return wait_in(q, &q->getters, "queue, to peek", item, 1, timeout_ns);
+        return coir__waitq_wait(&q->getters, q, "queue, to peek", item, 1,
+                                timeout_ns);
     coir__waitq_unlock(&q->getters);
     return err;
 }
@@ -275,6 +278,7 @@ coir_queue_close(coir_queue *q)
 {
     coir__wakes wakes = {NULL, NULL};
     coir__waitq_lock(&q->getters);
+    coir__waitq_check(&q->putters);
     q->closed = 1;
     coir__waitq_pop_all(&q->getters, &wakes, COIR_ECLOSED);
     coir__waitq_pop_all(&q->putters, &wakes, COIR_ECLOSED);
@@ -304,6 +308,7 @@ coir_queue_set_capacity(coir_queue *q, unsigned capacity)
     for (;;) {
         coir__wakes wakes = {NULL, NULL};
         coir__waitq_lock(&q->getters);
+        coir__waitq_check(&q->putters);
         unsigned size = capacity != COIR_QUEUE_UNBOUNDED
                             ? capacity
                             : q->count + q->putters.count;

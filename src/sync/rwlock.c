@@ -49,12 +49,11 @@ hand_on(coir_rwlock *l, coir__wakes *wakes)
 }
 
 static int
-wait_for(coir_rwlock *l, const coir__caller *caller, const void *writer,
+wait_for(coir_rwlock *l, const char *what, const void *writer,
          int64_t timeout_ns)
 {
-    int err = coir__waitq_wait(
-        &l->queue, caller, (void *)writer,
-        writer != NULL ? coir__what_write : coir__what_read, l, timeout_ns);
+    void *value = (void *)writer;
+    int err = coir__waitq_wait(&l->queue, l, what, &value, 0, timeout_ns);
     if (err < 0) {
         coir__wakes wakes = {NULL, NULL};
         coir__waitq_lock(&l->queue);
@@ -75,7 +74,7 @@ coir_rwlock_read(coir_rwlock *l, int64_t timeout_ns)
     if (coir__likely(l->writer == NULL && l->queue.head == NULL))
         l->readers++;
     else if (l->writer != coir__caller_id(&caller))
-        return wait_for(l, &caller, NULL, timeout_ns);
+        return wait_for(l, coir__what_read, NULL, timeout_ns);
     else
         err = COIR_EDEADLK;
     coir__waitq_unlock(&l->queue);
@@ -94,7 +93,7 @@ coir_rwlock_write(coir_rwlock *l, int64_t timeout_ns)
                      l->queue.head == NULL))
         set_writer(l, me);
     else if (l->writer != me)
-        return wait_for(l, &caller, me, timeout_ns);
+        return wait_for(l, coir__what_write, me, timeout_ns);
     else
         err = COIR_EDEADLK;
     coir__waitq_unlock(&l->queue);

@@ -92,7 +92,7 @@ try_case(coir_case *c, coir__wakes *wakes)
     case COIR_CASE_GROUP:
         return coir__group_try(c->object);
     case COIR_CASE_PUT:
-        return coir__queue_try_put(c->object, c->item, 0, wakes);
+        return coir__queue_try_put(c->object, c->item, wakes);
     case COIR_CASE_GET:
         return coir__queue_try_get(c->object, &c->item, wakes);
     default:
@@ -121,6 +121,8 @@ wait_for(const coir_case *c, coir_waiter *w)
     w->value = c->kind == COIR_CASE_PUT ? c->item : NULL;
     w->result = 0;
     w->variant = c->kind == COIR_CASE_AVAILABLE || c->kind == COIR_CASE_PEEK;
+    if (place.queue != place.guard)
+        coir__waitq_check(place.queue);
     coir__waitq_append(place.queue, place.guard, w);
 }
 

@@ -37,9 +37,8 @@ coir_semaphore_acquire(coir_semaphore *s, int64_t timeout_ns)
         coir__waitq_unlock(&s->queue);
         return 0;
     }
-    coir__caller caller = coir__caller_get();
-    return coir__waitq_wait(&s->queue, &caller, NULL, "semaphore", s,
-                            timeout_ns);
+    void *none = NULL;
+    return coir__waitq_wait(&s->queue, s, "semaphore", &none, 0, timeout_ns);
 }
 
 void

@@ -62,24 +62,21 @@ coir__waitq_lock_slowly(coir_waitq *q, int was)
 
 /* --- the list ------------------------------------------------------------ */
 
-/* Before anything is done with a list, which may be under another one's lock.
- */
-static inline void
-check_list(coir_waitq *q)
+void
+coir__waitq_check(coir_waitq *q)
 {
     int lock = __atomic_load_n(&q->lock, __ATOMIC_RELAXED);
-    if (coir__unlikely((lock & ~1) != coir__waitq_mark())) {
+    if (coir__unlikely(lock != coir__waitq_mark())) {
         __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELAXED);
         begin_list(q);
     }
 }
 
-void
-coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w)
+static inline void
+append(coir_waitq *q, coir_waitq *guard, coir_waiter *w)
 {
-    check_list(q);
-    w->guard = guard;
     w->forks = coir__forks;
+    w->guard = guard;
     w->next = NULL;
     w->prev = q->tail;
     if (q->tail != NULL)
@@ -91,9 +88,15 @@ coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w)
     __atomic_store_n(&w->queue, q, __ATOMIC_RELAXED);
 }
 
+void
+coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w)
+{
+    append(q, guard, w);
+}
+
 /* After this nothing of `w` is touched, if it was not taken out to be woken:
  * one that sees that it is out may go. */
-static void
+static inline void
 take_out(coir_waitq *q, coir_waiter *w)
 {
     if (w->next != NULL)
@@ -125,21 +128,26 @@ coir__waitq_leave(coir_waiter *w)
     return in_time;
 }
 
-int
-coir__waitq_take(coir_waitq *q, coir_waiter *w)
+static inline int
+take(coir_waitq *q, coir_waiter *w)
 {
     int lives = coir__likely(w->select == NULL) || coir__select_claim(w);
     take_out(q, w);
     return lives;
 }
 
+int
+coir__waitq_take(coir_waitq *q, coir_waiter *w)
+{
+    return take(q, w);
+}
+
 coir_waiter *
 coir__waitq_pop_head(coir_waitq *q)
 {
     coir_waiter *w;
-    check_list(q);
     while ((w = q->head) != NULL)
-        if (coir__likely(coir__waitq_take(q, w)))
+        if (coir__likely(take(q, w)))
             break;
     return w;
 }
@@ -162,33 +170,46 @@ coir__thread_as_owner(void)
     return &id;
 }
 
+static inline int
+may_wait(const coir__caller *caller, int64_t timeout_ns)
+{
+    const coir_green *g = caller->green;
+    int err = coir__likely(g != NULL) ? coir__may_wait(g)
+              : caller->may_wait      ? 0
+                                      : COIR_EINVAL;
+    return coir__unlikely(timeout_ns == 0) && err != COIR_ECANCELED
+               ? COIR_ETIMEDOUT
+               : err;
+}
+
 int
 coir__caller_may_wait(const coir__caller *caller, int64_t timeout_ns)
 {
-    const coir_green *g = caller->green;
-    int err = g != NULL          ? coir__may_wait(g)
-              : caller->may_wait ? 0
-                                 : COIR_EINVAL;
-    return timeout_ns == 0 && err != COIR_ECANCELED ? COIR_ETIMEDOUT : err;
+    return may_wait(caller, timeout_ns);
+}
+
+/* What it shares with others; `own` has no past. */
+static inline coir_waiter *
+enter(coir_waitq *q, void *object, coir_green *g, coir_waiter *own)
+{
+    coir_waiter *w = own;
+    if (coir__likely(g != NULL)) {
+        w = &g->waiter; /* whose other members never change */
+        w->green = g;
+        w->result = 0;
+    }
+    else
+        *w = (coir_waiter){0};
+    append(q, object, w);
+    return w;
 }
 
 coir_waiter *
-coir__waitq_enter(coir_waitq *q, coir_waitq *guard, const coir__caller *caller,
+coir__waitq_enter(coir_waitq *q, void *object, const coir__caller *caller,
                   coir_waiter *own, int64_t timeout_ns, int *err)
 {
-    coir_green *g = caller->green;
-    *err = coir__caller_may_wait(caller, timeout_ns);
-    if (*err < 0)
-        return NULL;
-    coir_waiter *w = g != NULL ? &g->waiter : own;
-    w->green = g;
-    w->select = NULL;
-    w->value = NULL;
-    w->result = 0;
-    w->word = 0;
-    w->callback = w->variant = 0;
-    coir__waitq_append(q, guard, w);
-    return w;
+    *err = may_wait(caller, timeout_ns);
+    return *err == 0 ? enter(q, object, caller->green, own) : NULL;
 }
 
 /* Sleep until *word is not 0, or the time comes. */
@@ -225,9 +246,9 @@ leave_green(coir_green *g)
     return coir__waitq_leave(g->wait_data);
 }
 
-int
-coir__waitq_block_until(coir_waiter *w, const char *what, const void *object,
-                        int64_t deadline_ns)
+static inline int
+block_until(coir_waiter *w, const char *what, const void *object,
+            int64_t deadline_ns)
 {
     coir_green *g = w->green;
     int err = coir__park(g->hub, g, what, object, deadline_ns, leave_green, w);
@@ -235,27 +256,50 @@ coir__waitq_block_until(coir_waiter *w, const char *what, const void *object,
 }
 
 int
-coir__waitq_block(coir_waiter *w, const char *what, const void *object,
-                  int64_t timeout_ns)
+coir__waitq_block_until(coir_waiter *w, const char *what, const void *object,
+                        int64_t deadline_ns)
+{
+    return block_until(w, what, object, deadline_ns);
+}
+
+static inline int
+block(coir_waiter *w, const char *what, const void *object, int64_t timeout_ns)
 {
     const coir_green *g = w->green;
-    if (g == NULL)
+    if (coir__unlikely(g == NULL))
         return coir__waitq_block_thread(w, timeout_ns, coir__waitq_leave);
-    return coir__waitq_block_until(w, what, object,
-                                   coir__deadline_after(g->hub, timeout_ns));
+    int64_t deadline_ns = COIR_FOREVER;
+    if (timeout_ns != COIR_FOREVER)
+        deadline_ns = coir__deadline_after(g->hub, timeout_ns);
+    return block_until(w, what, object, deadline_ns);
 }
 
 int
-coir__waitq_wait(coir_waitq *q, const coir__caller *caller, void *value,
-                 const char *what, const void *object, int64_t timeout_ns)
+coir__waitq_block(coir_waiter *w, const char *what, const void *object,
+                  int64_t timeout_ns)
 {
+    return block(w, what, object, timeout_ns);
+}
+
+int
+coir__waitq_wait(coir_waitq *q, void *object, const char *what, void **value,
+                 int variant, int64_t timeout_ns)
+{
+    coir__caller caller = coir__caller_get();
     coir_waiter own;
-    int err;
-    coir_waiter *w = coir__waitq_enter(q, q, caller, &own, timeout_ns, &err);
-    if (w != NULL)
-        w->value = value;
-    coir__waitq_unlock(q);
-    return w != NULL ? coir__waitq_block(w, what, object, timeout_ns) : err;
+    int err = may_wait(&caller, timeout_ns);
+    if (coir__unlikely(err < 0)) {
+        coir__waitq_unlock(object);
+        return err;
+    }
+    coir_waiter *w = enter(q, object, caller.green, &own);
+    w->value = *value;
+    w->variant = (uint8_t)variant;
+    coir__waitq_unlock(object);
+    err = block(w, what, object, timeout_ns);
+    if (err == 0)
+        *value = w->value;
+    return err;
 }
 
 /* --- waking -------------------------------------------------------------- */

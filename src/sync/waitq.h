@@ -41,6 +41,9 @@ coir__waitq_unlock(coir_waitq *q)
     __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELEASE);
 }
 
+/* Before something is done with a list that is under another one's lock. */
+void coir__waitq_check(coir_waitq *q);
+
 /* --- who asks ------------------------------------------------------------ */
 
 /* A green thread, an OS thread without a hub, or nobody who may wait. */
@@ -74,29 +77,24 @@ coir__caller_id(const coir__caller *caller)
  */
 int coir__caller_may_wait(const coir__caller *caller, int64_t timeout_ns);
 
-/* With the lock of `guard` held, which is `q` if that has its own: stand in
- * line. `own` is room for the waiter of an OS thread, which must stay until
- * the wait is over. NULL, and `*err`, if the caller may not wait. */
-coir_waiter *coir__waitq_enter(coir_waitq *q, coir_waitq *guard,
+/* Wait in `q`, until woken or for timeout_ns. `object` is what it is for; it
+ * begins with the queue that has the lock, which is held, and given up by
+ * this: `q`, as a rule. `*value` and `variant` are for those who wake it, and
+ * `*value` what these made of it. Returns the result that they gave it, 0 if
+ * none; or why it did not wait, or was not woken. */
+int coir__waitq_wait(coir_waitq *q, void *object, const char *what,
+                     void **value, int variant, int64_t timeout_ns);
+
+/* What that consists of. Stand in line, of an `object` whose lock is held. */
+coir_waiter *coir__waitq_enter(coir_waitq *q, void *object,
                                const coir__caller *caller, coir_waiter *own,
                                int64_t timeout_ns, int *err);
-
-/* With the lock given up: wait until woken. The waiter's result, 0 unless it
- * was set, or why not. */
+void coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w);
 int coir__waitq_block(coir_waiter *w, const char *what, const void *object,
                       int64_t timeout_ns);
-
 /* The same for a green thread, until `deadline_ns` of its loop's clock. */
 int coir__waitq_block_until(coir_waiter *w, const char *what,
                             const void *object, int64_t deadline_ns);
-
-/* All of that, for a `q` with its own lock, which it gives up. `value` is for
- * those who take it out. */
-int coir__waitq_wait(coir_waitq *q, const coir__caller *caller, void *value,
-                     const char *what, const void *object, int64_t timeout_ns);
-
-/* What coir__waitq_enter() and coir__waitq_block() consist of. */
-void coir__waitq_append(coir_waitq *q, coir_waitq *guard, coir_waiter *w);
 int coir__waitq_block_thread(coir_waiter *w, int64_t timeout_ns,
                              int (*leave)(coir_waiter *w));
 /* Returns whether it was still there; any thread. */
@@ -171,8 +169,7 @@ enum {
 int coir__event_try(coir_event *e);
 int coir__semaphore_try(coir_semaphore *s, int looks);
 int coir__group_try(coir_group *g);
-int coir__queue_try_put(coir_queue *q, void *item, int front,
-                        coir__wakes *wakes);
+int coir__queue_try_put(coir_queue *q, void *item, coir__wakes *wakes);
 int coir__queue_try_get(coir_queue *q, void **item, coir__wakes *wakes);
 int coir__queue_try_peek(coir_queue *q, void **item);
 
