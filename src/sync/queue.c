@@ -234,6 +234,7 @@ coir_queue_get(coir_queue *q, void **item, int64_t timeout_ns)
 int
 coir_queue_peek(coir_queue *q, void **item, int64_t timeout_ns)
 {
+    coir__sim_point(timeout_ns);
     coir__waitq_lock(&q->getters);
     int err = coir__queue_try_peek(q, item);
     if (err == COIR__MUST_WAIT)
