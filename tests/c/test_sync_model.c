@@ -872,8 +872,8 @@ command_worker(int i)
     for (int j = 0; j < CASES; j++)
         c.cases[j] = some_case(1);
     /* Or hardly anybody would have what others wait for. */
-    if (owner == i && below(3) == 0)
-        c.op = UNLOCK;
+    if (owner == i && below(2) == 0)
+        c.op = below(2) ? UNLOCK : WAIT_CONDITION;
     if ((writer == i || p->reads > 0) && below(3) == 0)
         c.op = UNLOCK_RW;
     /* One that reads must not lock again, and one that does not must not let
@@ -950,12 +950,12 @@ static void
 change_group(void)
 {
     place p;
-    if (group_count < 3) {
+    if (group_count < 3 && below(3) == 0) {
         coir_group_add(&group, 2);
         group_count += 2;
     }
-    CHECK_EQ(coir_group_done(&group), 0);
-    if (--group_count == 0)
+    CHECK_EQ(coir_group_done(&group), group_count > 0 ? 0 : COIR_EINVAL);
+    if (group_count > 0 && --group_count == 0)
         while (pop(GROUP, &p))
             finish(&p, 0, 0);
 }
@@ -985,7 +985,7 @@ act(void)
 {
     int n = below(3);
     place p;
-    switch (below(9)) {
+    switch (below(10)) {
     case 0:
         coir_event_set(&event);
         set = 1;
@@ -1003,6 +1003,7 @@ act(void)
         }
         break;
     case 3:
+    case 9:
         if (n > 0)
             coir_condition_notify(&condition);
         else
