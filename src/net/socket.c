@@ -53,6 +53,8 @@ static inline void
 lock(coir_socket *s)
 {
     coir__waitq_lock(guard_of(s));
+    coir__waitq_check(&s->lines[1]);
+    coir__waitq_check(&s->strangers);
 }
 
 static inline void

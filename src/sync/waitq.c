@@ -63,13 +63,10 @@ coir__waitq_lock_slowly(coir_waitq *q, int was)
 /* --- the list ------------------------------------------------------------ */
 
 void
-coir__waitq_check(coir_waitq *q)
+coir__waitq_renew(coir_waitq *q)
 {
-    int lock = __atomic_load_n(&q->lock, __ATOMIC_RELAXED);
-    if (coir__unlikely(lock != coir__waitq_mark())) {
-        __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELAXED);
-        begin_list(q);
-    }
+    __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELAXED);
+    begin_list(q);
 }
 
 static inline void

@@ -41,8 +41,17 @@ coir__waitq_unlock(coir_waitq *q)
     __atomic_store_n(&q->lock, coir__waitq_mark(), __ATOMIC_RELEASE);
 }
 
-/* Before something is done with a list that is under another one's lock. */
-void coir__waitq_check(coir_waitq *q);
+/* Before something is done with a list that is under another one's lock: is it
+ * of this process? Else it counts as empty. */
+COIR__COLD void coir__waitq_renew(coir_waitq *q);
+
+static inline void
+coir__waitq_check(coir_waitq *q)
+{
+    int lock = __atomic_load_n(&q->lock, __ATOMIC_RELAXED);
+    if (coir__unlikely(lock != coir__waitq_mark()))
+        coir__waitq_renew(q);
+}
 
 /* --- who asks ------------------------------------------------------------ */
 

@@ -1,5 +1,6 @@
 /* test_fork.c - green threads in the child of a fork. */
 #include <coir/hub.h>
+#include <coir/net.h>
 #include <coir/sync.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -621,6 +622,97 @@ TEST(fork, nobody_waits_in_the_child)
     CHECK_EQ(pthread_join(threads[1], NULL), 0);
     coir_queue_fini(&queue);
     finish();
+}
+
+static int
+select_both(void *arg)
+{
+    coir_case cases[] = {{.kind = COIR_CASE_PUT, .object = &queue},
+                         {.kind = COIR_CASE_EVENT, .object = &gate}};
+    (void)arg;
+    return coir_select(cases, 2, COIR_FOREVER);
+}
+
+static void
+trace_callback(coir_callback *cb)
+{
+    trace(cb->data);
+}
+
+/* Nor do those who put, who select, or callbacks. */
+TEST(fork, no_other_kind_waits_in_the_child)
+{
+    begin();
+    CHECK_EQ(coir_queue_init(&queue, 1), 0);
+    CHECK_EQ(coir_queue_put(&queue, &loop, 0), 0);
+    coir_callback cb = {.fn = trace_callback,
+                        .data = (void *)(uintptr_t) "called",
+                        .what = {.kind = COIR_CASE_ACQUIRE, .object = &sem}};
+    CHECK_EQ(coir_callback_start(&cb, coir_hub_get()), 0);
+    coir_green *a = spawn(put_one, &f), *b = spawn(select_both, NULL);
+    CHECK_EQ(coir_yield(), 0);
+    int pid = coir_hub_fork();
+    if (pid == 0) {
+        void *item;
+        CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+        CHECK(item == &loop);
+        CHECK_EQ(coir_queue_get(&queue, &item, 0), COIR_ETIMEDOUT);
+        CHECK_EQ(coir_queue_set_capacity(&queue, 2), 0);
+        coir_event_set(&gate);
+        coir_semaphore_release(&sem, 1);
+        CHECK_EQ(coir_sleep(S), 0);
+        CHECK_EQ(coir_semaphore_count(&sem), 1);
+        CHECK_TRACE("");
+        CHECK_EQ(coir_callback_stop(&cb), 0);
+        CHECK_EQ(join(a), COIR_ECANCELED);
+        CHECK_EQ(join(b), COIR_ECANCELED);
+        is_as_new();
+        _exit(0);
+    }
+    expect_status(pid, 0);
+    void *item;
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+    CHECK_EQ(coir_queue_get(&queue, &item, 0), 0);
+    CHECK(item == &f);
+    CHECK_EQ(join(a), 0);
+    CHECK_EQ(join(b), 0);
+    coir_semaphore_release(&sem, 1);
+    CHECK_EQ(coir_sleep(0), 0);
+    CHECK_TRACE("called");
+    coir_queue_fini(&queue);
+    finish();
+}
+
+static int
+write_much(void *arg)
+{
+    static const char much[65536];
+    while (coir_write(arg, much, sizeof much, COIR_FOREVER) > 0)
+        ;
+    return 0;
+}
+
+/* Nor those who write to a socket, whose line is not that with the lock. */
+TEST(fork, nobody_writes_in_the_child)
+{
+    skip_what_tsan_cannot();
+    coir_socket *r, *w;
+    CHECK_EQ(coir_pipe(&r, &w), 0);
+    coir_green *g = spawn(write_much, w);
+    while (coir_green_state(g) != COIR_GREEN_WAITING)
+        CHECK_EQ(coir_yield(), 0);
+    int pid = coir_hub_fork();
+    if (pid == 0) {
+        CHECK_EQ(join(g), COIR_ECANCELED);
+        CHECK_EQ(coir_socket_close(w), 0);
+        CHECK_EQ(coir_sleep(1), 0);
+        _exit(0);
+    }
+    expect_status(pid, 0);
+    CHECK_EQ(coir_socket_close(w), 0);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(coir_socket_close(r), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
 }
 
 static void
