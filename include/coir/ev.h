@@ -222,13 +222,13 @@ enum { EVBREAK_CANCEL = 0, EVBREAK_ONE = 1, EVBREAK_ALL = 2 };
 
 /* Names that end in an underscore are the library's own. */
 #define EV_WATCHER(type)                                                      \
-    int active;                                                               \
-    int pending;                                                              \
-    EV_DECL_PRIORITY                                                          \
-    int events_pending_;                                                      \
     EV_COMMON                                                                 \
     EV_CB_DECLARE(type)                                                       \
-    void *pending_links_[2];
+    void *pending_links_[2];                                                  \
+    EV_DECL_PRIORITY                                                          \
+    int events_pending_;                                                      \
+    int active;                                                               \
+    int pending;
 
 #define EV_WATCHER_LIST(type)                                                 \
     EV_WATCHER(type)                                                          \

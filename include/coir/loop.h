@@ -81,14 +81,14 @@ enum coir_events {
 /* What all watchers begin with. `data` is the caller's [rw]; `priority` and
  * `cb` may be set while the watcher is neither active nor pending. */
 #define COIR_WATCHER(type)                                                    \
-    int active;                                                               \
-    int pending;                                                              \
-    int priority;                                                             \
-    int revents;                                                              \
     void *data;                                                               \
     void (*cb)(coir_loop * loop, struct type * w, int revents);               \
     struct coir_watcher *pending_next;                                        \
-    struct coir_watcher **pending_at;
+    struct coir_watcher **pending_at;                                         \
+    int priority;                                                             \
+    int revents;                                                              \
+    int active;                                                               \
+    int pending;
 
 /* Watchers of coir/ev.h lie in the same memory under other types. */
 #define COIR_WATCHER_ATTR __attribute__((may_alias))
@@ -117,8 +117,9 @@ typedef struct coir_edge {
     int ready;  /* became ready while nobody waited for it */
 } COIR_WATCHER_ATTR coir_edge;
 
-/* Timer: after some time, then again at intervals. Never early; those with
- * the same deadline in the order in which they were started. */
+/* Timer: after some time, then again at intervals. Never early, up to 1 ms late
+ * (coir_loop_set_timer_slack()); in the order of their deadlines, those with
+ * the same in that in which they were started. 1,024 are called in a turn. */
 typedef struct coir_timer {
     COIR_WATCHER(coir_timer)
     int64_t timeout_ns; /* until the first call; after a stop: what was left */
@@ -526,6 +527,11 @@ COIR_API void coir_loop_resume(coir_loop *loop);
 COIR_API void coir_loop_set_io_collect(coir_loop *loop, int64_t interval_ns);
 COIR_API void coir_loop_set_timer_collect(coir_loop *loop,
                                           int64_t interval_ns);
+
+/* Wake up for timers so much after the first deadline, 1 ms by default, to
+ * call those that are due by then together. Those with a timeout of less than
+ * 16 times that are exact. For timers started from now on; 0: all are. */
+COIR_API void coir_loop_set_timer_slack(coir_loop *loop, int64_t slack_ns);
 
 /* Make kernel objects anew, in the child after a fork; done at the next turn.
  * The watchers stay. May be called at any time, also in the parent. */

@@ -170,6 +170,9 @@ struct coir_loop {
     int64_t wall_checked; /* monotonic: when the wall clock was read */
     int64_t io_collect;
     int64_t timer_collect;
+    int64_t timer_slack;
+    int64_t timer_exact;   /* with a shorter timeout there is no slack */
+    unsigned timer_budget; /* are called in a turn at most */
     int bare_callbacks; /* of ev.h without EV_MULTIPLICITY: no loop argument */
     void (*invoke_pending)(coir_loop *loop);
     void (*release)(coir_loop *loop);
@@ -351,8 +354,10 @@ void coir__timer_again(coir_loop *loop, coir_timer *w, int flags);
 /* Until when to wait: the first deadline, or a time before it, at which more
  * is known; COIR_FOREVER if there are none. */
 int64_t coir__timers_next(coir_loop *loop);
-/* Feed those whose deadline is not later than loop->now, re-arm repeating
- * ones. */
+/* The same for the wait itself, which may take longer by the slack. */
+int64_t coir__timers_wake(coir_loop *loop);
+/* Feed those whose deadline is not later than loop->now, in its order, as many
+ * as are called in a turn; re-arm repeating ones. */
 void coir__timers_expire(coir_loop *loop);
 /* All deadlines are later by so much. */
 void coir__timers_shift(coir_loop *loop, int64_t delta_ns);

@@ -37,6 +37,14 @@
  * found by looking, a wait takes no longer. */
 #define AUDIT_WAIT_NS (100 * COIR_NS_PER_MS)
 #define JUMP_WAIT_NS (60 * COIR_NS_PER_S)
+/* By default timers are late by so much at most; what is shorter than so many
+ * times the slack is exact. */
+#define TIMER_SLACK_NS COIR_NS_PER_MS
+#define EXACT_SLACKS 16
+/* Timers that are called in a turn: what is fetched to sort and feed them
+ * should still be in the cache when they are called; and descriptors wait for
+ * their turn meanwhile. */
+#define TIMER_BUDGET 1024
 
 coir_loop *coir__default_loop;
 
@@ -486,14 +494,13 @@ may_block(coir_loop *loop, int flags)
            loop->reset == 0 && !atomic_load(&loop->wake_pending);
 }
 
-/* How long until a timer or a periodic is due, at least. */
+/* How long until `timer` or a periodic is due, at least. */
 static int64_t
-due_in(coir_loop *loop)
+until(coir_loop *loop, int64_t timer)
 {
-    int64_t next = coir__timers_next(loop);
-    int64_t limit = next == COIR_FOREVER ? COIR_FOREVER : next - loop->now;
+    int64_t limit = timer == COIR_FOREVER ? COIR_FOREVER : timer - loop->now;
     if (loop->periodic_count > 0) {
-        next = coir__periodics_next(loop) - loop->now;
+        int64_t next = coir__periodics_next(loop) - loop->now;
         if (loop->timer_fd < 0 && next > JUMP_WAIT_NS)
             next = JUMP_WAIT_NS;
         if (next < limit)
@@ -505,7 +512,7 @@ due_in(coir_loop *loop)
 static int64_t
 wait_limit(coir_loop *loop)
 {
-    int64_t limit = due_in(loop);
+    int64_t limit = until(loop, coir__timers_wake(loop));
     return limit > loop->timer_collect ? limit : loop->timer_collect;
 }
 
@@ -543,7 +550,8 @@ wait_once(coir_loop *loop, int64_t limit, int blocks)
         coir__io_audit(loop, 1);
     if (coir__unlikely(loop->fd_drop))
         coir__io_apply(loop); /* or the same event would come again */
-    return loop->pending_count == 0 && due_in(loop) > 0;
+    return loop->pending_count == 0 &&
+           until(loop, coir__timers_next(loop)) > 0;
 }
 
 /* Wait for events, and feed those of descriptors. */
@@ -671,6 +679,15 @@ coir_loop_set_timer_collect(coir_loop *loop, int64_t interval_ns)
 }
 
 void
+coir_loop_set_timer_slack(coir_loop *loop, int64_t slack_ns)
+{
+    loop->timer_slack = slack_ns > 0 ? slack_ns : 0;
+    loop->timer_exact = loop->timer_slack < COIR_FOREVER / EXACT_SLACKS
+                            ? loop->timer_slack * EXACT_SLACKS
+                            : COIR_FOREVER;
+}
+
+void
 coir_loop_set_user(coir_loop *loop, void *user)
 {
     loop->user = user;
@@ -753,6 +770,7 @@ prepare_loop(coir_loop *loop, unsigned flags, const coir__clock *clock)
 {
     loop->clock = *clock;
     loop->flags = flags;
+    loop->timer_budget = TIMER_BUDGET;
     loop->fd_changes = -1;
     loop->inotify_fd = -2;
     loop->wake_fd = loop->signal_fd = loop->timer_fd = -1;
@@ -832,7 +850,9 @@ coir_loop_new(coir_loop **out, unsigned flags)
         if ((wanted & backends[i]->flag) && backends[i] != first)
             err = coir__loop_new_with(out, flags, backends[i],
                                       &coir__clock_system);
-    if (err < 0 && explanation[0] == '\0')
+    if (err == 0)
+        coir_loop_set_timer_slack(*out, TIMER_SLACK_NS);
+    else if (explanation[0] == '\0')
         coir__loop_explain("%s", err == COIR_ENOSYS
                                      ? "none of the backends asked for is in "
                                        "this build"

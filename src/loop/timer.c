@@ -54,10 +54,11 @@ typedef struct slot {
 struct coir__timers {
     uint64_t tick;     /* all filed under it or before are in the heap */
     uint64_t sequence; /* of the last one armed */
-    size_t filed;      /* in the wheel */
-    size_t heaped;
+    int64_t exact_until; /* no timer that is to be exact is due later */
     coir_timer *root;
-    /* Bit: the slot may have timers; it is cleared when it is found empty. */
+    /* Bit: the level, the slot, may have timers; it is cleared when it is found
+     * empty. There is no count, which a stop would have to write. */
+    unsigned levels;
     uint64_t used[LEVELS][WORDS];
     slot slots[LEVELS][SLOTS];
 };
@@ -198,7 +199,6 @@ heap_add(coir__timers *t, coir_timer *w)
     w->child = NULL;
     w->next = NULL;
     w->at = NULL;
-    t->heaped++;
     t->root = t->root != NULL ? meld(t->root, w) : w;
     t->root->next = NULL;
     t->root->at = NULL;
@@ -207,7 +207,6 @@ heap_add(coir__timers *t, coir_timer *w)
 static void
 heap_remove(coir__timers *t, coir_timer *w)
 {
-    t->heaped--;
     coir_timer *rest = meld_all(w->child);
     if (w == t->root) {
         t->root = rest;
@@ -252,7 +251,7 @@ add_run(coir_timer **runs, coir_timer *run)
 /* Take all timers of a slot, as a list in order. Those of a lane are in order
  * already if they are due at the same time, or backwards. */
 static coir_timer *
-take_sorted(coir__timers *t, slot *s)
+take_sorted(slot *s)
 {
     coir_timer *runs[RUNS] = {NULL};
     coir_timer *first[LANES] = {NULL}, *last[LANES];
@@ -268,8 +267,6 @@ take_sorted(coir__timers *t, slot *s)
                 prefetch(w->next);
                 __builtin_prefetch(w->next, 1);
             }
-            t->filed--;
-            t->heaped++;
             if (first[i] != NULL && is_before(w, first[i])) {
                 w->next = first[i];
                 first[i] = w;
@@ -333,22 +330,30 @@ file(coir__timers *t, coir_timer *w)
     if (*head != NULL)
         (*head)->at = &w->next;
     *head = w;
-    t->used[level][index / 64] |= UINT64_C(1) << index % 64;
-    t->filed++;
+    uint64_t *used = &t->used[level][index / 64];
+    uint64_t bit = UINT64_C(1) << index % 64;
+    if (coir__unlikely(!(*used & bit))) {
+        *used |= bit;
+        t->levels |= 1U << level;
+    }
+}
+
+static inline void
+wheel_remove(coir_timer *w)
+{
+    /* Only that of the heap's root is NULL. */
+    *w->at = w->next; /* NOLINT(clang-analyzer-core.NullDereference) */
+    if (w->next != NULL)
+        w->next->at = w->at;
 }
 
 static inline void
 unfile(coir__timers *t, coir_timer *w)
 {
-    if (!is_in_wheel(w)) {
+    if (is_in_wheel(w))
+        wheel_remove(w);
+    else
         heap_remove(t, w);
-        return;
-    }
-    t->filed--;
-    /* Only that of the heap's root is NULL. */
-    *w->at = w->next; /* NOLINT(clang-analyzer-core.NullDereference) */
-    if (w->next != NULL)
-        w->next->at = w->at;
 }
 
 static inline int
@@ -381,13 +386,16 @@ next_slot(coir__timers *t, unsigned level, unsigned index)
 static uint64_t
 next_tick(coir__timers *t)
 {
-    for (unsigned level = 0; t->filed > 0 && level < LEVELS; level++) {
+    while (t->levels != 0) {
+        unsigned level = (unsigned)__builtin_ctz(t->levels);
         unsigned shift = level * DIGIT;
         int index =
             next_slot(t, level, (unsigned)(t->tick >> shift) & (SLOTS - 1));
         if (index >= 0)
             return (t->tick >> (shift + DIGIT) << (shift + DIGIT)) |
                    (uint64_t)index << shift;
+        /* Slots before the wheel's own are empty: no timer is filed there. */
+        t->levels &= ~(1U << level);
     }
     return UINT64_MAX;
 }
@@ -406,7 +414,6 @@ file_again(coir__timers *t, slot *s)
             s->lanes[i] = w->next;
             if (w->next != NULL)
                 prefetch(w->next);
-            t->filed--;
             file(t, w);
         }
     }
@@ -426,7 +433,7 @@ empty_slots(coir__timers *t)
         if (level > 0)
             file_again(t, s);
         else
-            heap_add_sorted(t, take_sorted(t, s));
+            heap_add_sorted(t, take_sorted(s));
     }
 }
 
@@ -445,12 +452,22 @@ turn(coir__timers *t, uint64_t tick)
 
 /* --- the watcher --------------------------------------------------------- */
 
+/* A deadline is given: is there to be no slack for it? */
 static inline void
-arm(coir__timers *t, coir_timer *w, int64_t deadline)
+note_exact(coir_loop *loop, int64_t deadline)
 {
+    if (deadline - loop->now < loop->timer_exact &&
+        deadline > loop->timers->exact_until)
+        loop->timers->exact_until = deadline;
+}
+
+static inline void
+arm(coir_loop *loop, coir_timer *w, int64_t deadline)
+{
+    note_exact(loop, deadline);
     w->filed_ns = w->deadline_ns = deadline;
-    w->sequence = ++t->sequence;
-    file(t, w);
+    w->sequence = ++loop->timers->sequence;
+    file(loop->timers, w);
 }
 
 void
@@ -460,7 +477,7 @@ coir__timer_start(coir_loop *loop, coir_timer *w, int flags)
         return;
     coir__clamp_priority((coir_watcher *)w);
     w->active = ACTIVE | flags;
-    arm(loop->timers, w, after(loop->now, get(&w->timeout_ns, flags)));
+    arm(loop, w, after(loop->now, get(&w->timeout_ns, flags)));
     loop->active += !(flags & COIR__OWN);
 }
 
@@ -470,30 +487,52 @@ coir_timer_start(coir_loop *loop, coir_timer *w)
     coir__timer_start(loop, w, 0);
 }
 
+/* It is filed no more. */
+static inline void
+stopped(coir_loop *loop, coir_timer *w)
+{
+    set_timeout(w, w->deadline_ns - loop->now);
+    loop->active -= !(w->active & COIR__OWN);
+    w->active = 0;
+}
+
+static __attribute__((noinline)) void
+stop_in_heap(coir_loop *loop, coir_timer *w)
+{
+    heap_remove(loop->timers, w);
+    stopped(loop, w);
+}
+
+/* The time of many stops is that of their writes to memory that is not in the
+ * cache, which the processor does one after the other, with all other writes
+ * between them: as few as can be, and none to the stack. */
 void
 coir_timer_stop(coir_loop *loop, coir_timer *w)
 {
     (void)coir__unfeed(loop, (coir_watcher *)w);
     if (!coir_is_active(w))
         return;
-    unfile(loop->timers, w);
-    set_timeout(w, w->deadline_ns - loop->now);
-    loop->active -= !(w->active & COIR__OWN);
-    w->active = 0;
+    if (coir__unlikely(!is_in_wheel(w))) {
+        stop_in_heap(loop, w);
+        return;
+    }
+    wheel_remove(w);
+    stopped(loop, w);
 }
 
 /* Of an active one, to any time. */
 static void
-move(coir__timers *t, coir_timer *w, int64_t deadline)
+move(coir_loop *loop, coir_timer *w, int64_t deadline)
 {
     /* In the heap the sequence is part of the order: not there. */
     if (deadline >= w->filed_ns && is_in_wheel(w)) {
+        note_exact(loop, deadline);
         w->deadline_ns = deadline;
-        w->sequence = ++t->sequence;
+        w->sequence = ++loop->timers->sequence;
         return;
     }
-    unfile(t, w);
-    arm(t, w, deadline);
+    unfile(loop->timers, w);
+    arm(loop, w, deadline);
 }
 
 void
@@ -505,7 +544,7 @@ coir__timer_again(coir_loop *loop, coir_timer *w, int flags)
     int64_t repeat = get(&w->repeat_ns, flags);
     if (coir_is_active(w)) {
         if (repeat > 0)
-            move(loop->timers, w, after(loop->now, repeat));
+            move(loop, w, after(loop->now, repeat));
         else
             coir_timer_stop(loop, w);
     }
@@ -526,7 +565,7 @@ coir_timer_defer(coir_loop *loop, coir_timer *w, int64_t timeout_ns)
 {
     (void)coir__unfeed(loop, (coir_watcher *)w);
     if (coir_is_active(w)) {
-        move(loop->timers, w, after(loop->now, timeout_ns));
+        move(loop, w, after(loop->now, timeout_ns));
         return;
     }
     w->timeout_ns = timeout_ns;
@@ -571,7 +610,7 @@ coir__timers_next(coir_loop *loop)
 {
     coir__timers *t = loop->timers;
     for (;;) {
-        if (t->root == NULL && t->filed > 0) {
+        if (t->root == NULL && t->levels != 0) {
             turn(t, tick_of(loop->now));
             if (t->root == NULL) {
                 uint64_t next = next_tick(t);
@@ -591,6 +630,15 @@ coir__timers_next(coir_loop *loop)
     }
 }
 
+int64_t
+coir__timers_wake(coir_loop *loop)
+{
+    int64_t next = coir__timers_next(loop);
+    if (next <= loop->now || next <= loop->timers->exact_until)
+        return next;
+    return after(next, loop->timer_slack);
+}
+
 /* Its time has come: queue it, and file it again if it repeats. */
 static void
 expire(coir_loop *loop, coir_timer *w, coir__batch *batch)
@@ -600,7 +648,7 @@ expire(coir_loop *loop, coir_timer *w, coir__batch *batch)
         int64_t deadline = after(w->deadline_ns, repeat);
         /* Those that were missed come as one. Later than now, or it would
          * come again in this turn. */
-        arm(loop->timers, w, deadline > loop->now ? deadline : loop->now + 1);
+        arm(loop, w, deadline > loop->now ? deadline : loop->now + 1);
     }
     else {
         set_timeout(w, w->deadline_ns - loop->now);
@@ -616,10 +664,10 @@ coir__timers_expire(coir_loop *loop)
     coir__timers *t = loop->timers;
     uint64_t tick = tick_of(loop->now);
     coir__batch batch;
-    if (t->root == NULL && (t->filed == 0 || t->tick >= tick))
+    if (t->root == NULL && (t->levels == 0 || t->tick >= tick))
         return;
     coir__batch_init(&batch);
-    for (;;) {
+    for (unsigned left = loop->timer_budget; left > 0;) {
         turn(t, tick);
         coir_timer *w = t->root;
         if (w == NULL || w->filed_ns > loop->now)
@@ -630,6 +678,7 @@ coir__timers_expire(coir_loop *loop)
         }
         heap_remove(t, w);
         expire(loop, w, &batch);
+        left--;
     }
     coir__batch_feed(loop, &batch);
 }
@@ -645,7 +694,6 @@ take_all(coir__timers *t, coir_timer **list)
             coir_timer *w = *lane != NULL ? *lane : t->root;
             unfile(t, w);
             w->child = w;
-            t->filed++;
             w->next = *list;
             w->at = list;
             if (w->next != NULL)
@@ -661,7 +709,6 @@ put_back(coir__timers *t, coir_timer *list, int64_t delta)
     while (list != NULL) {
         coir_timer *w = list;
         list = w->next;
-        t->filed--;
         w->deadline_ns = after(w->deadline_ns, delta);
         w->filed_ns = after(w->filed_ns, delta);
         file(t, w);
@@ -674,6 +721,7 @@ coir__timers_shift(coir_loop *loop, int64_t delta_ns)
     coir_timer *list;
     take_all(loop->timers, &list);
     put_back(loop->timers, list, delta_ns);
+    loop->timers->exact_until = after(loop->timers->exact_until, delta_ns);
 }
 
 void
@@ -692,10 +740,10 @@ coir__timers_walk(coir_loop *loop,
 
 static void
 verify_lane(const coir__timers *t, unsigned level, unsigned index,
-            unsigned lane, size_t *count)
+            unsigned lane)
 {
     coir_timer *const *at = &t->slots[level][index].lanes[lane];
-    for (; *at != NULL; at = &(*at)->next, ++*count) {
+    for (; *at != NULL; at = &(*at)->next) {
         const coir_timer *w = *at;
         uint64_t tick = tick_of(w->filed_ns);
         if (!coir_is_active(w) || !is_in_wheel(w) || w->at != at)
@@ -705,7 +753,8 @@ verify_lane(const coir__timers *t, unsigned level, unsigned index,
                 level ||
             (tick >> level * DIGIT & (SLOTS - 1)) != index)
             coir__damaged("a timer is in a slot that is not its own");
-        if (!(t->used[level][index / 64] >> index % 64 & 1))
+        if (!(t->levels >> level & 1) ||
+            !(t->used[level][index / 64] >> index % 64 & 1))
             coir__damaged("a slot with timers is not marked");
     }
 }
@@ -715,10 +764,8 @@ verify_lane(const coir__timers *t, unsigned level, unsigned index,
 static void
 verify_heap(coir__timers *t)
 {
-    size_t expected = t->heaped;
     coir_timer *todo = t->root;
     t->root = NULL;
-    t->heaped = 0;
     while (todo != NULL) {
         coir_timer *w = todo;
         todo = w->next;
@@ -733,20 +780,15 @@ verify_heap(coir__timers *t)
         todo = w->child;
         heap_add(t, w);
     }
-    if (t->heaped != expected)
-        coir__damaged("the number of timers in the heap");
 }
 
 void
 coir__timers_verify(coir_loop *loop)
 {
     coir__timers *t = loop->timers;
-    size_t count = 0;
     for (unsigned level = 0; level < LEVELS; level++)
         for (unsigned index = 0; index < SLOTS; index++)
             for (unsigned lane = 0; lane < LANES; lane++)
-                verify_lane(t, level, index, lane, &count);
-    if (count != t->filed)
-        coir__damaged("the number of timers in the wheel");
+                verify_lane(t, level, index, lane);
     verify_heap(t);
 }

@@ -860,12 +860,15 @@ next_timer(const model *m, int64_t now)
 
 /* How long until one is called; COIR_FOREVER if there is none. */
 int64_t
-model__due_in(const model *m)
+model__due_in(const model *m, int64_t slack)
 {
     __int128 due = COIR_FOREVER;
     int next = next_timer(m, COIR_FOREVER);
-    if (next >= 0 && m->items[next].deadline < COIR_FOREVER)
+    if (next >= 0 && m->items[next].deadline < COIR_FOREVER) {
         due = m->items[next].deadline - m->now;
+        if (due > 0)
+            due += slack;
+    }
     for (int i = 0; i < MODEL_SLOTS; i++) {
         const model_item *w = &m->items[i];
         __int128 in = (__int128)w->at - m->wall;
@@ -880,7 +883,8 @@ model__expire_timers(model *m)
 {
     m->epoch++;
     uint64_t rank = 0;
-    for (int i; (i = next_timer(m, m->now)) >= 0;) {
+    for (int i; rank < MODEL_TIMERS &&
+                (i = next_timer(m, m->now)) >= 0;) {
         model_item *w = &m->items[i];
         model__feed(m, i, COIR_TIMER, rank++);
         if (w->repeat > 0) {

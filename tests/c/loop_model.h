@@ -16,6 +16,7 @@
 
 enum {
     MODEL_SLOTS = 24,  /* watchers of the program */
+    MODEL_TIMERS = 4,  /* called in a turn */
     MODEL_ONCES = 4,   /* coir_once() under way */
     MODEL_FDS = 10,    /* descriptors */
     MODEL_SIGNALS = 3, /* those of model_signals[] */
@@ -139,6 +140,7 @@ typedef struct model {
     int64_t wall_checked;
     int64_t io_collect;
     int64_t timer_collect;
+    int64_t timer_slack;
     int active; /* watchers that keep it running, and refs */
     int done;
     int reset;       /* enum coir__reset */
@@ -254,7 +256,7 @@ int model__has_changes(const model *m);
 int model__has_always(const model *m);
 void model__feed_always(model *m);
 void model__run_wake(model *m, int revents);
-int64_t model__due_in(const model *m);
+int64_t model__due_in(const model *m, int64_t slack);
 void model__expire_timers(model *m);
 void model__expire_periodics(model *m);
 void model__feed_idle(model *m);

@@ -31,7 +31,8 @@ invoke_phase(model *m, model_frame *f, model_phase phase)
 static int64_t
 wait_limit(const model *m)
 {
-    int64_t due = model__due_in(m);
+    /* At most: some timers are exact. */
+    int64_t due = model__due_in(m, m->timer_slack);
     return due > m->timer_collect ? due : m->timer_collect;
 }
 
@@ -43,7 +44,7 @@ waits_on(model *m, const model_frame *f)
         m->reset != 0 || m->wake_pending)
         return 0;
     model_time_update(m);
-    return model__due_in(m) > 0;
+    return model__due_in(m, 0) > 0;
 }
 
 static void

@@ -393,8 +393,12 @@ op_collect(side *s, unsigned b)
     int64_t ns = ops_duration();
     if (ns < 0 || ns > COIR_NS_PER_S)
         ns = 0;
-    ops_note("collect %u %jd", b & 1, (intmax_t)ns);
-    if (b & 1) {
+    ops_note("collect %u %jd", b & 3, (intmax_t)ns);
+    if ((b & 3) == 3) {
+        s->m.timer_slack = ns;
+        coir_loop_set_timer_slack(s->loop, ns);
+    }
+    else if (b & 1) {
         s->m.io_collect = ns;
         coir_loop_set_io_collect(s->loop, ns);
     }

@@ -483,6 +483,7 @@ ops_open_side(side *s, unsigned backend_of)
                                  COIR_LOOP_NOENV | COIR_LOOP_NOINOTIFY,
                                  backend, &clock),
              0);
+    s->loop->timer_budget = MODEL_TIMERS;
     model_init(&s->m, &ops.world);
     s->m.can_edge = backend->edge;
 }
