@@ -117,9 +117,10 @@ typedef struct coir_edge {
     int ready;  /* became ready while nobody waited for it */
 } COIR_WATCHER_ATTR coir_edge;
 
-/* Timer: after some time, then again at intervals. Never early, up to 1 ms late
- * (coir_loop_set_timer_slack()); in the order of their deadlines, those with
- * the same in that in which they were started. 1,024 are called in a turn. */
+/* Timer: after some time, then again at intervals. Never early, up to 1 ms
+ * late (coir_loop_set_timer_slack()); in the order of their deadlines, those
+ * with the same in that in which they were started. 1,024 are called in a
+ * turn. */
 typedef struct coir_timer {
     COIR_WATCHER(coir_timer)
     int64_t timeout_ns; /* until the first call; after a stop: what was left */

@@ -52,12 +52,12 @@ typedef struct slot {
 } slot;
 
 struct coir__timers {
-    uint64_t tick;     /* all filed under it or before are in the heap */
-    uint64_t sequence; /* of the last one armed */
+    uint64_t tick;       /* all filed under it or before are in the heap */
+    uint64_t sequence;   /* of the last one armed */
     int64_t exact_until; /* no timer that is to be exact is due later */
     coir_timer *root;
-    /* Bit: the level, the slot, may have timers; it is cleared when it is found
-     * empty. There is no count, which a stop would have to write. */
+    /* Bit: the level, the slot, may have timers; it is cleared when it is
+     * found empty. There is no count, which a stop would have to write. */
     unsigned levels;
     uint64_t used[LEVELS][WORDS];
     slot slots[LEVELS][SLOTS];

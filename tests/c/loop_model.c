@@ -883,8 +883,7 @@ model__expire_timers(model *m)
 {
     m->epoch++;
     uint64_t rank = 0;
-    for (int i; rank < MODEL_TIMERS &&
-                (i = next_timer(m, m->now)) >= 0;) {
+    for (int i; rank < MODEL_TIMERS && (i = next_timer(m, m->now)) >= 0;) {
         model_item *w = &m->items[i];
         model__feed(m, i, COIR_TIMER, rank++);
         if (w->repeat > 0) {

@@ -372,7 +372,8 @@ by_deadline(const void *a, const void *b)
     return x->order < y->order ? -1 : 1;
 }
 
-/* What the model expects to fire now, in order, a turn's share; it moves on. */
+/* What the model expects to fire now, in order, a turn's share; it moves on.
+ */
 static int
 expect(int64_t now, int expected[], uint64_t *order)
 {
