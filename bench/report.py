@@ -2,6 +2,8 @@
 
 import statistics
 
+from targets import LIMIT
+
 #: where the tables of a page begin: those of the event loop, and the others.
 BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
@@ -64,7 +66,8 @@ def ratio(row, implementations):
     peers = [
         results[name]["median"]
         for name in implementations
-        if not is_coir(name) and "median" in (results.get(name) or {})
+        if not is_coir(name) and name != LIMIT
+        and "median" in (results.get(name) or {})
     ]
     if not peers or not coir.get("median"):
         return None

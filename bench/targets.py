@@ -93,14 +93,20 @@ CORE_ROWS = (
 LOOP_IMPLEMENTATIONS = {
     "libev": ("bench_loop_ev", "libev-dev"),
     "libuv": ("bench_loop_uv", "libuv1-dev"),
+    "raw calls": ("bench_loop_raw", None),
     "Coir epoll": ("bench_loop_epoll", None),
     "Coir io_uring": ("bench_loop_iouring", "liburing-dev"),
     "Coir poll": ("bench_loop_poll", None),
     "Coir select": ("bench_loop_select", None),
 }
 
+#: What the system calls of a row take by themselves: no peer.
+LIMIT = "raw calls"
+
 #: Timers are the same on every backend.
-EPOLL_ONLY = {"Coir io_uring": None, "Coir poll": None, "Coir select": None}
+EPOLL_ONLY = {LIMIT: None, "Coir io_uring": None, "Coir poll": None,
+              "Coir select": None}
+NOT_RAW = {LIMIT: None}
 
 
 def timer_rows(name, label, target=None, rounds=None, counted=100000):
@@ -117,9 +123,12 @@ def pass_row(count, active, target=None):
                counted=20 * active if active > 1 else 500)
 
 
-def operation_row(count, active, target=None):
-    return Row(f"operations_{count}_{active}",
-               f"{count:,} socketpairs, {active:,} active, by operations",
+def operation_row(count, active, target=None, many=False):
+    name, label = "operations", "by operations"
+    if many:
+        name, label = "operations_many", "receives that go on"
+    return Row(f"{name}_{count}_{active}",
+               f"{count:,} socketpairs, {active:,} active, {label}",
                target, judged="Coir io_uring",
                programs={"libev": None, "libuv": None},
                counted=20 * active if active > 1 else 500)
@@ -147,11 +156,16 @@ LOOP_ROWS = (
     operation_row(100, 100),
     operation_row(1000, 100, 1650),
     operation_row(10000, 1000),
-    Row("turn", "a turn without events", counted=1000),
-    Row("start_stop", "stop and start an io watcher", counted=1000),
-    Row("start_stop_turns", "the same, a turn after each", counted=1000),
-    Row("round_trip", "round trip between two threads", counted=1000),
-    Row("send", "async send to a busy loop", counted=10000),
+    operation_row(1000, 100, 1650, many=True),
+    operation_row(10000, 1000, many=True),
+    Row("turn", "a turn without events", counted=1000, programs=NOT_RAW),
+    Row("start_stop", "stop and start an io watcher", counted=1000,
+        programs=NOT_RAW),
+    Row("start_stop_turns", "the same, a turn after each", counted=1000,
+        programs=NOT_RAW),
+    Row("round_trip", "round trip between two threads", counted=1000,
+        programs=NOT_RAW),
+    Row("send", "async send to a busy loop", counted=10000, programs=NOT_RAW),
 )
 
 C_PROGRAMS = tuple(

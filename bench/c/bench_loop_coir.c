@@ -6,6 +6,7 @@
 
 struct loop {
     coir_loop *loop;
+    coir_buffers *buffers;
 };
 
 struct timer {
@@ -163,6 +164,17 @@ received_cb(coir_loop *loop, coir_op *op)
 }
 
 static void
+received_many_cb(coir_loop *loop, coir_op *op)
+{
+    if (op->result != 1)
+        bench_die("nothing was received");
+    coir_buffers_release(op->buffers, op->buffer);
+    if (!(op->flags & COIR_OP_MORE) && coir_op_start(loop, op) < 0)
+        bench_die("coir_op_start");
+    on_received((struct op *)op);
+}
+
+static void
 sent_cb(coir_loop *loop, coir_op *op)
 {
     (void)loop;
@@ -179,8 +191,22 @@ op_receive(struct loop *loop, struct op *op, int fd, char *byte)
 }
 
 static inline void
+op_receive_many(struct loop *loop, struct op *op, int fd)
+{
+    if (loop->buffers == NULL &&
+        coir_buffers_new(&loop->buffers, loop->loop, 4096, 1) < 0)
+        bench_die("coir_buffers_new");
+    coir_op_recv_many(&op->op, received_many_cb, fd, loop->buffers, 0);
+    if (coir_op_start(loop->loop, &op->op) < 0)
+        bench_die("coir_op_start");
+}
+
+static inline void
 op_send(struct loop *loop, struct op *op, int fd)
 {
+    if (coir_op_is_active(&op->op))
+        bench_die("the last byte is still being sent");
+
     coir_op_send(&op->op, sent_cb, fd, "", 1, 0);
     if (coir_op_start(loop->loop, &op->op) < 0)
         bench_die("coir_op_start");

@@ -23,9 +23,11 @@
  *     struct op                          an operation that completes
  *     op_receive(loop, op, fd, byte)     start to receive a byte
  *     op_send(loop, op, fd)              start to send one
- * and whose callbacks call on_timer(), on_readable(), on_async() and, of what
- * was received, on_received(). Time is CPU time of the thread, but for a round
- * trip between two threads. */
+ *     op_receive_many(loop, op, fd)      receive bytes on and on, one by one
+ * and whose callbacks call on_timer(), on_readable(), on_async() and, of a
+ * byte that was received, on_received(). With LOOP_IS_RAW there are neither
+ * timers nor asyncs, and an io is never stopped. Time is CPU time of the
+ * thread, but for a round trip between two threads. */
 #ifndef BENCH_LOOP_ROWS_H
 #define BENCH_LOOP_ROWS_H
 
@@ -50,6 +52,8 @@ make_zeroed(size_t count, size_t size)
         bench_die("calloc");
     return many;
 }
+
+#ifndef LOOP_IS_RAW
 
 /* The same numbers for all. */
 static uint32_t
@@ -282,6 +286,8 @@ TIMER_ROW(fire_collected)
 TIMER_ROW(fire_late)
 TIMER_ROW(again_fire)
 
+#endif
+
 /* --- descriptors --------------------------------------------------------- */
 
 #define SPARE_FDS 64 /* for all but the pairs */
@@ -419,6 +425,8 @@ PASS_ROW(10000, 1000)
 #ifdef LOOP_HAS_OPERATIONS
 
 /* The same, where the loop receives and sends. */
+static int many;
+
 static void
 on_received(struct op *op)
 {
@@ -428,7 +436,8 @@ on_received(struct op *op)
         ring.to_write--;
         op_send(&loop, &pair->send, pair->next->fds[1]);
     }
-    op_receive(&loop, &pair->receive, pair->fds[0], &pair->byte);
+    if (!many)
+        op_receive(&loop, &pair->receive, pair->fds[0], &pair->byte);
     if (--ring.to_read == 0)
         loop_break(&loop);
 }
@@ -439,19 +448,30 @@ receive(struct pair *pair)
     op_receive(&loop, &pair->receive, pair->fds[0], &pair->byte);
 }
 
-#define OPERATION_ROW(count, active)                                          \
-    static void row_operations_##count##_##active(int quick,                  \
-                                                  struct bench_result *out)   \
+static void
+receive_many(struct pair *pair)
+{
+    many = 1;
+    op_receive_many(&loop, &pair->receive, pair->fds[0]);
+}
+
+#define OPERATION_ROW(name, count, active, begin)                             \
+    static void row_##name##_##count##_##active(int quick,                    \
+                                                struct bench_result *out)     \
     {                                                                         \
-        row_pass(count, active, receive, quick, out);                         \
+        row_pass(count, active, begin, quick, out);                           \
     }
 
-OPERATION_ROW(100, 1)
-OPERATION_ROW(100, 100)
-OPERATION_ROW(1000, 100)
-OPERATION_ROW(10000, 1000)
+OPERATION_ROW(operations, 100, 1, receive)
+OPERATION_ROW(operations, 100, 100, receive)
+OPERATION_ROW(operations, 1000, 100, receive)
+OPERATION_ROW(operations, 10000, 1000, receive)
+OPERATION_ROW(operations_many, 1000, 100, receive_many)
+OPERATION_ROW(operations_many, 10000, 1000, receive_many)
 
 #endif
+
+#ifndef LOOP_IS_RAW
 
 /* The rest has two descriptors, of which one keeps the loop alive. */
 
@@ -632,6 +652,8 @@ row_send(int quick, struct bench_result *out)
                (double)sends / (double)atomic_load(&there.woken));
 }
 
+#endif
+
 static void
 row_version(int quick, struct bench_result *out)
 {
@@ -641,6 +663,7 @@ row_version(int quick, struct bench_result *out)
 
 static const struct bench_entry rows[] = {
     {"version", row_version},
+#ifndef LOOP_IS_RAW
     {"arm_100k", row_arm_100k},
     {"arm_1m", row_arm_1m},
     {"cancel_100k", row_cancel_100k},
@@ -659,6 +682,7 @@ static const struct bench_entry rows[] = {
     {"fire_late_1m", row_fire_late_1m},
     {"again_fire_100k", row_again_fire_100k},
     {"again_fire_1m", row_again_fire_1m},
+#endif
     {"pass_100_1", row_pass_100_1},
     {"pass_100_100", row_pass_100_100},
     {"pass_1000_1", row_pass_1000_1},
@@ -672,12 +696,16 @@ static const struct bench_entry rows[] = {
     {"operations_100_100", row_operations_100_100},
     {"operations_1000_100", row_operations_1000_100},
     {"operations_10000_1000", row_operations_10000_1000},
+    {"operations_many_1000_100", row_operations_many_1000_100},
+    {"operations_many_10000_1000", row_operations_many_10000_1000},
 #endif
+#ifndef LOOP_IS_RAW
     {"turn", row_turn},
     {"start_stop", row_start_stop},
     {"start_stop_turns", row_start_stop_turns},
     {"round_trip", row_round_trip},
     {"send", row_send},
+#endif
     {NULL, NULL},
 };
 

@@ -70,16 +70,15 @@ struct coir_op {
     uint8_t many;
     uint8_t state;
     uint8_t blocking;
-    uint8_t emptied;
     int fd;
     int arg;
     unsigned index;
     void *memory;
     size_t len;
-    int64_t offset;
-    socklen_t *addrlen;
     coir_buffers *buffers;
     coir_op *next;
+    int64_t offset;
+    socklen_t *addrlen;
     coir_io io;
 };
 
@@ -92,7 +91,6 @@ coir__op_init(coir_op *op, coir_op_fn *cb, int kind, int fd,
     op->kind = (uint8_t)kind;
     op->many = 0;
     op->state = 0;
-    op->emptied = 0;
     op->fd = fd;
     op->memory = (void *)(uintptr_t)memory;
     op->len = len;

@@ -39,6 +39,9 @@
 #define SILENT UINT64_MAX
 /* In user_data: the rest of that half is the index of an operation. */
 #define OPERATION UINT64_C(0x80000000)
+/* A receive that takes more calls than that waits for data. Not one: the
+ * kernel completes a part of those that began by waiting in each call. */
+#define SOON 8
 /* Groups of buffers at a time. */
 #define GROUPS 256
 
@@ -47,7 +50,9 @@ typedef struct uring_fd {
     ino_t ino;
     uint32_t generation; /* of the request, if armed */
     uint8_t armed;
-    uint8_t queued; /* in `todo` */
+    uint8_t queued;   /* in `todo` */
+    uint8_t waits;    /* its last receive waited long for data */
+    uint32_t started; /* the number of calls before that */
 } uring_fd;
 
 typedef struct uring {
@@ -58,6 +63,7 @@ typedef struct uring {
     int todo_count;
     uint8_t groups[GROUPS]; /* in use? */
     int can_poll_first;     /* IORING_RECVSEND_POLL_FIRST */
+    uint32_t calls;         /* of io_uring_enter() */
 } uring;
 
 /* --- the ring ------------------------------------------------------------ */
@@ -270,8 +276,39 @@ arm_all(coir_loop *loop, uring *u)
 
 /* --- operations ---------------------------------------------------------- */
 
+/* Is a receive to wait before it is tried? To try in vain takes time, and more
+ * so to wait for what is there. It is expected to be as the last time. A
+ * guess: the number may be another file by now. */
+static int
+will_wait(uring *u, const coir_op *op)
+{
+    if (!u->can_poll_first || op->fd < 0 || reserve(u, op->fd) != 0)
+        return 0;
+    uring_fd *f = &u->fds[op->fd];
+    f->started = u->calls;
+    return f->waits;
+}
+
+/* It completed: how many calls later? */
 static void
-prepare(const uring *u, struct io_uring_sqe *sqe, const coir_op *op)
+note_wait(const coir_loop *loop, uring *u, const struct io_uring_cqe *cqe)
+{
+    uint64_t data = io_uring_cqe_get_data64(cqe);
+    unsigned index = (unsigned)(data & (OPERATION - 1));
+    if (index >= loop->op_size ||
+        loop->ops[index].generation != (uint32_t)(data >> 32))
+        return;
+    const coir_op *op = loop->ops[index].op;
+    if (op == NULL || op->kind != COIR_OP_RECV || op->fd < 0 ||
+        op->fd >= u->size)
+        return;
+    uring_fd *f = &u->fds[op->fd];
+    f->waits = !(cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) &&
+               u->calls - f->started > SOON;
+}
+
+static void
+prepare(uring *u, struct io_uring_sqe *sqe, const coir_op *op)
 {
     unsigned len = op->len < INT_MAX ? (unsigned)op->len : INT_MAX;
     switch (op->kind) {
@@ -287,8 +324,7 @@ prepare(const uring *u, struct io_uring_sqe *sqe, const coir_op *op)
         break;
     case COIR_OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->memory, len, op->arg);
-        /* Received all there was: do not try again before there is more. */
-        if (op->emptied && u->can_poll_first)
+        if (will_wait(u, op))
             sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
         if (op->many) {
             sqe->ioprio |= IORING_RECV_MULTISHOT;
@@ -408,14 +444,12 @@ static int
 complete_operation(coir_loop *loop, const struct io_uring_cqe *cqe)
 {
     uint64_t data = io_uring_cqe_get_data64(cqe);
-    return coir__op_done(
-        loop, (unsigned)(data & (OPERATION - 1)), (uint32_t)(data >> 32),
-        cqe->res,
-        (cqe->flags & IORING_CQE_F_MORE ? COIR_OP_MORE : 0) |
-            (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY ? COIR__OP_MORE_DATA : 0),
-        cqe->flags & IORING_CQE_F_BUFFER
-            ? (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
-            : -1);
+    return coir__op_done(loop, (unsigned)(data & (OPERATION - 1)),
+                         (uint32_t)(data >> 32), cqe->res,
+                         cqe->flags & IORING_CQE_F_MORE ? COIR_OP_MORE : 0,
+                         cqe->flags & IORING_CQE_F_BUFFER
+                             ? (int)(cqe->flags >> IORING_CQE_BUFFER_SHIFT)
+                             : -1);
 }
 
 static void
@@ -473,6 +507,7 @@ enter(coir_loop *loop, uring *u, int64_t timeout_ns)
     int64_t deadline = timeout_ns < COIR_FOREVER - loop->now
                            ? loop->now + timeout_ns
                            : COIR_FOREVER;
+    u->calls++;
     long n = syscall(__NR_io_uring_enter, u->ring.ring_fd, count, wanted,
                      IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &arg,
                      sizeof arg);
@@ -503,8 +538,11 @@ uring_wait(coir_loop *loop, int64_t timeout_ns)
             ;
         else if (!(data & OPERATION))
             complete_poll(loop, u, data, cqe->res);
-        else if (!complete_operation(loop, cqe))
-            break; /* and what comes after it, in the next turn */
+        else {
+            note_wait(loop, u, cqe);
+            if (!complete_operation(loop, cqe))
+                break; /* and what comes after it, in the next turn */
+        }
         count++;
     }
     io_uring_cq_advance(&u->ring, count);

@@ -338,9 +338,7 @@ void coir__buffers_reset(coir_loop *loop);
 void coir__ops_feed(coir_loop *loop);
 /* From a backend: a result of the operation of this name; `buffer` is the
  * index of the one that was chosen, or -1. Returns 0 if the operation cannot
- * take it before its last one was delivered: to be told again next turn.
- * COIR__OP_MORE_DATA in `flags`: a socket has more to be received. */
-#define COIR__OP_MORE_DATA 0x80
+ * take it before its last one was delivered: to be told again next turn. */
 int coir__op_done(coir_loop *loop, unsigned index, uint32_t generation,
                   int result, unsigned flags, int buffer);
 

@@ -398,9 +398,7 @@ coir__op_done(coir_loop *loop, unsigned index, uint32_t generation, int result,
     if (buffer >= 0)
         op->buffer = take(op->buffers, (unsigned)buffer);
     show_to_valgrind(op, result);
-    op->emptied = op->kind == COIR_OP_RECV && result > 0 &&
-                  !(flags & COIR__OP_MORE_DATA);
-    done(loop, op, result, flags & COIR_OP_MORE);
+    done(loop, op, result, flags);
     return 1;
 }
 

@@ -91,6 +91,38 @@ TEST_EACH_BACKEND(op, send_and_recv)
     coir_loop_free(loop);
 }
 
+/* A backend may guess whether a receive will have to wait: either guess is
+ * wrong here at times. */
+TEST_EACH_BACKEND(op, receives_that_wait_and_that_do_not)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds, 0);
+    for (int i = 0; i < 12; i++) {
+        int waits = i & 2, closed = i == 11;
+        coir_op op;
+        char byte = 0, sent = (char)('a' + i);
+        coir_op_recv(&op, note, fds[0], &byte, 1, 0);
+        calls = 0;
+        if (waits)
+            start(loop, &op);
+        for (int turn = 0; waits && turn < 20; turn++)
+            (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+        CHECK_EQ(calls, 0);
+        if (closed)
+            (void)close(fds[1]);
+        else
+            CHECK_EQ(write(fds[1], &sent, 1), 1);
+        if (!waits)
+            start(loop, &op);
+        until(loop, 1);
+        CHECK_EQ(results[0], closed ? 0 : 1);
+        CHECK_EQ(byte, closed ? 0 : sent);
+    }
+    (void)close(fds[0]);
+    coir_loop_free(loop);
+}
+
 TEST_EACH_BACKEND(op, messages)
 {
     coir_loop *loop = backend_loop(backend);
