@@ -633,6 +633,8 @@ coir__timers_next(coir_loop *loop)
 int64_t
 coir__timers_wake(coir_loop *loop)
 {
+    if (loop->timers->root == NULL && loop->timers->levels == 0)
+        return COIR_FOREVER;
     int64_t next = coir__timers_next(loop);
     if (next <= loop->now || next <= loop->timers->exact_until)
         return next;
@@ -658,14 +660,10 @@ expire(coir_loop *loop, coir_timer *w, coir__batch *batch)
     coir__batch_add(batch, (coir_watcher *)w, COIR_TIMER);
 }
 
-void
-coir__timers_expire(coir_loop *loop)
+static __attribute__((noinline)) void
+expire_due(coir_loop *loop, coir__timers *t, uint64_t tick)
 {
-    coir__timers *t = loop->timers;
-    uint64_t tick = tick_of(loop->now);
     coir__batch batch;
-    if (t->root == NULL && (t->levels == 0 || t->tick >= tick))
-        return;
     coir__batch_init(&batch);
     for (unsigned left = loop->timer_budget; left > 0;) {
         turn(t, tick);
@@ -681,6 +679,16 @@ coir__timers_expire(coir_loop *loop)
         left--;
     }
     coir__batch_feed(loop, &batch);
+}
+
+void
+coir__timers_expire(coir_loop *loop)
+{
+    coir__timers *t = loop->timers;
+    uint64_t tick = tick_of(loop->now);
+    if (t->root != NULL ? t->root->filed_ns <= loop->now
+                        : t->levels != 0 && t->tick < tick)
+        expire_due(loop, t, tick);
 }
 
 /* Take all out, as a list that timers can be taken from by unfile(). */
