@@ -227,7 +227,7 @@ coir__slice_abandon(coir__thread *t, coir_coro *co)
     coir_coro **at = &t->slice_top;
     while (*at != NULL && *at != co)
         at = &(*at)->u.slice.stack_prev;
-    if (*at == co) { /* the rest of it lies on the stack */
+    if (*at != NULL) { /* the rest of it lies on the stack */
         coir__stack_forget((char *)co->ctx.sp + co->u.slice.stack_saved,
                            stack_stop(co));
         *at = co->u.slice.stack_prev;

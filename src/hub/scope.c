@@ -14,10 +14,11 @@
 #include <assert.h>
 
 struct coir_scope {
-    coir_green *owner; /* NULL: given up, goes with the last in it */
-    coir_scope *outer; /* of the same owner */
+    coir_hub *hub;
+    coir_green *owner;        /* NULL: given up, goes with the last in it */
+    coir_scope *outer;        /* of the same owner */
     coir_green *first, *last; /* in it, as they were spawned */
-    int error;         /* of the first that failed */
+    int error;                /* of the first that failed */
     uint8_t cancelled;
     uint8_t ending; /* the owner waits for the end */
 };
@@ -32,7 +33,7 @@ coir_scope_begin(coir_scope **out)
     coir_scope *s = coir_malloc(sizeof *s);
     if (s == NULL)
         return COIR_ENOMEM;
-    *s = (coir_scope){.owner = g, .outer = g->scopes};
+    *s = (coir_scope){.hub = hub, .owner = g, .outer = g->scopes};
     g->scopes = s;
     *out = s;
     return 0;
@@ -44,16 +45,16 @@ coir_scope_spawn(coir_scope *s, coir_green_fn *fn, void *arg,
 {
     if (fn == NULL)
         return COIR_EINVAL;
-    if (s->owner != NULL && s->owner->hub != coir__hub_if_any())
+    if (s->hub != coir__hub_if_any())
         return COIR_ETHREAD;
-    if (s->cancelled)
+    if (s->cancelled || s->owner == NULL)
         return COIR_ECANCELED;
     coir_green_attr detached = {0};
     if (attr != NULL)
         detached = *attr;
     detached.detached = 1;
     coir_green *g;
-    int err = coir__spawn(s->owner->hub, &g, fn, arg, &detached);
+    int err = coir__spawn(s->hub, &g, fn, arg, &detached);
     if (err < 0)
         return err;
     g->scope = s;
@@ -142,7 +143,7 @@ coir__scope_child_ended(coir_green *g)
     if (s->owner == NULL)
         coir_free(s);
     else if (s->ending)
-        coir__ready(s->owner->hub, s->owner, 0);
+        coir__ready(s->hub, s->owner, 0);
 }
 
 static int
