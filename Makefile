@@ -25,14 +25,14 @@ test-matrix: ## Python 3.11 to 3.15, AArch64, clang, build options
 sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 	@tools/sanitize.sh
 
-bench: ## benchmarks beside the peers (SUITE=greenlet|core|loop)
+bench: ## benchmarks beside the peers (SUITE=greenlet|core|loop|hub)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
 conformance: ## others' own tests on Coir (SUITE=greenlet|stock|libev)
 	@tools/run.sh conformance --suite $(or $(SUITE),greenlet)
 
-soak: ## random programs against an oracle (MINUTES=1)
-	@tools/run.sh soak --minutes $(MINUTES)
+soak: ## for as long as you like (SUITE=greenlet|echo MINUTES=1)
+	@tools/run.sh soak-$(or $(SUITE),greenlet) --minutes $(MINUTES)
 
 fuzz: ## programs of bytes against a model (TARGET=loop MINUTES=1 JOBS=)
 	@tools/fuzz.sh $(or $(TARGET),loop) $(MINUTES)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from targets import C_PROGRAMS, GREENLET_REQUIREMENT
+from targets import C_PROGRAMS, GO_PROGRAMS, GREENLET_REQUIREMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -117,6 +117,10 @@ def core_build():
     log = cache_dir() / f"core-{key}.log"
     cache_dir().mkdir(parents=True, exist_ok=True)
     environ = dict(os.environ, NINJA=find_tool("ninja"))
+    # Where tools/run.sh puts a peer that it has built.
+    peer = cache_dir() / "st" / "obj"
+    for name in ("C_INCLUDE_PATH", "LIBRARY_PATH"):
+        environ[name] = f"{peer}:{environ.get(name, '')}".rstrip(":")
     setup = [find_tool("meson"), "setup", build, ROOT, "--buildtype=release",
              "-Dbench=enabled", "-Dtests=disabled", "-Dpython=disabled"]
     if not (build / "build.ninja").exists():
@@ -124,10 +128,30 @@ def core_build():
     elif not all((build / "bench" / "c" / program).exists()
                  for program in C_PROGRAMS):
         # The library that one needs may have been installed since.
-        run_logged([*setup, "--reconfigure"], log, env=environ)
+        run_logged([*setup, "--reconfigure", "--clearcache"], log,
+                   env=environ)
     print("building the C programs ...", flush=True)
     run_logged([find_tool("ninja"), "-C", build], log, env=environ)
     return build / "bench" / "c"
+
+
+def go_build(programs):
+    """Build the programs in Go into the directory `programs`.
+
+    :returns: why they cannot be used, or None.
+    """
+    go = shutil.which("go")
+    if go is None:
+        return "without Go: install Debian package golang-go"
+    environ = dict(os.environ, GO111MODULE="off", GOTOOLCHAIN="local")
+    try:
+        for program, directory in GO_PROGRAMS.items():
+            run_logged([go, "build", "-o", programs / program,
+                        ROOT / "bench" / "go" / directory / "main.go"],
+                       cache_dir() / "go.log", env=environ)
+    except SetupError as error:
+        return str(error)
+    return None
 
 
 def command_output(argv):

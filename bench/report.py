@@ -4,8 +4,10 @@ import statistics
 
 from targets import LIMIT
 
-#: where the tables of a page begin: those of the event loop, and the others.
+#: where the tables of a page begin: those of the event loop, of green
+#: threads, and the others.
 BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
+BEGIN_HUB = "<!-- hub tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
 END = "<!-- end of tables -->"
 
@@ -23,6 +25,12 @@ def summary(samples):
         "q3": q3,
         "samples": samples,
     }
+
+
+def median_notes(notes):
+    """The further figures of all rounds: of each its median."""
+    return {name: statistics.median(note[name] for note in notes)
+            for name in notes[0]}
 
 
 def number(value):
@@ -106,7 +114,9 @@ def verdict(row, implementations):
 def run_title(run):
     if "python" in run["facts"]:
         return f"CPython {run['facts']['python']}"
-    return {"core": "libcoir", "loop": "Event loop"}[run["suite"]]
+    return {"core": "libcoir", "loop": "Event loop", "hub": "Green threads",
+            "echo": "TCP echo, CPU time of the server for a message"}[
+                run["suite"]]
 
 
 def counts_text(result):
@@ -121,19 +131,27 @@ def counts_text(result):
     return ", ".join(text)
 
 
-def counts_table(run):
-    """A second table for a suite that counts, else nothing."""
+def further_table(run, text, head):
+    """A further table of texts of results, if there are any."""
     names = run["implementations"]
     lines = []
     for row in run["rows"]:
-        cells = [counts_text(row["results"].get(n) or {}) for n in names]
+        cells = [text(row["results"].get(n) or {}) for n in names]
         if any(cells):
             lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
     if not lines:
         return []
-    return ["", "Instructions, without the kernel's, and system calls of an"
-            " operation:", "", "| | " + " | ".join(names) + " |",
+    return ["", head, "", "| | " + " | ".join(names) + " |",
             "|---" * (len(names) + 1) + "|", *lines]
+
+
+def traffic_text(result):
+    """Of an echo server: how much, and how fast an answer came."""
+    note = result.get("note", {})
+    if "rate" not in note:
+        return ""
+    return (f"{number(note['rate'])}/s, {number(note['p50_us'])} us,"
+            f" {number(note['p99_us'])} us")
 
 
 def markdown_run(run):
@@ -148,8 +166,15 @@ def markdown_run(run):
         cells.append(ratio_text(reached) if reached else "")
         cells += [target_text(row), verdict(row, names)]
         lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
-    lines += counts_table(run)
-    notes = [text for row in run["rows"] for text in notes_of(row)]
+    if run["suite"] == "echo":
+        lines += further_table(
+            run, traffic_text, "Messages in a second, and the time after which"
+            " half and 99 % of them were back, all connections always busy:")
+    lines += further_table(
+        run, counts_text, "Instructions, without the kernel's, and system"
+        " calls of an operation:")
+    notes = [text for row in run["rows"] for text in notes_of(row)
+             if run["suite"] != "echo"]
     if notes:
         lines += ["", "Further figures: " + "; ".join(notes) + "."]
     return "\n".join(lines)
@@ -172,8 +197,8 @@ def notes_of(row):
 def facts_text(run):
     facts = run["facts"]
     keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "libev",
-            "libuv", "coir", "commit", "context", "guards", "rounds", "load",
-            "load_end", "environment")
+            "libuv", "boost.fiber", "State Threads", "Go", "coir", "commit",
+            "context", "guards", "rounds", "load", "load_end", "environment")
     return "; ".join(
         f"{key.replace('_', ' ')}: {facts[key]}" for key in keys
         if facts.get(key)
@@ -200,8 +225,9 @@ def version_key(run):
 def replace_tables(page, runs):
     """The page's text with the tables of these runs between its marks."""
     loop = [run for run in runs if run["suite"] == "loop"]
-    others = [run for run in runs if run["suite"] != "loop"]
-    for mark, some in ((BEGIN_LOOP, loop), (BEGIN, others)):
+    hub = [run for run in runs if run["suite"] in ("hub", "echo")]
+    others = [run for run in runs if run not in loop + hub]
+    for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub), (BEGIN, others)):
         if not some:
             continue
         head, begin, rest = page.partition(mark)

@@ -78,7 +78,8 @@ def run_row(row, commands, options):
             continue
         samples = [s for got in all_got for s in got["samples"]]
         results[name] = report.summary(samples)
-        results[name]["note"] = all_got[-1]["note"]
+        results[name]["note"] = report.median_notes(
+            [got["note"] for got in all_got])
     return {
         "row": row.name,
         "label": row.label,
@@ -90,27 +91,37 @@ def run_row(row, commands, options):
     }
 
 
-def count_row(row, commands, done, quick):
-    """Add instructions and system calls of an operation to the results."""
+def count_in(command, row, ops):
+    """Instructions and system calls of an operation of a program's row."""
+    if command[0].name in targets.GO_PROGRAMS:
+        return {}
+    counted = {}
+    found = counts.instructions(command[0], row.name, ops)
+    if found:
+        counted["instructions"] = sum(found.values())
+    calls = counts.system_calls(command[0], row.name, ops)
+    if calls is not None:
+        counted["system_calls"] = calls
+    return counted
+
+
+def count_row(row, commands, done, quick, count):
+    """Add what is counted to the results."""
     ops = row.counted // 10 if quick else row.counted
     for name, result in done["results"].items():
-        if ops == 0 or "error" in result:
+        if row.counted == 0 or "error" in result:
             continue
-        program = commands[name][0]
-        found = counts.instructions(program, row.name, ops)
-        if found:
-            result["instructions"] = sum(found.values())
-        calls = counts.system_calls(program, row.name, ops)
-        if calls is not None:
-            result["system_calls"] = calls
+        result.update(count(commands[name], row, ops))
         print(".", end="", flush=True)
 
 
-def run_rows(suite, rows, command, implementations, facts, options):
+def run_rows(suite, rows, command, implementations, facts, options,
+             count=count_in):
     """Measure all rows of a suite.
 
     :param command: (implementation, row) -> arguments, text why not, or None
         for a row that is not the implementation's.
+    :param count: (arguments, row, operations) -> what is counted of one.
     """
     rows = [
         row for row in rows
@@ -130,7 +141,7 @@ def run_rows(suite, rows, command, implementations, facts, options):
             if argv is not None:
                 commands[name] = argv
         done = run_row(row, commands, options)
-        count_row(row, commands, done, options.quick)
+        count_row(row, commands, done, options.quick, count)
         run["rows"].append(done)
         print_row(done, implementations)
     facts["load_end"] = f"{os.getloadavg()[0]:.1f}"
@@ -223,7 +234,58 @@ def loop_suite(options):
                    programs, facts, options)
 
 
-SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite}
+def hub_suite(options):
+    programs = environment.core_build()
+    missing = environment.go_build(programs)
+    if missing:
+        print(missing, file=sys.stderr)
+    if shutil.which("valgrind") is None:
+        print("valgrind is missing: no instructions", file=sys.stderr)
+    facts = environment.facts()
+    for name, (program, _) in targets.HUB_IMPLEMENTATIONS.items():
+        if not report.is_coir(name) and (programs / program).exists():
+            facts[name] = measure([programs / program, "version"])["unit"]
+    return [
+        *c_suite("hub", targets.HUB_ROWS, targets.HUB_IMPLEMENTATIONS,
+                 programs, dict(facts), options),
+        echo_run(programs, facts, options),
+    ]
+
+
+def echo_run(programs, facts, options):
+    """The servers; facts are those of the rows before."""
+    driver = [sys.executable, HERE / "echo.py", programs / "load"]
+
+    def command(name, row):
+        program, package, settings = targets.ECHO_IMPLEMENTATIONS[name]
+        if name in row.programs:
+            return None
+        if not (programs / program).exists():
+            return f"not installed ({package})"
+        argv = ["env", *(f"{k}={v}" for k, v in settings.items()), *driver,
+                programs / program]
+        if row.name == "idle":
+            count = 1000 if options.quick else 10000
+            return [*argv, "--idle", "--connections", count]
+        _, size, count = row.name.split("_")
+        seconds = 0.3 if options.quick else 2
+        return [*argv, "--size", size, "--connections", count,
+                "--seconds", seconds]
+
+    def count(argv, row, ops):
+        found = measure([*argv, "--count"])
+        return {} if "error" in found else found
+
+    return run_rows("echo", targets.ECHO_ROWS, command,
+                    targets.ECHO_IMPLEMENTATIONS, facts, options, count)
+
+
+SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite,
+          "hub": hub_suite}
+#: suite -> tables of its rows
+ROWS = {"greenlet": targets.GREENLET_ROWS, "core": targets.CORE_ROWS,
+        "loop": targets.LOOP_ROWS,
+        "hub": targets.HUB_ROWS + targets.ECHO_ROWS}
 
 
 def parse(argv):
@@ -237,7 +299,9 @@ def parse(argv):
         "--suite", choices=[*SUITES, "all"], default="all",
         help="greenlet: Python, against the greenlet package; core: C,"
              " against boost.context and ucontext; loop: C, against libev and"
-             " libuv; all (the default)")
+             " libuv; hub: green threads and TCP echo in C, against"
+             " boost.fiber, State Threads, Go, libev and bare epoll; all (the"
+             " default)")
     parser.add_argument(
         "--python", action="append", metavar="PYTHON",
         help="interpreter for the greenlet suite, a path or a version such as"
@@ -293,7 +357,7 @@ def main(argv=None):
     names = list(SUITES) if options.suite == "all" else [options.suite]
     if options.list:
         for suite in names:
-            for row in getattr(targets, f"{suite.upper()}_ROWS"):
+            for row in ROWS[suite]:
                 print(f"{suite:9} {row.name:20} {row.label}")
         return 0
     # A peer may crash, and is reported; its core dump is not wanted.

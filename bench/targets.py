@@ -168,7 +168,90 @@ LOOP_ROWS = (
     Row("send", "async send to a busy loop", counted=10000, programs=NOT_RAW),
 )
 
-C_PROGRAMS = tuple(
-    program for program, _ in [*CORE_IMPLEMENTATIONS.values(),
-                               *LOOP_IMPLEMENTATIONS.values()]
+#: name -> program and what it needs.
+HUB_IMPLEMENTATIONS = {
+    "boost.fiber": ("bench_hub_fiber", "libboost-fiber-dev"),
+    "State Threads": ("bench_hub_st", "Debian's source package st"),
+    "Go": ("bench_hub_go", "golang-go"),
+    "Coir": ("bench_hub_coir", None),
+}
+
+COIR_ONLY = {"boost.fiber": None, "State Threads": None, "Go": None}
+NO_THREADS = {"State Threads": None}
+NO_CHANNELS = {"State Threads": None}
+NO_CANCEL = {"boost.fiber": None, "Go": None}
+
+HUB_ROWS = (
+    Row("yield_2", "yield, 2 green threads", 9, counted=20000),
+    Row("yield_100", "yield, 100", 9, counted=20000),
+    Row("yield_10k", "yield, 10,000", counted=200000, memory=GIB),
+    Row("channel", "channel, ping-pong, per message", 25,
+        programs=NO_CHANNELS, counted=20000),
+    Row("channel_0", "channel, one way, per message", 25,
+        programs=NO_CHANNELS, counted=20000),
+    Row("channel_127", "channel that holds 127, one way, per message",
+        programs=NO_CHANNELS, counted=20000),
+    Row("tickets", "semaphore, free: give and take", counted=20000),
+    Row("wake", "semaphore, ping-pong, per wake-up", counted=20000),
+    Row("wake_timed", "the same, waits with a timeout", counted=20000),
+    Row("gate", "event that wakes 10,000, each", counted=200000, memory=GIB),
+    Row("mutex", "mutex, free: lock and unlock", counted=20000),
+    Row("mutex_2", "mutex handed over, between 2, with a yield each",
+        counted=20000),
+    Row("mutex_100", "mutex handed over, between 100, with a yield each",
+        counted=20000),
+    Row("spawn", "spawn and join, warm", 28, counted=20000),
+    Row("spawn_alive", "the same with 1,000 alive, and a yield", 70,
+        counted=20000),
+    Row("spawn_many", "the same with 100,000 alive, and a yield", rounds=3,
+        memory=2 * GIB),
+    Row("cancel", "spawn, let wait, cancel, join", programs=NO_CANCEL,
+        counted=20000),
+    Row("sleep", "100,000 that sleep 1 to 1,000 ms, each", rounds=3,
+        memory=2 * GIB),
+    Row("round_trip", "round trip between two OS threads",
+        programs=NO_THREADS, counted=1000),
 )
+
+#: name -> program, what it needs, and its settings.
+ECHO_IMPLEMENTATIONS = {
+    "raw epoll": ("echo_epoll", None, {}),
+    "libev": ("echo_ev", "libev-dev", {}),
+    "State Threads": ("echo_st", "Debian's source package st", {}),
+    "Go": ("echo_go", "golang-go", {}),
+    "Coir epoll": ("echo_coir", None, {"COIR_BACKEND": "epoll"}),
+    "Coir io_uring": ("echo_coir", "liburing-dev",
+                      {"COIR_BACKEND": "io_uring"}),
+}
+
+
+def echo_row(size, count, target=None):
+    return Row(f"echo_{size}_{count}",
+               f"{size} B, {count:,} connections", target,
+               counted=int(count == 50))
+
+
+ECHO_ROWS = (
+    echo_row(64, 1),
+    echo_row(64, 50, 5.8),
+    echo_row(64, 500),
+    echo_row(64, 5000, 8),
+    echo_row(1024, 1),
+    echo_row(1024, 50),
+    echo_row(1024, 500),
+    echo_row(1024, 5000),
+    # Of those that have a stack for each.
+    Row("idle", "memory of an idle connection, of 10,000", rounds=3,
+        programs={"raw epoll": None, "libev": None}, memory=GIB),
+)
+
+C_PROGRAMS = tuple(
+    program for program, *_ in [*CORE_IMPLEMENTATIONS.values(),
+                                *LOOP_IMPLEMENTATIONS.values(),
+                                *HUB_IMPLEMENTATIONS.values(),
+                                *ECHO_IMPLEMENTATIONS.values()]
+    if not program.endswith("_go")
+)
+
+#: program -> its directory below bench/go.
+GO_PROGRAMS = {"bench_hub_go": "hub", "echo_go": "echo"}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh WHAT [ARGUMENT...] - set up, then run one of the programs that show
-# or measure Coir: demo, bench, conformance, soak.
+# or measure Coir: demo, bench, conformance, soak-greenlet, soak-echo.
 source "$(dirname "$0")/lib.sh"
 
 what=$1
@@ -9,7 +9,14 @@ case $what in
 demo) program=tools/demo.py ;;
 bench) program=bench/run.py ;;
 conformance) program=tests/conformance/run.py ;;
-soak) program=tests/soak/run.py ;;
+soak-greenlet) program=tests/soak/run.py ;;
+soak-echo)
+    tools_venv
+    say "Building Coir"
+    configure build/c -Dtests=enabled
+    quietly meson compile -C build/c -j "$JOBS"
+    exec build/c/tests/soak/echo/echo_soak "$@"
+    ;;
 *) die "unknown program: $what" ;;
 esac
 
@@ -25,33 +32,53 @@ demo)
     quietly meson compile -C build/c -j "$JOBS"
     install_package $venv
     ;;
-soak)
+soak-greenlet)
     say "Building Coir"
     install_package $venv
     ;;
 bench)
-    # Peers of the core and the loop suite, whose rows say so if they are
-    # missing, and what counts instructions and system calls.
+    # Peers, whose rows say so if they are missing, and what counts
+    # instructions and system calls.
     bench_package() { # FILE PACKAGE WHAT
         [ -e "$1" ] || apt_install "$2" ||
             warn "without $3: install Debian package $2"
     }
-    case " $* " in
-    *" --suite greenlet "*) ;;
-    *" --suite core "*)
-        bench_package /usr/include/boost/context libboost-context-dev \
-            boost.context
-        ;;
-    *)
-        bench_package /usr/include/boost/context libboost-context-dev \
-            boost.context
-        bench_package /usr/include/ev.h libev-dev libev
-        bench_package /usr/include/uv.h libuv1-dev libuv
+    bench_counters() {
         want valgrind valgrind || warn "instructions are not counted:" \
             "install Debian package valgrind"
         want strace strace || warn "system calls are not counted:" \
             "install Debian package strace"
-        ;;
+    }
+    core_peers() {
+        bench_package /usr/include/boost/context libboost-context-dev \
+            boost.context
+    }
+    loop_peers() {
+        bench_package /usr/include/ev.h libev-dev libev
+        bench_package /usr/include/uv.h libuv1-dev libuv
+        bench_counters
+    }
+    hub_peers() {
+        bench_package /usr/include/ev.h libev-dev libev
+        want c++ g++ || warn "without boost.fiber: install Debian package g++"
+        bench_package /usr/include/boost/fiber libboost-fiber-dev boost.fiber
+        want go golang-go || warn "without Go: install Debian package" \
+            golang-go
+        # Debian's State Threads does not find epoll when it is built.
+        local dir=$CACHE/bench/st
+        [ -e "$dir/obj/libst.a" ] ||
+            { tools/fetch_source.sh st "$dir" &&
+                quietly make -C "$dir" linux-optimized \
+                    EXTRA_CFLAGS=-DMD_HAVE_EPOLL; } ||
+            warn "without State Threads, which could not be built"
+        bench_counters
+    }
+    case " $* " in
+    *" --suite greenlet "*) ;;
+    *" --suite core "*) core_peers ;;
+    *" --suite loop "*) core_peers; loop_peers ;;
+    *" --suite hub "*) core_peers; hub_peers ;;
+    *) core_peers; loop_peers; hub_peers ;;
     esac
     ;;
 esac # conformance and bench keep environments of their own

@@ -107,9 +107,22 @@ bench_profiled_ops(void)
     return profiled_ops;
 }
 
+static size_t
+round_up(size_t ops, size_t step)
+{
+    return (ops + step - 1) / step * step;
+}
+
 void
 bench_measure(bench_batch batch, void *arg, int quick,
               struct bench_result *out)
+{
+    bench_measure_by(1, batch, arg, quick, out);
+}
+
+void
+bench_measure_by(size_t step, bench_batch batch, void *arg, int quick,
+                 struct bench_result *out)
 {
     if (profiled_ops > 0) {
         (void)bench_timed(batch, profiled_ops, arg);
@@ -117,13 +130,14 @@ bench_measure(bench_batch batch, void *arg, int quick,
     }
     uint64_t aim = quick ? 5000000 : 25000000;
     uint64_t taken;
-    size_t ops = 1000;
+    size_t ops = round_up(1000, step);
     for (;; ops *= 2) {
         taken = bench_timed(batch, ops, arg);
         if (taken >= aim / 4)
             break;
     }
     ops = (size_t)((double)ops * (double)aim / (double)taken) + 1;
+    ops = round_up(ops, step);
 
     out->unit = "ns";
     for (int i = 0; i < (quick ? 3 : 9); i++) {

@@ -12,6 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Does `ops` operations. */
 typedef void (*bench_batch)(size_t ops, void *arg);
 
@@ -39,6 +43,10 @@ uint64_t bench_clock(void);
 void bench_measure(bench_batch batch, void *arg, int quick,
                    struct bench_result *out);
 
+/* The same, for a batch that does a multiple of `step` operations. */
+void bench_measure_by(size_t step, bench_batch batch, void *arg, int quick,
+                      struct bench_result *out);
+
 /* Run a batch once; returns the CPU time it took, in nanoseconds. Every batch
  * that is measured runs through here, so that instructions can be counted in
  * this function alone. With `--ops` system calls are, if the kernel's
@@ -61,5 +69,9 @@ void bench_die(const char *what) __attribute__((noreturn));
 
 /* main() of a program; `entries` ends with a NULL name. */
 int bench_main(int argc, char **argv, const struct bench_entry *entries);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
