@@ -2,7 +2,7 @@
 
 import statistics
 
-from targets import LIMIT
+from targets import LIMITS
 
 #: where the tables of a page begin: those of the event loop, of green
 #: threads, and the others.
@@ -74,7 +74,7 @@ def ratio(row, implementations):
     peers = [
         results[name]["median"]
         for name in implementations
-        if not is_coir(name) and name != LIMIT
+        if not is_coir(name) and name not in LIMITS
         and "median" in (results.get(name) or {})
     ]
     if not peers or not coir.get("median"):

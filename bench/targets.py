@@ -100,8 +100,10 @@ LOOP_IMPLEMENTATIONS = {
     "Coir select": ("bench_loop_select", None),
 }
 
-#: What the system calls of a row take by themselves: no peer.
+#: What the system calls of a row take by themselves: no peers.
 LIMIT = "raw calls"
+ECHO_LIMIT = "raw epoll"
+LIMITS = {LIMIT, ECHO_LIMIT}
 
 #: Timers are the same on every backend.
 EPOLL_ONLY = {LIMIT: None, "Coir io_uring": None, "Coir poll": None,
@@ -215,7 +217,7 @@ HUB_ROWS = (
 
 #: name -> program, what it needs, and its settings.
 ECHO_IMPLEMENTATIONS = {
-    "raw epoll": ("echo_epoll", None, {}),
+    ECHO_LIMIT: ("echo_epoll", None, {}),
     "libev": ("echo_ev", "libev-dev", {}),
     "State Threads": ("echo_st", "Debian's source package st", {}),
     "Go": ("echo_go", "golang-go", {}),
@@ -242,7 +244,7 @@ ECHO_ROWS = (
     echo_row(1024, 5000),
     # Of those that have a stack for each.
     Row("idle", "memory of an idle connection, of 10,000", rounds=3,
-        programs={"raw epoll": None, "libev": None}, memory=GIB),
+        programs={ECHO_LIMIT: None, "libev": None}, memory=GIB),
 )
 
 C_PROGRAMS = tuple(

@@ -6,6 +6,9 @@
    and on the original greenlet, turn by turn.
 3. An echo server written for stock gevent, unchanged, that serves 1,000
    connections on Coir's greenlets, and on the original ones.
+4. An echo server in C on libcoir, of less than 40 lines, with a green thread
+   for each of 10,000 connections, all of which talk at once; and what some of
+   these threads say they do.
 
 Times and memory are those of child processes, the medians of a few runs each;
 every message that comes back is compared with the one that was sent.
@@ -22,6 +25,7 @@ import pathlib
 import platform
 import resource
 import select
+import signal
 import socket
 import statistics
 import subprocess
@@ -31,6 +35,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHON_EXAMPLES = ROOT / "examples" / "python"
 C_EXAMPLES = ROOT / "build" / "c" / "examples" / "c"
+LOAD = ROOT / "build" / "demo" / "load"
 
 PROGRAMS = {
     "1_switch": "12 56 34 end",
@@ -53,6 +58,10 @@ CONNECTIONS = 1_000
 MESSAGES = 40  # on each connection
 MESSAGE_SIZE = 64
 ECHO_RUNS = 3
+
+C_CONNECTIONS = 10_000
+C_SECONDS = 5
+C_SHOWN = 8  # lines of what the green threads do
 
 TIMEOUT = 120  # seconds for any child; far more than it needs
 
@@ -98,6 +107,7 @@ def main():
         introduce()
         show_programs()
         rows = [*show_ring(), *show_echo()]
+        show_c_echo()
     except DemoError as exc:
         screen.line()
         print(f"demo: failed: {exc}", file=sys.stderr)
@@ -383,6 +393,118 @@ def cpu_seconds(pid):
     stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Echo in C
+
+
+def show_c_echo():
+    connections = allowed_connections()
+    screen.title(
+        f"Echo server in C, a green thread for each of {connections:,} "
+        f"connections, all talking at once"
+    )
+    if connections < C_CONNECTIONS:
+        screen.line(
+            f"  not {C_CONNECTIONS:,}: this process may open no more than "
+            f"{connections + 100:,} files (ulimit -Hn)"
+        )
+    port = free_port()
+    server = subprocess.Popen(
+        [C_EXAMPLES / "echo_server", str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            wait_for_port(server, port)
+            with start_load(server, port, connections) as load:
+                result = watch_load(load, connections)
+                time.sleep(0.3)  # until what is on its way is back
+                dump = some_green_threads(server)
+                load.stdin.close()
+        finally:
+            server.kill()
+    memory = (result["rss_end"] - result["rss_before"]) / connections
+    screen.line(
+        f"  {result['messages']:,} messages, each came back as it was: "
+        f"{result['rate']:,.0f} per second, client included"
+    )
+    screen.line(
+        f"  back after {result['p50_us'] / 1000:.1f} ms (half of them), "
+        f"{result['p99_us'] / 1000:.1f} ms (99 %); server CPU "
+        f"{result['server_cpu_us']:.2f} us per message"
+    )
+    screen.line(
+        f"  memory of a connection: {memory:,.0f} B, its stack included"
+    )
+    screen.line("  what some of the green threads do (kill -USR1):")
+    for line in dump:
+        screen.line(f"    {line.strip()}")
+
+
+def allowed_connections():
+    """As many as wanted, or as the limit of open files allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = C_CONNECTIONS + 100
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - 100
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for_port(server, port):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    raise DemoError("the echo server in C did not start")
+
+
+def start_load(server, port, connections):
+    command = [
+        LOAD, "--progress", "--hold", "--pid", server.pid, "--port", port,
+        "--connections", connections, "--seconds", C_SECONDS,
+        "--threads", 2, "--addresses", 2,
+    ]  # fmt: skip
+    return subprocess.Popen(
+        [str(word) for word in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def watch_load(load, connections):
+    """Show how the client gets on; returns its result."""
+    for line in load.stdout:
+        told = json.loads(line)
+        if "rate" in told:
+            return told
+        if "connected" in told:
+            text = f"{told['connected']:,} of {connections:,} connections"
+        else:
+            text = f"{told['messages']:,} messages in {told['seconds']} s"
+        screen.progress(text)
+    raise DemoError("the client of the echo server in C failed")
+
+
+def some_green_threads(server):
+    """The first lines of what the server prints about them."""
+    os.kill(server.pid, signal.SIGUSR1)
+    ready, _, _ = select.select([server.stdout], [], [], 30)
+    if not ready:
+        raise DemoError("the echo server in C does not say what it does")
+    return [server.stdout.readline() for _ in range(C_SHOWN)]
 
 
 # Children and pictures

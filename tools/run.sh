@@ -30,6 +30,8 @@ demo)
     say "Building Coir"
     configure build/c -Dtests=enabled
     quietly meson compile -C build/c -j "$JOBS"
+    quietly "${CC:-cc}" -O2 -D_GNU_SOURCE -pthread bench/c/load.c \
+        -o build/demo/load
     install_package $venv
     ;;
 soak-greenlet)
