@@ -24,8 +24,10 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void
 in_child(void)
 {
-    if (coir__hub != NULL)
+    if (coir__hub != NULL) {
         forked = coir__hub;
+        forked->forks++; /* as coir__forks */
+    }
     coir__hub = NULL;
 }
 

@@ -25,6 +25,7 @@
  * wait. Above a number of them, and for stacks of unusual kinds, the coroutine
  * ends, and only the control block is used again. */
 #include "hub/internal.h"
+#include "base/fork.h"
 #include "coro/switch.h"
 #include "loop/internal.h"
 
@@ -1005,6 +1006,7 @@ init_hub(coir_hub *hub, coir_coro *main_co)
     if (main_co == NULL)
         return COIR_ENOMEM;
     hub->thread = coir__self;
+    hub->forks = coir__forks;
     hub->ready_tail = &hub->ready;
     hub->budget = hub->left = BUDGET;
     hub->owns_loop = hub->loop == NULL;

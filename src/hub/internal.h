@@ -91,6 +91,7 @@ struct coir_hub {
     coir__parcel *_Atomic inbox;
     coir_call *_Atomic calls;
     atomic_int senders; /* other threads that are about to wake the loop */
+    unsigned forks;     /* in which process it is alive, see base/fork.h */
     coir__guest *guests;
     unsigned calls_made; /* on sockets, since one had to wait */
     int stop;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "base/fork.h"
 #include "hub/internal.h"
 #include "sync/waitq.h"
 
@@ -34,6 +35,7 @@ struct coir_socket {
     coir_edge edge; /* in the loop of `hub` */
     _Atomic uint64_t state;
     int fd;
+    unsigned forks; /* in which process it was last used, see base/fork.h */
     uint8_t is_socket;
     uint8_t is_stream; /* of bytes: what falls short was all there is */
     /* Only in the thread of `hub`. Bit per direction: the last transfer fell
@@ -44,13 +46,64 @@ struct coir_socket {
      * that follows. */
     coir_waitq lines[2];
     coir_waitq strangers;    /* who wait in other hubs */
-    atomic_uint crowd[2];    /* in line, or taken out to try */
-    uint8_t turn[2];         /* one was taken out to try */
+    atomic_uchar turn[2];    /* one was taken out to try */
     coir_hub *_Atomic hub;   /* NULL: nobody has waited yet */
     coir__guest guest;       /* of the hub */
     coir__parcel parcel;     /* to the hub: closed */
     coir__inner_pipe *inner; /* NULL: has not been needed */
 };
+
+/* Counting. A process of one thread does without the bus lock. */
+static inline uint64_t
+coir__state_sub(coir_socket *s, uint64_t less)
+{
+    if (!coir__single_threaded())
+        return atomic_fetch_sub(&s->state, less);
+    uint64_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+    atomic_store_explicit(&s->state, state - less, memory_order_relaxed);
+    return state;
+}
+
+/* Unless one of the flags in `unless` is set. Returns the state before. */
+static inline uint64_t
+coir__state_add(coir_socket *s, uint64_t more, uint64_t unless)
+{
+    uint64_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+    if (coir__single_threaded()) {
+        if (coir__likely(!(state & unless)))
+            atomic_store_explicit(&s->state, state + more,
+                                  memory_order_relaxed);
+        return state;
+    }
+    while (!(state & unless) &&
+           !atomic_compare_exchange_weak(&s->state, &state, state + more))
+        ;
+    return state;
+}
+
+/* It is used for the first time in this process. */
+void coir__socket_forked(coir_socket *s);
+
+static inline void
+coir__socket_check_fork(coir_socket *s)
+{
+    if (coir__unlikely(s->forks != coir__forks))
+        coir__socket_forked(s);
+}
+
+static inline coir_hub *
+coir__socket_hub(const coir_socket *s)
+{
+    return atomic_load_explicit(&s->hub, memory_order_relaxed);
+}
+
+/* Must one that comes now wait for others? */
+static inline int
+coir__socket_is_crowded(const coir_socket *s, int dir)
+{
+    return __atomic_load_n(&s->lines[dir].count, __ATOMIC_RELAXED) > 0 ||
+           atomic_load_explicit(&s->turn[dir], memory_order_relaxed);
+}
 
 /* What a system call left in errno, as an error. */
 static inline int
@@ -79,10 +132,9 @@ typedef struct coir__use {
     int64_t timeout_ns;
     int64_t deadline_ns; /* once it has waited */
     uint8_t dir;
-    uint8_t busy;    /* is counted as that */
-    uint8_t waited;  /* deadline_ns is set */
-    uint8_t in_line; /* is counted in crowd */
-    uint8_t turn;    /* it is its turn */
+    uint8_t busy;   /* is counted as that */
+    uint8_t waited; /* deadline_ns is set */
+    uint8_t turn;   /* it is its turn */
 } coir__use;
 
 /* New socket on `fd`; on failure that stays open. */
@@ -96,7 +148,8 @@ void coir__use_set_idle(coir__use *u);
 int coir__use_set_busy(coir__use *u);
 /* Rare things before, and after a call. */
 int coir__use_begin_slowly(coir__use *u);
-void coir__use_leave_line(coir__use *u);
+/* There are others in line. */
+void coir__use_pass_turn(coir__use *u);
 void coir__socket_last(coir_socket *s, int fd, uint64_t before,
                        uint64_t after);
 
@@ -118,15 +171,13 @@ coir__use_enter(coir__use *u, coir_socket *s, int dir, const char *what,
     u->what = what;
     u->timeout_ns = timeout_ns;
     u->dir = (uint8_t)dir;
-    u->busy = u->waited = u->in_line = u->turn = 0;
-    uint64_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
-    do
-        if (coir__unlikely(state & unless)) {
-            atomic_fetch_add(&s->state, COIR__HOLD);
-            return state & COIR__CLOSED ? COIR_ECLOSED : COIR_ETORN;
-        }
-    while (!atomic_compare_exchange_weak(&s->state, &state,
-                                         state + COIR__HOLD + COIR__BUSY));
+    u->busy = u->waited = u->turn = 0;
+    coir__socket_check_fork(s);
+    uint64_t state = coir__state_add(s, COIR__HOLD + COIR__BUSY, unless);
+    if (coir__unlikely(state & unless)) {
+        atomic_fetch_add(&s->state, COIR__HOLD);
+        return state & COIR__CLOSED ? COIR_ECLOSED : COIR_ETORN;
+    }
     u->busy = 1;
     return 0;
 }
@@ -145,11 +196,9 @@ coir__use_begin(coir__use *u, coir_socket *s, int dir, const char *what,
     if (hub == NULL)
         return 0;
     if (coir__unlikely(++hub->calls_made > COIR__CALLS_MAX) ||
-        coir__unlikely(
-            atomic_load_explicit(&s->crowd[dir], memory_order_relaxed) > 0))
+        coir__unlikely(coir__socket_is_crowded(s, dir)))
         return coir__use_begin_slowly(u);
-    if (sure && timeout_ns != 0 &&
-        atomic_load_explicit(&s->hub, memory_order_relaxed) == hub &&
+    if (sure && timeout_ns != 0 && coir__socket_hub(s) == hub &&
         (s->drained & 1 << dir))
         return coir__use_wait(u);
     return 0;
@@ -169,8 +218,7 @@ static inline void
 coir__use_done(const coir__use *u, ssize_t n, size_t len)
 {
     coir_socket *s = u->s;
-    if (!s->is_stream || coir__hub == NULL ||
-        atomic_load_explicit(&s->hub, memory_order_relaxed) != coir__hub)
+    if (!s->is_stream || coir__hub == NULL || coir__socket_hub(s) != coir__hub)
         return;
     if (n > 0 && (size_t)n < len)
         s->drained |= (uint8_t)(1 << u->dir);
@@ -181,12 +229,16 @@ coir__use_done(const coir__use *u, ssize_t n, size_t len)
 static inline ssize_t
 coir__use_end(coir__use *u, ssize_t result)
 {
-    if (coir__unlikely(u->in_line))
-        coir__use_leave_line(u);
     coir_socket *s = u->s;
+    if (u->turn) {
+        if (coir__unlikely(coir_waitq_count(&s->lines[u->dir]) > 0))
+            coir__use_pass_turn(u);
+        else
+            atomic_store_explicit(&s->turn[u->dir], 0, memory_order_relaxed);
+    }
     uint64_t mine = COIR__HOLD + (u->busy ? COIR__BUSY : 0);
     int fd = s->fd; /* it may be gone after this */
-    uint64_t before = atomic_fetch_sub(&s->state, mine);
+    uint64_t before = coir__state_sub(s, mine);
     if (coir__unlikely(before & COIR__CLOSED))
         coir__socket_last(s, fd, before, before - mine);
     return result;

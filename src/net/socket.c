@@ -13,9 +13,9 @@
  *
  *     a line is empty, or one has the turn, or the edge waits for it
  *
- * and a call that comes meanwhile, while there is a crowd, goes to the end of
- * the line without trying. What is taken out always tries: nothing is read by
- * one that was cancelled or timed out.
+ * and a call that comes while others are in line, or have the turn, goes to
+ * the end of the line without trying. Who has been taken out always tries:
+ * nothing is read for one that was cancelled or timed out.
  *
  * Other threads. A hub other than that of the edge cannot be told by it. Those
  * who wait there are strangers: each has a watcher of its own in its loop, for
@@ -29,14 +29,16 @@
  * it, if need be by a parcel.
  *
  * Who closes the number itself, behind our back, is found out by the loop. The
- * socket is closed then; the number, which may be somebody's, is not. */
+ * socket is closed then; the number, which may be somebody's, is not.
+ *
+ * The child of a fork goes on with copies, in which nobody waits and no other
+ * thread is in a call. That is noticed when a socket is first used there. */
 #include "net/internal.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
-#include <string.h>
 #include <unistd.h>
 
 #define BIT(dir) ((uint8_t)(1U << (dir)))
@@ -46,7 +48,7 @@ static const int event_of[2] = {COIR_READ, COIR_WRITE};
 static inline coir_waitq *
 guard_of(coir_socket *s)
 {
-    return &s->lines[0];
+    return &s->lines[COIR__IN];
 }
 
 static inline void
@@ -63,14 +65,27 @@ unlock(coir_socket *s)
     coir__waitq_unlock(guard_of(s));
 }
 
-/* --- what the loop says -------------------------------------------------- */
+static inline void
+set_turn(coir_socket *s, int dir, int is_given)
+{
+    atomic_store_explicit(&s->turn[dir], (unsigned char)is_given,
+                          memory_order_relaxed);
+}
 
-/* With the lock: take the first one out, if there is one, to try. */
+static inline void
+set_hub(coir_socket *s, coir_hub *hub)
+{
+    atomic_store_explicit(&s->hub, hub, memory_order_relaxed);
+}
+
+/* --- its edge ------------------------------------------------------------ */
+
+/* With the lock: take the first one out, to try, if there is one. */
 static void
 give_turn(coir_socket *s, int dir, coir__wakes *wakes)
 {
     coir_waiter *w = coir__waitq_pop(&s->lines[dir]);
-    s->turn[dir] = w != NULL;
+    set_turn(s, dir, w != NULL);
     if (w != NULL)
         coir__wakes_add(wakes, w);
 }
@@ -81,8 +96,9 @@ unbind(coir_socket *s)
 {
     coir__guest_remove(&s->guest);
     s->drained = 0;
-    s->turn[0] = s->turn[1] = 0;
-    atomic_store_explicit(&s->hub, NULL, memory_order_relaxed);
+    set_turn(s, COIR__IN, 0);
+    set_turn(s, COIR__OUT, 0);
+    set_hub(s, NULL);
 }
 
 /* The loop cannot watch it, and has stopped the edge. */
@@ -90,14 +106,14 @@ static void
 is_broken(coir_socket *s)
 {
     int lost = fcntl(s->fd, F_GETFD) < 0;
+    int err = lost ? COIR_ECLOSED : COIR_ENOMEM;
+    coir__wakes wakes = {NULL, NULL};
     if (lost)
         atomic_fetch_or(&s->state, COIR__CLOSED | COIR__GONE);
     lock(s);
     unbind(s);
-    coir__wakes wakes = {NULL, NULL};
-    for (int dir = 0; dir < 2; dir++)
-        coir__waitq_pop_all(&s->lines[dir], &wakes,
-                            lost ? COIR_ECLOSED : COIR_ENOMEM);
+    coir__waitq_pop_all(&s->lines[COIR__IN], &wakes, err);
+    coir__waitq_pop_all(&s->lines[COIR__OUT], &wakes, err);
     unlock(s);
     coir__wake(&wakes);
 }
@@ -106,7 +122,7 @@ static void
 is_ready(coir_loop *loop, coir_edge *edge, int revents)
 {
     (void)loop;
-    coir_socket *s = (coir_socket *)(void *)edge;
+    coir_socket *s = COIR__CONTAINER(edge, coir_socket, edge);
     if (coir__unlikely(revents & COIR_ERROR)) {
         is_broken(s);
         return;
@@ -126,20 +142,15 @@ is_ready(coir_loop *loop, coir_edge *edge, int revents)
 static void
 hub_goes(coir__guest *guest)
 {
-    coir_socket *s =
-        (coir_socket *)(void *)((char *)guest - offsetof(coir_socket, guest));
+    coir_socket *s = COIR__CONTAINER(guest, coir_socket, guest);
+    coir__wakes nobody = {NULL, NULL};
     lock(s);
     coir_edge_stop(s->hub->loop, &s->edge);
-    coir__wakes never = {NULL, NULL};
-    for (int dir = 0; dir < 2; dir++) {
-        coir__waitq_pop_all(&s->lines[dir], &never, 0);
-        s->crowd[dir] = 0;
-    }
+    coir__waitq_pop_all(&s->lines[COIR__IN], &nobody, 0);
+    coir__waitq_pop_all(&s->lines[COIR__OUT], &nobody, 0);
     unbind(s);
     unlock(s);
 }
-
-/* --- waiting in its hub -------------------------------------------------- */
 
 /* With the lock. */
 static int
@@ -151,12 +162,11 @@ bind_to(coir_socket *s, coir_hub *hub)
         return err;
     s->guest.leave = hub_goes;
     coir__guest_add(hub, &s->guest);
-    atomic_store_explicit(&s->hub, hub, memory_order_relaxed);
+    set_hub(s, hub);
     return 0;
 }
 
-/* With the lock: have the edge tell, if nobody has the turn. Returns whether
- * it has become ready already. */
+/* With the lock: have the edge tell. Returns whether it is ready already. */
 static int
 ask_edge(coir_socket *s, int dir)
 {
@@ -166,11 +176,34 @@ ask_edge(coir_socket *s, int dir)
     return 1;
 }
 
+/* Nobody waits any more, nor is another thread in a call. */
+COIR__COLD void
+coir__socket_forked(coir_socket *s)
+{
+    s->forks = coir__forks;
+    const coir_hub *mine = coir__hub_if_any();
+    coir__wakes nobody = {NULL, NULL};
+    atomic_fetch_and(&s->state, ~COIR__BUSY_MASK);
+    lock(s); /* the lists are of another process: they are found empty */
+    coir__waitq_pop_all(&s->lines[COIR__OUT], &nobody, 0);
+    coir__waitq_pop_all(&s->strangers, &nobody, 0);
+    set_turn(s, COIR__IN, 0);
+    set_turn(s, COIR__OUT, 0);
+    coir_hub *hub = s->hub;
+    if (hub != NULL && hub->forks != coir__forks)
+        set_hub(s, NULL); /* its thread is not here */
+    else if (hub != NULL && hub == mine)
+        coir_edge_cancel(hub->loop, &s->edge, COIR_READ | COIR_WRITE);
+    unlock(s);
+}
+
+/* --- waiting in its hub -------------------------------------------------- */
+
 void
 coir__use_set_idle(coir__use *u)
 {
     u->busy = 0;
-    uint64_t before = atomic_fetch_sub(&u->s->state, COIR__BUSY);
+    uint64_t before = coir__state_sub(u->s, COIR__BUSY);
     if (coir__unlikely(before & COIR__CLOSED))
         coir__socket_last(u->s, u->s->fd, before, before - COIR__BUSY);
 }
@@ -178,28 +211,41 @@ coir__use_set_idle(coir__use *u)
 int
 coir__use_set_busy(coir__use *u)
 {
-    _Atomic uint64_t *at = &u->s->state;
-    uint64_t state = atomic_load_explicit(at, memory_order_relaxed);
-    do
-        if (coir__unlikely(state & COIR__CLOSED))
-            return COIR_ECLOSED;
-    while (!atomic_compare_exchange_weak(at, &state, state + COIR__BUSY));
+    if (coir__state_add(u->s, COIR__BUSY, COIR__CLOSED) & COIR__CLOSED)
+        return COIR_ECLOSED;
     u->busy = 1;
     return 0;
 }
 
-/* To the head of the line, where it was before. */
-static void
-to_head(coir_waitq *q, coir_waiter *w)
+/* The wait is to end early. */
+static int
+leave_line(coir_green *g)
 {
-    if (q->head == w)
+    coir_socket *s = (coir_socket *)(uintptr_t)g->object;
+    coir_waiter *w = g->wait_data;
+    coir__socket_check_fork(s);
+    int dir = __atomic_load_n(&w->queue, __ATOMIC_RELAXED) != guard_of(s);
+    if (!coir__waitq_leave(w))
+        return 0;
+    lock(s);
+    if (!coir__socket_is_crowded(s, dir) && s->hub == g->hub)
+        coir_edge_cancel(g->hub->loop, &s->edge, event_of[dir]);
+    unlock(s);
+    return 1;
+}
+
+/* From the end of the line to its head, where it was before. */
+static void
+move_to_head(coir_waitq *line, coir_waiter *w)
+{
+    if (line->head == w)
         return;
-    q->tail = w->prev;
+    line->tail = w->prev;
     w->prev->next = NULL;
     w->prev = NULL;
-    w->next = q->head;
-    q->head->prev = w;
-    q->head = w;
+    w->next = line->head;
+    line->head->prev = w;
+    line->head = w;
 }
 
 /* With the lock, which this gives up. */
@@ -208,53 +254,46 @@ wait_in_line(coir__use *u, coir_green *g)
 {
     coir_socket *s = u->s;
     coir_waitq *line = &s->lines[u->dir];
-    if ((u->turn || (line->head == NULL && !s->turn[u->dir])) &&
+    if ((u->turn || !coir__socket_is_crowded(s, u->dir)) &&
         ask_edge(s, u->dir)) {
         unlock(s);
         return 0;
     }
-    coir__caller caller = {g, 1};
+    const coir__caller caller = {g, 1};
     int err;
     coir_waiter *w = coir__waitq_enter(line, guard_of(s), &caller, NULL,
                                        COIR_FOREVER, &err);
-    assert(w != NULL); /* it may wait, and does */
+    assert(w != NULL); /* it was asked whether it may */
     if (u->turn) {
-        to_head(line, w);
+        move_to_head(line, w);
         u->turn = 0;
-        s->turn[u->dir] = 0;
-    }
-    if (!u->in_line) {
-        u->in_line = 1;
-        s->crowd[u->dir]++;
+        set_turn(s, u->dir, 0);
     }
     unlock(s);
     coir__use_set_idle(u);
-    err = coir__waitq_block_until(w, u->what, s, u->deadline_ns);
+    err = coir__park(g->hub, g, u->what, s, u->deadline_ns, leave_line, w);
+    if (err == 0)
+        err = w->result;
     u->turn = err == 0;
     return err == 0 ? coir__use_set_busy(u) : err;
 }
 
 void
-coir__use_leave_line(coir__use *u)
+coir__use_pass_turn(coir__use *u)
 {
     coir_socket *s = u->s;
     int dir = u->dir;
     coir__wakes wakes = {NULL, NULL};
+    u->turn = 0;
     lock(s);
-    s->crowd[dir]--;
-    int is_empty = s->lines[dir].head == NULL;
-    if (s->hub == NULL || s->hub != coir__hub) {
-        /* It was closed, or let go by the hub: nobody is in line. */
-    }
-    else if (u->turn) {
+    if (s->hub != NULL && s->hub == coir__hub) {
         /* If there is nothing left the next one need not try. */
-        if (is_empty || !(s->drained & BIT(dir)) || ask_edge(s, dir))
-            give_turn(s, dir, &wakes);
+        if (s->lines[dir].head != NULL && (s->drained & BIT(dir)) &&
+            !ask_edge(s, dir))
+            set_turn(s, dir, 0);
         else
-            s->turn[dir] = 0;
+            give_turn(s, dir, &wakes);
     }
-    else if (is_empty && !s->turn[dir])
-        coir_edge_cancel(s->hub->loop, &s->edge, event_of[dir]);
     unlock(s);
     coir__wake(&wakes);
 }
@@ -263,46 +302,41 @@ coir__use_leave_line(coir__use *u)
 
 typedef struct stranger {
     coir_io io;
-    coir_waiter *waiter; /* NULL: waits for a bare descriptor */
+    coir_waiter *waiter; /* NULL: it waits for a bare descriptor */
     coir_green *green;
-    int fd;
 } stranger;
-
-/* The loop has stopped the watcher: the descriptor is closed, or there was no
- * memory. */
-static int
-why_stopped(int fd)
-{
-    return fcntl(fd, F_GETFD) < 0 ? COIR_ERRNO(EBADF) : COIR_ENOMEM;
-}
 
 static void
 stranger_is_ready(coir_loop *loop, coir_io *io, int revents)
 {
-    stranger *st = io->data;
+    const stranger *st = io->data;
     coir_io_stop(loop, io);
-    int result = revents & COIR_ERROR ? why_stopped(st->fd) : revents;
-    if (st->waiter == NULL)
-        coir__ready(st->green->hub, st->green, result);
-    else if (coir__waitq_leave(st->waiter)) {
-        coir__wakes wakes = {st->waiter, st->waiter};
-        st->waiter->next = NULL;
-        st->waiter->result = result;
-        coir__wake(&wakes);
-    }
+    if (revents & COIR_ERROR) /* it is closed, or there was no memory */
+        revents = fcntl(io->fd, F_GETFD) < 0 ? COIR_ERRNO(EBADF) : COIR_ENOMEM;
+    if (st->waiter == NULL || coir__waitq_leave(st->waiter))
+        coir__ready(st->green->hub, st->green, revents);
+}
+
+static int
+leave_as_stranger(coir_green *g)
+{
+    stranger *st = g->wait_data;
+    coir_io_stop(g->hub->loop, &st->io);
+    return st->waiter == NULL || coir__waitq_leave(st->waiter);
 }
 
 static stranger *
-stranger_new(coir_hub *hub, coir_green *g, int fd, int events, int *err)
+stranger_new(coir_green *g, int fd, int events, int *err)
 {
-    stranger *st = coir_malloc(sizeof *st);
     *err = COIR_ENOMEM;
+    stranger *st = coir_malloc(sizeof *st);
     if (st == NULL)
         return NULL;
-    *st = (stranger){.green = g, .fd = fd};
+    st->waiter = NULL;
+    st->green = g;
     coir_io_init(&st->io, stranger_is_ready, fd, events);
     st->io.data = st;
-    *err = coir_io_start(hub->loop, &st->io);
+    *err = coir_io_start(g->hub->loop, &st->io);
     if (*err == 0)
         return st;
     coir_free(st);
@@ -310,9 +344,9 @@ stranger_new(coir_hub *hub, coir_green *g, int fd, int events, int *err)
 }
 
 static void
-stranger_free(coir_hub *hub, stranger *st)
+stranger_free(stranger *st)
 {
-    coir_io_stop(hub->loop, &st->io);
+    coir_io_stop(st->green->hub->loop, &st->io);
     coir_free(st);
 }
 
@@ -322,10 +356,10 @@ wait_as_stranger(coir__use *u, coir_green *g, int events)
 {
     coir_socket *s = u->s;
     int err;
-    stranger *st = stranger_new(g->hub, g, s->fd, events, &err);
+    stranger *st = stranger_new(g, s->fd, events, &err);
     if (st == NULL)
         return err;
-    coir__caller caller = {g, 1};
+    const coir__caller caller = {g, 1};
     lock(s);
     if (atomic_load(&s->state) & COIR__CLOSED)
         err = COIR_ECLOSED;
@@ -335,24 +369,21 @@ wait_as_stranger(coir__use *u, coir_green *g, int events)
     unlock(s);
     if (err == 0) {
         coir__use_set_idle(u);
-        err = coir__waitq_block_until(st->waiter, u->what, s, u->deadline_ns);
+        err = coir__park(g->hub, g, u->what, s, u->deadline_ns,
+                         leave_as_stranger, st);
+        if (err == 0)
+            err = st->waiter->result; /* by close */
     }
-    stranger_free(g->hub, st);
-    if (err >= 0) {
-        int closed = coir__use_set_busy(u);
-        return closed < 0 ? closed : err;
-    }
-    return err;
+    stranger_free(st);
+    if (err < 0)
+        return err;
+    int closed = coir__use_set_busy(u);
+    return closed < 0 ? closed : err;
 }
 
-static int
-leave_at_once(coir_green *g)
-{
-    (void)g;
-    return 1;
-}
+/* --- one call ------------------------------------------------------------ */
 
-/* The running green thread of this thread, that may wait. */
+/* The running green thread of this thread, if it may wait. */
 static int
 waiting_green(coir_green **out)
 {
@@ -364,60 +395,6 @@ waiting_green(coir_green **out)
     *out = hub->current;
     return coir__may_wait(hub->current);
 }
-
-/* Ask the kernel, without waiting: events, 0 or an error. */
-static int
-poll_now(int fd, int events)
-{
-    struct pollfd p = {.fd = fd,
-                       .events = (short)((events & COIR_READ ? POLLIN : 0) |
-                                         (events & COIR_WRITE ? POLLOUT : 0))};
-    int n;
-    do
-        n = poll(&p, 1, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return coir__error_of(errno);
-    if (p.revents & POLLNVAL)
-        return COIR_ERRNO(EBADF);
-    if (p.revents & (POLLERR | POLLHUP))
-        return events;
-    return (p.revents & POLLIN ? COIR_READ : 0) |
-           (p.revents & POLLOUT ? COIR_WRITE : 0);
-}
-
-static int
-are_events(int events)
-{
-    return events != 0 && (events & ~(COIR_READ | COIR_WRITE)) == 0;
-}
-
-int
-coir_wait_fd(int fd, int events, int64_t timeout_ns)
-{
-    if (!are_events(events))
-        return COIR_EINVAL;
-    if (fd < 0)
-        return COIR_ERRNO(EBADF);
-    if (timeout_ns == 0) {
-        int ready = poll_now(fd, events);
-        return ready == 0 ? COIR_ETIMEDOUT : ready;
-    }
-    coir_green *g;
-    int err = waiting_green(&g);
-    if (err < 0)
-        return err;
-    stranger *st = stranger_new(g->hub, g, fd, events, &err);
-    if (st == NULL)
-        return err;
-    err = coir__park(g->hub, g, "descriptor", NULL,
-                     coir__deadline_after(g->hub, timeout_ns), leave_at_once,
-                     NULL);
-    stranger_free(g->hub, st);
-    return err;
-}
-
-/* --- one call ------------------------------------------------------------ */
 
 int
 coir__use_wait(coir__use *u)
@@ -448,7 +425,7 @@ coir__use_wait(coir__use *u)
     return err < 0 ? err : 0;
 }
 
-/* Let others run, which it does not while it never has to wait. */
+/* One that never has to wait: let others run, and see whether it is to end. */
 static int
 breathe(coir__use *u, coir_hub *hub)
 {
@@ -466,15 +443,44 @@ breathe(coir__use *u, coir_hub *hub)
 int
 coir__use_begin_slowly(coir__use *u)
 {
-    coir_socket *s = u->s;
     coir_hub *hub = coir__hub;
     int err = 0;
     if (hub->calls_made > COIR__CALLS_MAX)
         err = breathe(u, hub);
     /* Behind those who came before. */
-    if (err == 0 && s->crowd[u->dir] > 0 && s->hub == hub)
+    if (err == 0 && coir__socket_is_crowded(u->s, u->dir) &&
+        coir__socket_hub(u->s) == hub)
         err = coir__use_wait(u);
     return err;
+}
+
+/* --- waiting only -------------------------------------------------------- */
+
+/* Ask the kernel, without waiting: events, 0 or an error. */
+static int
+poll_now(int fd, int events)
+{
+    struct pollfd p = {.fd = fd,
+                       .events = (short)((events & COIR_READ ? POLLIN : 0) |
+                                         (events & COIR_WRITE ? POLLOUT : 0))};
+    int n;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return coir__error_of(errno);
+    if (p.revents & POLLNVAL)
+        return COIR_ERRNO(EBADF);
+    if (p.revents & (POLLERR | POLLHUP))
+        return events;
+    return (p.revents & POLLIN ? COIR_READ : 0) |
+           (p.revents & POLLOUT ? COIR_WRITE : 0);
+}
+
+static int
+are_events(int events)
+{
+    return events != 0 && (events & ~(COIR_READ | COIR_WRITE)) == 0;
 }
 
 int
@@ -498,6 +504,31 @@ coir_socket_wait(coir_socket *s, int events, int64_t timeout_ns)
     return (int)coir__use_end(&u, ready);
 }
 
+int
+coir_wait_fd(int fd, int events, int64_t timeout_ns)
+{
+    if (!are_events(events))
+        return COIR_EINVAL;
+    if (fd < 0)
+        return COIR_ERRNO(EBADF);
+    if (timeout_ns == 0) {
+        int ready = poll_now(fd, events);
+        return ready == 0 ? COIR_ETIMEDOUT : ready;
+    }
+    coir_green *g;
+    int err = waiting_green(&g);
+    if (err < 0)
+        return err;
+    stranger *st = stranger_new(g, fd, events, &err);
+    if (st == NULL)
+        return err;
+    err = coir__park(g->hub, g, "descriptor", NULL,
+                     coir__deadline_after(g->hub, timeout_ns),
+                     leave_as_stranger, st);
+    stranger_free(st);
+    return err;
+}
+
 /* --- making and closing -------------------------------------------------- */
 
 int
@@ -507,6 +538,7 @@ coir__socket_new(coir_socket **out, int fd, int is_socket, int is_stream)
     if (s == NULL)
         return COIR_ENOMEM;
     s->fd = fd;
+    s->forks = coir__forks;
     s->is_socket = is_socket != 0;
     s->is_stream = is_stream != 0;
     atomic_init(&s->state, COIR__HOLD);
@@ -530,18 +562,16 @@ coir__socket_last(coir_socket *s, int fd, uint64_t before, uint64_t after)
 void
 coir__socket_drop(coir_socket *s)
 {
-    uint64_t before = atomic_fetch_sub(&s->state, COIR__HOLD);
+    uint64_t before = coir__state_sub(s, COIR__HOLD);
     if ((before & COIR__HOLD_MASK) == COIR__HOLD)
-        coir__socket_last(s, -1, before & ~COIR__BUSY_MASK,
-                          before - COIR__HOLD);
+        coir__socket_last(s, -1, 0, 0);
 }
 
 /* In the thread of its hub: it was closed by another one. */
 static void
 stop_edge(coir__parcel *parcel)
 {
-    coir_socket *s = (coir_socket *)(void *)((char *)parcel -
-                                             offsetof(coir_socket, parcel));
+    coir_socket *s = COIR__CONTAINER(parcel, coir_socket, parcel);
     lock(s);
     if (s->hub != NULL) {
         coir_edge_stop(s->hub->loop, &s->edge);
@@ -557,13 +587,13 @@ static int
 turn_out(coir_socket *s, int closes)
 {
     coir__wakes wakes = {NULL, NULL};
-    int has_edge = 0;
+    int has_edge = 0, err = 0;
     lock(s);
     coir_hub *hub = s->hub;
-    coir__waitq_pop_all(&s->lines[0], &wakes, COIR_ECLOSED);
-    coir__waitq_pop_all(&s->lines[1], &wakes, COIR_ECLOSED);
+    coir__waitq_pop_all(&s->lines[COIR__IN], &wakes, COIR_ECLOSED);
+    coir__waitq_pop_all(&s->lines[COIR__OUT], &wakes, COIR_ECLOSED);
     coir__waitq_pop_all(&s->strangers, &wakes, COIR_ECLOSED);
-    if (hub != NULL && hub == coir__hub) {
+    if (hub != NULL && hub == coir__hub_if_any()) {
         unbind(s);
         has_edge = 1;
     }
@@ -574,14 +604,13 @@ turn_out(coir_socket *s, int closes)
         coir__send(hub, &s->parcel);
     }
     unlock(s);
-    int err = 0;
     if (has_edge && closes)
         err = coir_edge_close(hub->loop, &s->edge);
     else if (has_edge)
         coir_edge_stop(hub->loop, &s->edge);
     else if (closes)
         err = close(s->fd);
-    err = err < 0 && errno != EINTR ? COIR_ERRNO(errno) : 0;
+    err = err < 0 && errno != EINTR ? coir__error_of(errno) : 0;
     coir__wake(&wakes);
     return err;
 }
@@ -590,6 +619,7 @@ int
 coir_socket_close(coir_socket *s)
 {
     int err = COIR_ECLOSED;
+    coir__socket_check_fork(s);
     uint64_t before = atomic_fetch_or(&s->state, COIR__CLOSED);
     if (!(before & COIR__CLOSED))
         err = turn_out(s, (before & COIR__BUSY_MASK) == 0);
@@ -600,6 +630,7 @@ coir_socket_close(coir_socket *s)
 int
 coir_socket_release(coir_socket *s, int *fd)
 {
+    coir__socket_check_fork(s);
     uint64_t before = atomic_fetch_or(&s->state, COIR__CLOSED | COIR__GONE);
     if (before & COIR__CLOSED)
         return COIR_ECLOSED;
