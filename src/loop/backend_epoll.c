@@ -5,7 +5,8 @@
  * descriptor and the generation of its registration. The kernel drops a
  * registration when the last duplicate of the file is closed, and keeps it
  * until then, whatever the number means meanwhile: EPOLL_CTL_MOD, which names
- * the pair of number and file, is the way to ask whether it is there. */
+ * the pair of number and file, is the way to ask whether it is there, or
+ * EPOLL_CTL_ADD, which fails then. */
 #include "loop/internal.h"
 
 #include <errno.h>
@@ -187,9 +188,16 @@ epoll_wait_events(coir_loop *loop, int64_t timeout_ns)
 static int
 epoll_audit(coir_loop *loop, int fd)
 {
+    const epoll *e = loop->backend_data;
     const coir__fd *slot = &loop->fds[fd];
-    return control(loop->backend_data, EPOLL_CTL_MOD, fd, slot->generation,
-                   slot->registered);
+    if (!(slot->registered & COIR__REGISTERED_EDGE))
+        return control(e, EPOLL_CTL_MOD, fd, slot->generation,
+                       slot->registered);
+    /* To modify it would report it once more. */
+    int err = control(e, EPOLL_CTL_ADD, fd, slot->generation, 0);
+    if (err == 0) /* another file */
+        (void)control(e, EPOLL_CTL_DEL, fd, 0, 0);
+    return err == EEXIST ? 0 : EBADF;
 }
 
 static int

@@ -12,7 +12,8 @@
  * A request keeps its file open, whoever closes the number. The audit compares
  * the file that the number means with the one that was registered, by device
  * and inode; so descriptors without an inode of their own (eventfd, epoll)
- * cannot be told from each other.
+ * cannot be told from each other. Of an edge, which is registered for each
+ * wait, only whether the number is open is looked at.
  *
  * Operations (coir/op.h) are requests of their own, named by their place in
  * the loop's table.
@@ -225,7 +226,8 @@ uring_modify(coir_loop *loop, int fd, int events)
         return err;
     disarm(u, fd);
     if (loop->fds[fd].head->active & COIR__EDGE) {
-        queue(u, fd); /* not audited, but waited for often */
+        u->fds[fd].ino = 0; /* it is waited for too often to ask for it */
+        queue(u, fd);
         return 0;
     }
     struct stat st;
@@ -242,8 +244,9 @@ uring_audit(coir_loop *loop, int fd)
 {
     uring *u = loop->backend_data;
     struct stat st;
-    if (fstat(fd, &st) == 0 && st.st_dev == u->fds[fd].dev &&
-        st.st_ino == u->fds[fd].ino)
+    if (fstat(fd, &st) == 0 &&
+        (u->fds[fd].ino == 0 ||
+         (st.st_dev == u->fds[fd].dev && st.st_ino == u->fds[fd].ino)))
         return 0;
     disarm(u, fd);
     return EBADF;

@@ -27,6 +27,9 @@
  * come, too. One read that falls short says nothing then, and there need not
  * be another event: in `ready` of a coir_edge, to be tried once more. */
 #define COIR__ONCE_MORE 0x20
+/* In `ready` of a coir_edge: an audit found that its number is not, or not
+ * any more, that of its file. */
+#define COIR__NOT_OURS 0x10
 /* In `ready` of a coir_edge: it always is. */
 #define COIR__ALWAYS 0x40
 

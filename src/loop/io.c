@@ -474,6 +474,17 @@ is_own(const coir_loop *loop, int fd)
            fd == loop->timer_fd || fd == loop->inotify_fd;
 }
 
+/* Not those that nobody waits for, nor the loop's own, which nobody else
+ * knows. */
+static int
+is_to_audit(const coir_loop *loop, int fd)
+{
+    const coir__fd *slot = &loop->fds[fd];
+    const coir_io *head = slot->head;
+    return slot->registered && !slot->changed && head != NULL &&
+           (!is_edge(head) || head->events != 0) && !is_own(loop, fd);
+}
+
 void
 coir__io_audit(coir_loop *loop, int idle)
 {
@@ -490,13 +501,12 @@ coir__io_audit(coir_loop *loop, int idle)
             loop->fd_audit = 0;
         int fd = loop->fd_audit;
         coir__fd *slot = &loop->fds[fd];
-        const coir_io *head = slot->head;
-        /* Not edges, nor the loop's own, which nobody else knows. */
-        if (slot->registered && !slot->changed && head != NULL &&
-            !(head->active & COIR__EDGE) && !is_own(loop, fd) &&
-            loop->backend->audit(loop, fd) != 0) {
+        if (is_to_audit(loop, fd) && loop->backend->audit(loop, fd) != 0) {
             slot->registered = 0;
             slot->generation++;
+            for (coir_io *w = slot->head; w != NULL; w = w->next)
+                if (is_edge(w))
+                    ((coir_edge *)w)->ready |= COIR__NOT_OURS;
             coir__io_kill(loop, fd);
         }
     }

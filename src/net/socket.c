@@ -41,6 +41,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "loop/internal.h"
+
 #define BIT(dir) ((uint8_t)(1U << (dir)))
 
 static const int event_of[2] = {COIR_READ, COIR_WRITE};
@@ -105,7 +107,7 @@ unbind(coir_socket *s)
 static void
 is_broken(coir_socket *s)
 {
-    int lost = fcntl(s->fd, F_GETFD) < 0;
+    int lost = (s->edge.ready & COIR__NOT_OURS) || fcntl(s->fd, F_GETFD) < 0;
     int err = lost ? COIR_ECLOSED : COIR_ENOMEM;
     coir__wakes wakes = {NULL, NULL};
     if (lost)

@@ -23,6 +23,14 @@ tell(coir_loop *loop, coir_edge *w, int revents)
 }
 
 static void
+nothing(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+static void
 start(coir_loop *loop, told *t, int fd)
 {
     t->calls = t->events = 0;
@@ -285,6 +293,58 @@ TEST_EACH_BACKEND(edge, beside_other_watchers)
     (void)coir_edge_close(loop, &t.edge);
     (void)close(fds[1]);
     turn(loop);
+    coir_loop_free(loop);
+}
+
+/* The audit of an edge must not make it tell what is ready once more. */
+TEST_EACH_BACKEND(edge, closed_behind_its_back_while_it_is_waited_for)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2];
+    make_pair(fds);
+    told t;
+    start(loop, &t, fds[0]);
+    CHECK_EQ(coir_edge_wait(loop, &t.edge, COIR_READ), 0);
+    coir_timer timer;
+    coir_timer_init(&timer, nothing, 0, MS);
+    coir_timer_start(loop, &timer);
+    for (int i = 0; i < 20; i++)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    CHECK_EQ(t.calls, 0);
+    (void)close(fds[0]);
+    while (t.calls == 0)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    CHECK(t.events & COIR_ERROR);
+    CHECK(!coir_is_active(&t.edge));
+    coir_timer_stop(loop, &timer);
+    (void)close(fds[1]);
+    coir_loop_free(loop);
+}
+
+/* io_uring, for one, would have to ask at each wait. */
+TEST(edge, replaced_behind_its_back_while_it_is_waited_for)
+{
+    coir_loop *loop = backend_loop(&coir__backend_epoll);
+    int fds[2], other[2];
+    make_pair(fds);
+    make_pair(other);
+    told t;
+    start(loop, &t, fds[0]);
+    CHECK_EQ(coir_edge_wait(loop, &t.edge, COIR_READ), 0);
+    turn(loop);
+    CHECK_EQ(dup2(other[0], fds[0]), fds[0]);
+    coir_timer timer;
+    coir_timer_init(&timer, nothing, 0, MS);
+    coir_timer_start(loop, &timer);
+    while (t.calls == 0)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+    CHECK(t.events & COIR_ERROR);
+    coir_timer_stop(loop, &timer);
+    put(other[1]); /* and it is not registered */
+    turn(loop);
+    CHECK_EQ(t.calls, 1);
+    close_pair(fds);
+    close_pair(other);
     coir_loop_free(loop);
 }
 
