@@ -88,6 +88,18 @@ tcp_pair(coir_socket *s[2])
     CHECK_EQ(coir_socket_close(l), 0);
 }
 
+/* So that little is on the way. */
+static void
+narrow(coir_socket *s[2])
+{
+    static const int size = 1;
+    for (int i = 0; i < 2; i++) {
+        int fd = coir_socket_fd(s[i]);
+        CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+        CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    }
+}
+
 /* --- reading and writing ------------------------------------------------- */
 
 static int
@@ -237,6 +249,914 @@ TEST_EACH_BACKEND(net, wait_that_times_out)
     CHECK_EQ(coir_socket_wait(s[0], COIR_READ, S), COIR_READ);
     CHECK_EQ(coir_wait_fd(coir_socket_fd(s[0]), COIR_READ, S), COIR_READ);
     CHECK_EQ(coir_read(s[0], buf, sizeof buf, S), 1);
+    close_both(s);
+    finish();
+}
+
+/* --- many on one socket -------------------------------------------------- */
+
+/* Reads one message, and says which. */
+static int
+read_letter(void *arg)
+{
+    char c[2] = "";
+    ssize_t n = coir_read(arg, c, 1, 10 * S);
+    if (n != 1)
+        return (int)n;
+    trace(c);
+    return c[0];
+}
+
+TEST_EACH_BACKEND(net, readers_are_served_in_the_order_of_coming)
+{
+    begin(backend);
+    coir_socket *s[2];
+    CHECK_EQ(coir_socket_pair(s, AF_UNIX, SOCK_SEQPACKET, 0), 0);
+    coir_green *g[5];
+    for (int i = 0; i < 3; i++)
+        g[i] = spawn(read_letter, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_STR(coir_green_waits_for(g[2]), "socket, to read");
+    CHECK_EQ(coir_write(s[1], "a", 1, 0), 1);
+    CHECK_EQ(coir_write(s[1], "b", 1, 0), 1);
+    CHECK_EQ(coir_write(s[1], "c", 1, 0), 1);
+    /* They come later, and must not be first, though there is something. */
+    char c;
+    CHECK_EQ(coir_read(s[0], &c, 1, 0), COIR_ETIMEDOUT);
+    g[3] = spawn(read_letter, s[0]);
+    g[4] = spawn(read_letter, s[0]);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(join(g[i]), 'a' + i);
+    CHECK_EQ(coir_write(s[1], "d", 1, 0), 1);
+    CHECK_EQ(join(g[3]), 'd');
+    CHECK_EQ(coir_write(s[1], "e", 1, 0), 1);
+    CHECK_EQ(join(g[4]), 'e');
+    CHECK_TRACE("a b c d e");
+    close_both(s);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, first_in_line_that_gives_up_leaves_it_to_the_next)
+{
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    coir_green *g[3];
+    for (int i = 0; i < 3; i++)
+        g[i] = spawn(read_letter, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    coir_cancel(g[0]);
+    CHECK_EQ(join(g[0]), COIR_ECANCELED);
+    CHECK_EQ(coir_write(s[1], "ab", 2, 0), 2);
+    CHECK_EQ(join(g[1]), 'a');
+    CHECK_EQ(join(g[2]), 'b');
+    close_both(s);
+    finish();
+}
+
+/* A read that comes too late for the cancel has read what it returns. */
+TEST_EACH_BACKEND(net, cancel_loses_nothing)
+{
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    coir_green *g = spawn(read_letter, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(coir_write(s[1], "a", 1, 0), 1);
+    coir_hub *hub = coir_hub_get();
+    hub->left = 0; /* have the loop looked at */
+    while (coir_green_state(g) == COIR_GREEN_WAITING) {
+        coir_green *current = hub->current;
+        hub->current = NULL; /* as if by the hub */
+        (void)coir_loop_run(loop, COIR_RUN_ONCE);
+        hub->current = current;
+    }
+    coir_cancel(g);
+    CHECK_EQ(join(g), 'a');
+    close_both(s);
+    finish();
+}
+
+static int
+read_under_a_deadline(void *arg)
+{
+    coir_deadline d;
+    coir_deadline_begin(&d, 2 * MS);
+    char c;
+    ssize_t n = coir_read(arg, &c, 1, COIR_FOREVER);
+    CHECK_EQ(coir_deadline_end(&d), 1);
+    return (int)n;
+}
+
+static int
+read_shielded(void *arg)
+{
+    coir_shield_begin();
+    int got = read_letter(arg);
+    coir_shield_end();
+    char c;
+    CHECK_EQ(coir_read(arg, &c, 1, COIR_FOREVER), COIR_ECANCELED);
+    return got;
+}
+
+TEST_EACH_BACKEND(net, deadline_and_shield)
+{
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    CHECK_EQ(join(spawn(read_under_a_deadline, s[0])), COIR_ETIMEDOUT);
+    coir_green *g = spawn(read_shielded, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    coir_cancel(g);
+    CHECK_EQ(coir_sleep(2 * MS), 0);
+    CHECK_EQ(coir_write(s[1], "a", 1, 0), 1);
+    CHECK_EQ(join(g), 'a');
+    close_both(s);
+    finish();
+}
+
+/* --- those that never have to wait --------------------------------------- */
+
+static coir_socket *fountain[2];
+
+/* There is always something, as each read is made up for. */
+static int
+drink(void *arg)
+{
+    char c = 0;
+    ssize_t n = 1;
+    (void)arg;
+    while (n == 1) {
+        n = coir_read(fountain[0], &c, 1, COIR_FOREVER);
+        if (n == 1)
+            n = coir_write(fountain[1], &c, 1, COIR_FOREVER);
+        if (n < 0)
+            CHECK_EQ(coir_write(fountain[1], &c, 1, 0), 1);
+    }
+    return (int)n;
+}
+
+TEST_EACH_BACKEND(net, one_that_never_waits_lets_others_run_and_can_be_ended)
+{
+    begin(backend);
+    pair(fountain);
+    CHECK_EQ(coir_write(fountain[1], "abc", 3, 0), 3);
+    coir_green *g = spawn(drink, NULL);
+    CHECK_EQ(coir_sleep(MS), 0); /* others, and timers */
+    coir_cancel(g);
+    CHECK_EQ(join(g), COIR_ECANCELED);
+    coir_deadline d;
+    coir_deadline_begin(&d, MS); /* inherited */
+    g = spawn(drink, NULL);
+    CHECK_EQ(coir_deadline_end(&d), 0);
+    CHECK_EQ(join(g), COIR_ETIMEDOUT);
+    close_both(fountain);
+    finish();
+}
+
+/* --- flags --------------------------------------------------------------- */
+
+static int
+send_in_pieces(void *arg)
+{
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coir_sleep(MS), 0);
+        CHECK_EQ(coir_send(arg, "0123456789", 10, 0, COIR_FOREVER), 10);
+    }
+    return 0;
+}
+
+TEST_EACH_BACKEND(net, flags_of_recv)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char buf[40] = "";
+    tcp_pair(s);
+    CHECK_EQ(coir_recv(s[0], buf, 1, MSG_DONTWAIT, COIR_FOREVER),
+             COIR_ETIMEDOUT);
+    CHECK_EQ(coir_recv(s[0], buf, 1, MSG_OOB, COIR_FOREVER),
+             COIR_ERRNO(EINVAL));
+    coir_green *g = spawn(send_in_pieces, s[1]);
+    CHECK_EQ(coir_recv(s[0], buf, 30, MSG_WAITALL, COIR_FOREVER), 30);
+    CHECK_EQ(memcmp(buf, "012345678901234567890123456789", 30), 0);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(coir_write(s[1], "xyz", 3, 0), 3);
+    CHECK_EQ(coir_recv(s[0], buf, 40, MSG_PEEK, COIR_FOREVER), 3);
+    CHECK_EQ(coir_recv(s[0], buf, 40, MSG_PEEK, COIR_FOREVER), 3);
+    CHECK_EQ(coir_recv(s[0], buf, 0, 0, COIR_FOREVER), 0);
+    /* Not all came, and what did is kept. */
+    CHECK_EQ(coir_recv(s[0], buf, 40, MSG_WAITALL, MS), 3);
+    CHECK_EQ(coir_recv(s[0], buf, 40, MSG_WAITALL, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    CHECK_EQ(coir_recv(s[0], buf, 40, MSG_WAITALL, MS), 0);
+    CHECK_EQ(coir_recv(s[0], buf, 40, 0, MS), 0); /* and again */
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    finish();
+}
+
+/* A read stops before urgent data, though more has come. */
+TEST_EACH_BACKEND(net, urgent_data)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char buf[40], c;
+    tcp_pair(s);
+    coir_green *g = spawn(read_letter, s[0]); /* has it registered */
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_write(s[1], "a", 1, COIR_FOREVER), 1);
+    CHECK_EQ(join(g), 'a');
+    g = spawn(read_letter, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_write(s[1], "b12", 3, COIR_FOREVER), 3);
+    CHECK_EQ(coir_send(s[1], "!", 1, MSG_OOB, COIR_FOREVER), 1);
+    CHECK_EQ(coir_write(s[1], "345", 3, COIR_FOREVER), 3);
+    CHECK_EQ(join(g), 'b');
+    CHECK_EQ(coir_read(s[0], buf, sizeof buf, 5 * S), 2);
+    CHECK_EQ(coir_recv(s[0], &c, 1, MSG_OOB, COIR_FOREVER), 1);
+    CHECK_EQ(c, '!');
+    CHECK_EQ(coir_read(s[0], buf, sizeof buf, 5 * S), 3);
+    close_both(s);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, vectors)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char a[2], b[3];
+    struct iovec out[2] = {{(char[]){'1', '2', '3'}, 3},
+                           {(char[]){'4', '5'}, 2}};
+    struct iovec in[2] = {{a, 2}, {b, 3}};
+    for (int round = 0; round < 2; round++) {
+        if (round == 0)
+            pair(s);
+        else
+            CHECK_EQ(coir_pipe(&s[0], &s[1]), 0);
+        CHECK_EQ(coir_readv(s[0], in, 2, 0), COIR_ETIMEDOUT);
+        CHECK_EQ(coir_writev(s[1], out, 2, COIR_FOREVER), 5);
+        CHECK_EQ(coir_writev(s[1], out, -1, COIR_FOREVER), COIR_ERRNO(EINVAL));
+        CHECK_EQ(coir_readv(s[0], in, 2, COIR_FOREVER), 5);
+        CHECK_EQ(memcmp(a, "12", 2), 0);
+        CHECK_EQ(memcmp(b, "345", 3), 0);
+        close_both(s);
+    }
+    finish();
+}
+
+/* --- SIGPIPE ------------------------------------------------------------- */
+
+TEST_EACH_BACKEND(net, no_sigpipe)
+{
+    begin(backend);
+    coir_socket *s[2];
+    struct iovec iov = {(char[]){'x'}, 1};
+    sigset_t set, pending;
+    CHECK_EQ(signal(SIGPIPE, SIG_DFL) == SIG_ERR, 0);
+    pair(s);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    CHECK_EQ(coir_write(s[0], "x", 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(coir_send(s[0], "x", 1, 0, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(coir_writev(s[0], &iov, 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+
+    CHECK_EQ(coir_pipe(&s[0], &s[1]), 0);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    CHECK_EQ(coir_write(s[1], "x", 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(coir_writev(s[1], &iov, 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(sigpending(&pending), 0);
+    CHECK(!sigismember(&pending, SIGPIPE));
+    /* Blocked by the program, and its own is not taken away. */
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGPIPE);
+    CHECK_EQ(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+    CHECK_EQ(coir_write(s[1], "x", 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(sigpending(&pending), 0);
+    CHECK(!sigismember(&pending, SIGPIPE));
+    CHECK_EQ(raise(SIGPIPE), 0);
+    CHECK_EQ(coir_write(s[1], "x", 1, 0), COIR_ERRNO(EPIPE));
+    CHECK_EQ(sigpending(&pending), 0);
+    CHECK(sigismember(&pending, SIGPIPE));
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    finish();
+}
+
+/* --- accepting and connecting -------------------------------------------- */
+
+static int accepted;
+
+static int
+accept_one(void *arg)
+{
+    coir_socket *s;
+    int err = coir_accept(arg, &s, NULL, NULL, COIR_FOREVER);
+    if (err < 0)
+        return err;
+    accepted++;
+    return coir_socket_close(s);
+}
+
+TEST_EACH_BACKEND(net, several_accept)
+{
+    begin(backend);
+    struct sockaddr_in addr;
+    coir_socket *l = listener(&addr), *s[4];
+    coir_green *g[4];
+    for (int i = 0; i < 4; i++)
+        g[i] = spawn(accept_one, l);
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(coir_socket_open(&s[i], AF_INET, SOCK_STREAM, 0), 0);
+        CHECK_EQ(coir_connect(s[i], (struct sockaddr *)&addr, sizeof addr, S),
+                 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(join(g[i]), 0);
+        CHECK_EQ(coir_socket_close(s[i]), 0);
+    }
+    CHECK_EQ(accepted, 4);
+    CHECK_EQ(coir_socket_close(l), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, accept_without_descriptors)
+{
+    begin(backend);
+    struct sockaddr_in addr, from;
+    socklen_t len = sizeof from;
+    coir_socket *l = listener(&addr), *s, *got = NULL;
+    CHECK_EQ(coir_accept(l, &got, NULL, NULL, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_accept(l, &got, NULL, NULL, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+    CHECK_EQ(coir_connect(s, (struct sockaddr *)&addr, sizeof addr, S), 0);
+    struct rlimit old, none;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 0;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK_EQ(coir_accept(l, &got, NULL, NULL, S), COIR_ERRNO(EMFILE));
+    CHECK_NULL(got);
+    coir_socket *pair_of[2] = {NULL, NULL};
+    CHECK_EQ(coir_socket_open(&got, AF_INET, SOCK_STREAM, 0),
+             COIR_ERRNO(EMFILE));
+    CHECK_EQ(coir_socket_pair(pair_of, AF_UNIX, SOCK_STREAM, 0),
+             COIR_ERRNO(EMFILE));
+    CHECK_EQ(coir_pipe(&pair_of[0], &pair_of[1]), COIR_ERRNO(EMFILE));
+    CHECK_EQ(coir_splice(s, l, 1, 0), COIR_ERRNO(EMFILE));
+    CHECK_NULL(pair_of[0]);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    /* The connection has waited. */
+    CHECK_EQ(coir_accept(l, &got, (struct sockaddr *)&from, &len, S), 0);
+    CHECK_EQ(from.sin_family, AF_INET);
+    CHECK_EQ(from.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    CHECK_EQ(coir_socket_close(got), 0);
+    CHECK_EQ(coir_socket_close(s), 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, connection_that_is_refused)
+{
+    begin(backend);
+    struct sockaddr_in addr;
+    coir_socket *l = listener(&addr), *s;
+    CHECK_EQ(coir_socket_close(l), 0);
+    CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+    CHECK_EQ(coir_connect(s, (struct sockaddr *)&addr, sizeof addr, S),
+             COIR_ERRNO(ECONNREFUSED));
+    CHECK_EQ(coir_socket_close(s), 0);
+    CHECK_EQ(coir_unix_connect(&s, "/nowhere/to/be/found", S),
+             COIR_ERRNO(ENOENT));
+    finish();
+}
+
+/* The kernel drops what comes to a listener that has no room. */
+TEST_EACH_BACKEND(net, connection_that_takes_its_time)
+{
+    begin(backend);
+    struct sockaddr_in addr;
+    coir_socket *l, *s[8];
+    CHECK_EQ(coir_tcp_listen(&l, "127.0.0.1", "0", 0), 0);
+    socklen_t len = sizeof addr;
+    CHECK_EQ(getsockname(coir_socket_fd(l), (struct sockaddr *)&addr, &len),
+             0);
+    int n = 0, err = 0;
+    while (err == 0) {
+        CHECK(n < 8);
+        CHECK_EQ(coir_socket_open(&s[n], AF_INET, SOCK_STREAM, 0), 0);
+        err = coir_connect(s[n], (struct sockaddr *)&addr, sizeof addr,
+                           n == 0 ? S : 20 * MS);
+        n++;
+    }
+    CHECK_EQ(err, COIR_ETIMEDOUT);
+    coir_socket *got;
+    CHECK_EQ(coir_accept(l, &got, NULL, NULL, S), 0);
+    CHECK_EQ(coir_socket_close(got), 0);
+    /* The kernel tries again after a second. */
+    CHECK_EQ(
+        coir_connect(s[n - 1], (struct sockaddr *)&addr, sizeof addr, 10 * S),
+        0);
+    for (int i = 0; i < n; i++)
+        CHECK_EQ(coir_socket_close(s[i]), 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    finish();
+}
+
+static int
+accept_later(void *arg)
+{
+    CHECK_EQ(coir_sleep(10 * MS), 0);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ(accept_one(arg), 0);
+    return 0;
+}
+
+TEST_EACH_BACKEND(net, unix_listener_without_room)
+{
+    begin(backend);
+    char name[40];
+    (void)snprintf(name, sizeof name, "@coir-test-%d", (int)getpid());
+    coir_socket *l, *a, *b = NULL;
+    CHECK_EQ(coir_unix_listen(&l, name, 0), 0);
+    CHECK_EQ(coir_unix_connect(&a, name, COIR_FOREVER), 0);
+    CHECK_EQ(coir_unix_connect(&b, name, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_unix_connect(&b, name, 5 * MS), COIR_ETIMEDOUT);
+    CHECK_NULL(b);
+    coir_green *g = spawn(accept_later, l);
+    CHECK_EQ(coir_unix_connect(&b, name, 10 * S), 0);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(coir_unix_listen(&l, name, 0), COIR_ERRNO(EADDRINUSE));
+    CHECK_EQ(coir_socket_close(a), 0);
+    CHECK_EQ(coir_socket_close(b), 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, unix_listener_at_a_path)
+{
+    begin(backend);
+    char dir[] = "/tmp/coir-test-XXXXXX", path[60], longer[200];
+    CHECK(mkdtemp(dir) != NULL);
+    (void)snprintf(path, sizeof path, "%s/socket", dir);
+    coir_socket *l, *a, *b;
+    CHECK_EQ(coir_unix_listen(&l, path, 8), 0);
+    CHECK_EQ(coir_unix_connect(&a, path, S), 0);
+    CHECK_EQ(coir_accept(l, &b, NULL, NULL, S), 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    CHECK_EQ(coir_socket_close(a), 0);
+    CHECK_EQ(coir_socket_close(b), 0);
+    (void)unlink(path);
+    (void)rmdir(dir);
+    memset(longer, 'x', sizeof longer);
+    longer[sizeof longer - 1] = '\0';
+    CHECK_EQ(coir_unix_listen(&l, longer, 8), COIR_EINVAL);
+    CHECK_EQ(coir_unix_connect(&a, "", S), COIR_EINVAL);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, tcp_listeners)
+{
+    begin(backend);
+    coir_socket *l = NULL, *other = NULL;
+    CHECK_EQ(coir_tcp_listen(&l, NULL, "0", 8), 0);
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof addr;
+    CHECK_EQ(getsockname(coir_socket_fd(l), (struct sockaddr *)&addr, &len),
+             0);
+    char port[10];
+    in_port_t number = addr.ss_family == AF_INET6
+                           ? ((struct sockaddr_in6 *)&addr)->sin6_port
+                           : ((struct sockaddr_in *)&addr)->sin_port;
+    (void)snprintf(port, sizeof port, "%d", ntohs(number));
+    CHECK_EQ(coir_tcp_listen(&other, NULL, port, 8), COIR_ERRNO(EADDRINUSE));
+    CHECK_EQ(coir_tcp_listen(&other, "127.0.0.1", port, 8),
+             COIR_ERRNO(EADDRINUSE));
+    /* It takes both families, if there are both. */
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = number};
+    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQ(coir_socket_open(&other, AF_INET, SOCK_STREAM, 0), 0);
+    CHECK_EQ(coir_connect(other, (struct sockaddr *)&v4, sizeof v4, S), 0);
+    CHECK_EQ(coir_socket_close(other), 0);
+    CHECK_EQ(coir_tcp_listen(&other, "localhost", "0", 8), COIR_EINVAL);
+    CHECK_EQ(coir_tcp_listen(&other, NULL, "http", 8), COIR_EINVAL);
+    CHECK_EQ(coir_tcp_listen(&other, NULL, NULL, 8), COIR_EINVAL);
+    CHECK_EQ(coir_socket_close(l), 0);
+    finish();
+}
+
+/* --- datagrams ----------------------------------------------------------- */
+
+TEST_EACH_BACKEND(net, datagrams)
+{
+    begin(backend);
+    coir_socket *s[2];
+    struct sockaddr_in addr[2];
+    char buf[10];
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(coir_socket_open(&s[i], AF_INET, SOCK_DGRAM, 0), 0);
+        addr[i] = (struct sockaddr_in){.sin_family = AF_INET};
+        addr[i].sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        CHECK_EQ(coir_bind(s[i], (struct sockaddr *)&addr[i], sizeof addr[i]),
+                 0);
+        socklen_t len = sizeof addr[i];
+        CHECK_EQ(getsockname(coir_socket_fd(s[i]), (struct sockaddr *)&addr[i],
+                             &len),
+                 0);
+    }
+    struct sockaddr_in from;
+    socklen_t len = sizeof from;
+    CHECK_EQ(coir_recvfrom(s[1], buf, sizeof buf, 0, NULL, NULL, MS),
+             COIR_ETIMEDOUT);
+    CHECK_EQ(coir_sendto(s[0], "one", 3, 0, (struct sockaddr *)&addr[1],
+                         sizeof addr[1], S),
+             3);
+    CHECK_EQ(coir_sendto(s[0], "twelve bytes", 12, 0,
+                         (struct sockaddr *)&addr[1], sizeof addr[1], S),
+             12);
+    CHECK_EQ(coir_recvfrom(s[1], buf, sizeof buf, 0, (struct sockaddr *)&from,
+                           &len, S),
+             3);
+    CHECK_EQ(from.sin_port, addr[0].sin_port);
+    struct iovec iov = {buf, sizeof buf};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    CHECK_EQ(coir_recvmsg(s[1], &msg, 0, S), 10);
+    CHECK(msg.msg_flags & MSG_TRUNC);
+    msg = (struct msghdr){.msg_iov = &iov,
+                          .msg_iovlen = 1,
+                          .msg_name = &addr[0],
+                          .msg_namelen = sizeof addr[0]};
+    iov.iov_len = 4;
+    CHECK_EQ(coir_sendmsg(s[1], &msg, 0, S), 4);
+    CHECK_EQ(coir_recv(s[0], buf, sizeof buf, 0, S), 4);
+    /* Nobody is there any more: told by the next call. */
+    CHECK_EQ(
+        coir_connect(s[0], (struct sockaddr *)&addr[1], sizeof addr[1], S), 0);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    ssize_t n;
+    do { /* io_uring closes some time after */
+        CHECK_EQ(coir_send(s[0], "x", 1, 0, S), 1);
+        n = coir_recv(s[0], buf, sizeof buf, 0, MS);
+    } while (n == COIR_ETIMEDOUT);
+    CHECK_EQ(n, COIR_ERRNO(ECONNREFUSED));
+    CHECK_EQ(coir_recv(s[0], buf, sizeof buf, 0, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    finish();
+}
+
+/* --- all of it, or torn -------------------------------------------------- */
+
+TEST_EACH_BACKEND(net, interrupted_read_tears)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char buf[10];
+    size_t done = 77;
+    pair(s);
+    CHECK_EQ(coir_read_exact(s[0], buf, 10, &done, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(done, 0);
+    CHECK_EQ(coir_write(s[1], "123", 3, 0), 3); /* nothing was read: whole */
+    CHECK_EQ(coir_read_exact(s[0], buf, 10, &done, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(done, 3);
+    CHECK_EQ(coir_read(s[0], buf, 1, S), COIR_ETORN);
+    CHECK_EQ(coir_recv(s[0], buf, 1, 0, S), COIR_ETORN);
+    CHECK_EQ(coir_read_exact(s[0], buf, 1, &done, S), COIR_ETORN);
+    CHECK_EQ(done, 0);
+    CHECK_EQ(coir_write_all(s[0], "x", 1, NULL, S), 0); /* the other way */
+    coir_socket_clear_torn(s[0]);
+    CHECK_EQ(coir_write(s[1], "4567890", 7, 0), 7);
+    CHECK_EQ(coir_read_exact(s[0], buf, 7, &done, S), 0);
+    CHECK_EQ(done, 7);
+    CHECK_EQ(coir_write(s[1], "12", 2, 0), 2);
+    CHECK_EQ(coir_shutdown(s[1], SHUT_WR), 0);
+    CHECK_EQ(coir_read_exact(s[0], buf, 3, &done, S), COIR_EEOF);
+    CHECK_EQ(done, 2);
+    CHECK_EQ(coir_read(s[0], buf, 3, S), 0); /* which does not tear */
+    CHECK_EQ(coir_read_exact(s[0], buf, 0, &done, S), 0);
+    close_both(s);
+    finish();
+}
+
+static int
+write_much(void *arg)
+{
+    size_t done;
+    char *data = calloc(1, BULK);
+    int err = coir_write_all(arg, data, BULK, &done, COIR_FOREVER);
+    free(data);
+    CHECK(done < BULK);
+    return err;
+}
+
+TEST_EACH_BACKEND(net, interrupted_write_tears)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char c;
+    tcp_pair(s);
+    narrow(s);
+    coir_green *g = spawn(write_much, s[0]);
+    CHECK_EQ(coir_sleep(5 * MS), 0);
+    CHECK_STR(coir_green_waits_for(g), "socket, to write");
+    coir_cancel(g);
+    CHECK_EQ(join(g), COIR_ECANCELED);
+    CHECK_EQ(coir_write(s[0], "x", 1, S), COIR_ETORN);
+    CHECK_EQ(coir_send(s[0], "x", 1, 0, S), COIR_ETORN);
+    CHECK_EQ(coir_read(s[0], &c, 1, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_read(s[1], &c, 1, S), 1);
+    close_both(s);
+    finish();
+}
+
+/* --- sendfile, splice, descriptors --------------------------------------- */
+
+TEST_EACH_BACKEND(net, sendfile_to_the_end)
+{
+    begin(backend);
+    coir_socket *s[2];
+    tcp_pair(s);
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    for (int i = 0; i < BULK; i++)
+        (void)putc((char)(i * 7 + i / 1000), file);
+    CHECK_EQ(fflush(file), 0);
+    coir_green *g = NULL;
+    off_t at = 0;
+    ssize_t n;
+    CHECK_EQ(coir_sendfile(s[0], -1, &at, 1, S), COIR_ERRNO(EBADF));
+    static coir_socket *to;
+    to = s[1];
+    (void)g;
+    /* By turns: what fits, then what came. */
+    char *all = malloc(BULK);
+    size_t have = 0;
+    while (have < BULK) {
+        n = coir_sendfile(s[0], fileno(file), &at, BULK, 0);
+        CHECK(n >= 0 || n == COIR_ETIMEDOUT);
+        n = coir_read(to, all + have, BULK - have, S);
+        CHECK(n > 0);
+        have += (size_t)n;
+    }
+    CHECK_EQ(at, BULK);
+    for (int i = 0; i < BULK; i++)
+        if (all[i] != (char)(i * 7 + i / 1000))
+            FAIL("wrong bytes");
+    free(all);
+    CHECK_EQ(coir_sendfile(s[0], fileno(file), &at, 1, S), 0);
+    (void)fclose(file);
+    close_both(s);
+    finish();
+}
+
+static coir_socket *splice_ends[2];
+
+static int
+splice_all(void *arg)
+{
+    ssize_t n;
+    (void)arg;
+    while ((n = coir_splice(splice_ends[0], splice_ends[1], 1 << 20,
+                            COIR_FOREVER)) > 0)
+        ;
+    if (n == 0)
+        CHECK_EQ(coir_socket_close(splice_ends[1]), 0);
+    return (int)n;
+}
+
+TEST_EACH_BACKEND(net, splice_between_sockets)
+{
+    begin(backend);
+    coir_socket *a[2], *b[2];
+    tcp_pair(a);
+    pair(b);
+    splice_ends[0] = a[1];
+    splice_ends[1] = b[0];
+    coir_green *g = spawn(splice_all, NULL), *h = spawn(send_bulk, a[0]);
+    receive_bulk(b[1]);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(join(h), 0);
+    close_both(a);
+    CHECK_EQ(coir_socket_close(b[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, splice_that_is_interrupted_goes_on)
+{
+    begin(backend);
+    coir_socket *a[2], *b[2];
+    pair(a);
+    CHECK_EQ(coir_pipe(&b[1], &b[0]), 0);
+    splice_ends[0] = a[1];
+    splice_ends[1] = b[0];
+    CHECK_EQ(coir_splice(a[1], b[0], 100, MS), COIR_ETIMEDOUT); /* nothing */
+    coir_green *g = spawn(splice_all, NULL), *h = spawn(send_bulk, a[0]);
+    CHECK_EQ(coir_sleep(5 * MS), 0); /* until the pipe is full */
+    CHECK_STR(coir_green_waits_for(g), "socket, to splice to");
+    coir_cancel(g);
+    CHECK_EQ(join(g), COIR_ECANCELED);
+    char buf[5000];
+    CHECK_EQ(coir_recv(a[1], buf, sizeof buf, 0, S), COIR_ETORN);
+    g = spawn(splice_all, NULL);
+    int at = 0;
+    ssize_t n;
+    while ((n = coir_read(b[1], buf, sizeof buf, COIR_FOREVER)) > 0)
+        for (int i = 0; i < n; i++, at++)
+            if (buf[i] != (char)(at * 7 + at / 1000))
+                FAIL("wrong bytes");
+    CHECK_EQ(n, 0);
+    CHECK_EQ(at, BULK);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(join(h), 0);
+    close_both(a);
+    CHECK_EQ(coir_socket_close(b[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, descriptors_in_messages)
+{
+    begin(backend);
+    coir_socket *s[2], *passed;
+    char buf[4];
+    int fds[3];
+    pair(s);
+    CHECK_EQ(pipe(fds), 0);
+    fds[2] = fds[0];
+    CHECK_EQ(coir_send_fds(s[0], "abc", 3, fds, 3, S), 3);
+    CHECK_EQ(coir_send_fds(s[0], "d", 1, NULL, 0, S), 1);
+    int got[2];
+    size_t count = 1; /* room for two, says the kernel, and three came */
+    CHECK_EQ(coir_recv_fds(s[1], buf, 4, got, &count, S), 3);
+    CHECK_EQ(count, 1);
+    CHECK(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
+    CHECK_EQ(coir_recv_fds(s[1], buf, 4, got, &count, S), 1);
+    CHECK_EQ(count, 0);
+    CHECK_EQ(coir_recv_fds(s[1], buf, 4, got, &count, MS), COIR_ETIMEDOUT);
+    count = 254;
+    CHECK_EQ(coir_recv_fds(s[1], buf, 4, got, &count, MS), COIR_EINVAL);
+    CHECK_EQ(coir_send_fds(s[0], buf, 4, got, 254, MS), COIR_EINVAL);
+    CHECK_EQ(coir_socket_adopt(&passed, got[0]), 0);
+    CHECK_EQ(coir_read(passed, buf, 1, 0), COIR_ETIMEDOUT);
+    put(fds[1]);
+    CHECK_EQ(coir_read(passed, buf, 1, S), 1);
+    CHECK_EQ(coir_socket_close(passed), 0);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    close_both(s);
+    finish();
+}
+
+/* --- closing ------------------------------------------------------------- */
+
+static int
+read_one(void *arg)
+{
+    char c;
+    return (int)coir_read(arg, &c, 1, COIR_FOREVER);
+}
+
+static int
+wait_for_it(void *arg)
+{
+    return coir_socket_wait(arg, COIR_READ, COIR_FOREVER);
+}
+
+TEST_EACH_BACKEND(net, closed_and_opened_again_under_the_same_number)
+{
+    begin(backend);
+    coir_socket *s[2], *t[2];
+    pair(s);
+    int fd = coir_socket_fd(s[0]);
+    coir_green *g[4] = {spawn(read_one, s[0]), spawn(read_one, s[0]),
+                        spawn(write_much, s[0]), spawn(wait_for_it, s[0])};
+    CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    char c;
+    CHECK_EQ(coir_read(s[1], &c, 1, S), 1); /* it is closed already */
+    pair(t);
+    CHECK(coir_socket_fd(t[0]) == fd || coir_socket_fd(t[1]) == fd);
+    coir_green *h = spawn(read_one, t[0]);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(join(g[i]), COIR_ECLOSED);
+    CHECK_EQ(coir_write(t[1], "x", 1, 0), 1);
+    CHECK_EQ(join(h), 1);
+    close_both(t);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, several_hold_it)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char c;
+    pair(s);
+    CHECK_EQ(coir_socket_hold(s[0]), s[0]);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    CHECK_EQ(coir_socket_fd(s[0]), -1);
+    CHECK_EQ(coir_read(s[0], &c, 1, S), COIR_ECLOSED);
+    CHECK_EQ(coir_shutdown(s[0], SHUT_WR), COIR_ECLOSED);
+    CHECK_EQ(coir_splice(s[0], s[1], 1, S), COIR_ECLOSED);
+    CHECK_EQ(coir_socket_wait(s[0], COIR_READ, S), COIR_ECLOSED);
+    int fd = 5;
+    CHECK_EQ(coir_socket_release(s[0], &fd), COIR_ECLOSED);
+    CHECK_EQ(fd, 5);
+    CHECK_EQ(coir_socket_close(s[0]), COIR_ECLOSED);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, released_and_adopted)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char c;
+    int fd;
+    pair(s);
+    coir_green *g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(coir_socket_release(s[0], &fd), 0);
+    CHECK_EQ(join(g), COIR_ECLOSED);
+    CHECK_EQ(coir_socket_adopt(&s[0], fd), 0);
+    CHECK_EQ(coir_socket_fd(s[0]), fd);
+    g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(coir_write(s[1], "x", 1, 0), 1);
+    CHECK_EQ(join(g), 1);
+    CHECK_EQ(coir_read(s[0], &c, 1, 0), COIR_ETIMEDOUT);
+    close_both(s);
+    CHECK_EQ(coir_socket_adopt(&s[0], -1), COIR_ERRNO(EBADF));
+    finish();
+}
+
+TEST_EACH_BACKEND(net, closed_behind_its_back)
+{
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    coir_green *g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    (void)close(coir_socket_fd(s[0]));
+    CHECK_EQ(join(g), COIR_ECLOSED);
+    CHECK_EQ(coir_socket_fd(s[0]), -1);
+    int other = dup(coir_socket_fd(s[1]));
+    CHECK_EQ(coir_socket_close(s[0]), COIR_ECLOSED);
+    CHECK_EQ(close(other), 0); /* which it left alone */
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+
+    pair(s); /* before it is first waited for */
+    (void)close(coir_socket_fd(s[0]));
+    CHECK_EQ(join(spawn(read_one, s[0])), COIR_ERRNO(EBADF));
+    CHECK_EQ(coir_socket_wait(s[0], COIR_READ, S), COIR_ERRNO(EBADF));
+    CHECK_EQ(coir_wait_fd(coir_socket_fd(s[0]), COIR_READ, S),
+             COIR_ERRNO(EBADF));
+    CHECK_EQ(coir_wait_fd(-1, COIR_READ, S), COIR_ERRNO(EBADF));
+    CHECK_EQ(coir_wait_fd(0, 0, S), COIR_EINVAL);
+    CHECK_EQ(coir_socket_wait(s[0], 8, S), COIR_EINVAL);
+    CHECK_EQ(coir_socket_close(s[0]), COIR_ERRNO(EBADF));
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, regular_file)
+{
+    begin(backend);
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    coir_socket *s;
+    char buf[10];
+    CHECK_EQ(coir_socket_adopt(&s, dup(fileno(file))), 0);
+    CHECK_EQ(coir_write_all(s, "0123456789", 10, NULL, S), 0);
+    CHECK_EQ(coir_wait_fd(fileno(file), COIR_READ, S), COIR_READ);
+    CHECK_EQ(lseek(coir_socket_fd(s), 0, SEEK_SET), 0);
+    CHECK_EQ(coir_read_exact(s, buf, 10, NULL, S), 0);
+    CHECK_EQ(coir_read(s, buf, 10, S), 0);
+    CHECK_EQ(coir_socket_close(s), 0);
+    (void)fclose(file);
+    finish();
+}
+
+static void
+in_a_callback(coir_loop *l, coir_timer *w, int revents)
+{
+    coir_socket *s = w->data;
+    char c;
+    (void)l;
+    (void)revents;
+    CHECK_EQ(coir_read(s, &c, 1, COIR_FOREVER), COIR_EINVAL);
+    CHECK_EQ(coir_read(s, &c, 1, 0), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_socket_wait(s, COIR_READ, S), COIR_EINVAL);
+    CHECK_EQ(coir_wait_fd(coir_socket_fd(s), COIR_READ, S), COIR_EINVAL);
+    CHECK_EQ(coir_write(s, "x", 1, COIR_FOREVER), 1);
+}
+
+TEST_EACH_BACKEND(net, callbacks_may_use_it_but_not_wait)
+{
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    coir_timer timer;
+    coir_timer_init(&timer, in_a_callback, 0, 0);
+    timer.data = s[0];
+    coir_timer_start(loop, &timer);
+    CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(read_one(s[1]), 1);
     close_both(s);
     finish();
 }
