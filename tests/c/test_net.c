@@ -15,6 +15,7 @@
 
 #include "hub/internal.h"
 #include "io_helper.h"
+#include "net/internal.h"
 
 static coir_loop *loop;
 
@@ -48,6 +49,14 @@ join(coir_green *g)
     int result = 1234;
     CHECK_EQ(coir_join(g, &result), 0);
     return result;
+}
+
+/* Until `g` waits for this; the harness ends a test that hangs. */
+static void
+until_it_waits(const coir_green *g, const char *what)
+{
+    while (strcmp(coir_green_waits_for(g), what) != 0)
+        CHECK_EQ(coir_sleep(MS), 0);
 }
 
 static void
@@ -663,7 +672,7 @@ TEST_EACH_BACKEND(net, connection_that_takes_its_time)
 static int
 accept_later(void *arg)
 {
-    CHECK_EQ(coir_sleep(10 * MS), 0);
+    CHECK_EQ(coir_sleep(5 * MS), 0);
     for (int i = 0; i < 2; i++)
         CHECK_EQ(accept_one(arg), 0);
     return 0;
@@ -853,8 +862,7 @@ TEST_EACH_BACKEND(net, interrupted_write_tears)
     tcp_pair(s);
     narrow(s);
     coir_green *g = spawn(write_much, s[0]);
-    CHECK_EQ(coir_sleep(5 * MS), 0);
-    CHECK_STR(coir_green_waits_for(g), "socket, to write");
+    until_it_waits(g, "socket, to write");
     coir_cancel(g);
     CHECK_EQ(join(g), COIR_ECANCELED);
     CHECK_EQ(coir_write(s[0], "x", 1, S), COIR_ETORN);
@@ -947,8 +955,7 @@ TEST_EACH_BACKEND(net, splice_that_is_interrupted_goes_on)
     splice_ends[1] = b[0];
     CHECK_EQ(coir_splice(a[1], b[0], 100, MS), COIR_ETIMEDOUT); /* nothing */
     coir_green *g = spawn(splice_all, NULL), *h = spawn(send_bulk, a[0]);
-    CHECK_EQ(coir_sleep(5 * MS), 0); /* until the pipe is full */
-    CHECK_STR(coir_green_waits_for(g), "socket, to splice to");
+    until_it_waits(g, "socket, to splice to");
     coir_cancel(g);
     CHECK_EQ(join(g), COIR_ECANCELED);
     char buf[5000];
@@ -1159,4 +1166,566 @@ TEST_EACH_BACKEND(net, callbacks_may_use_it_but_not_wait)
     CHECK_EQ(read_one(s[1]), 1);
     close_both(s);
     finish();
+}
+
+/* --- when things fail ---------------------------------------------------- */
+
+TEST(net, without_memory_nothing_is_made)
+{
+    (void)coir_hub_get();
+    struct sockaddr_in addr;
+    coir_socket *l = listener(&addr), *s, *made[2], *nothing = (void *)&s;
+    EACH_ALLOC_FAILURE(n)
+    {
+        made[0] = nothing;
+        int err = coir_socket_open(&made[0], AF_INET, SOCK_STREAM, 0);
+        CHECK_EQ(made[0] == nothing, err == COIR_ENOMEM);
+        if (err == 0)
+            CHECK_EQ(coir_socket_close(made[0]), 0);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        made[0] = made[1] = nothing;
+        int err = coir_socket_pair(made, AF_UNIX, SOCK_STREAM, 0);
+        CHECK_EQ(made[0] == nothing, err == COIR_ENOMEM);
+        CHECK_EQ(made[1] == nothing, err == COIR_ENOMEM);
+        if (err == 0)
+            close_both(made);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        made[0] = made[1] = nothing;
+        int err = coir_pipe(&made[0], &made[1]);
+        CHECK_EQ(made[0] == nothing, err == COIR_ENOMEM);
+        if (err == 0)
+            close_both(made);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        int fd = dup(coir_socket_fd(l)), err;
+        err = coir_socket_adopt(&made[0], fd);
+        if (err == 0)
+            CHECK_EQ(coir_socket_close(made[0]), 0);
+        else {
+            CHECK_EQ(err, COIR_ENOMEM);
+            CHECK_EQ(close(fd), 0); /* still the caller's */
+        }
+    }
+    CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+    CHECK_EQ(coir_connect(s, (struct sockaddr *)&addr, sizeof addr, S), 0);
+    EACH_ALLOC_FAILURE(n)
+    {
+        made[0] = nothing;
+        int err = coir_accept(l, &made[0], NULL, NULL, S);
+        CHECK_EQ(made[0] == nothing, err == COIR_ENOMEM);
+        if (err == 0) /* the connection has waited */
+            CHECK_EQ(coir_socket_close(made[0]), 0);
+    }
+    CHECK_EQ(coir_socket_close(s), 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+TEST_EACH_BACKEND(net, wait_without_memory)
+{
+    begin(backend);
+    coir_socket *s[2];
+    char buf[10];
+    pair(s);
+    /* Of large numbers, for which the loop needs more room. */
+    for (int i = 0; i < 2; i++) {
+        int fd = fcntl(coir_socket_fd(s[i]), F_DUPFD_CLOEXEC, 200 + 100 * i);
+        CHECK(fd >= 200);
+        CHECK_EQ(coir_socket_close(s[i]), 0);
+        CHECK_EQ(coir_socket_adopt(&s[i], fd), 0);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        int err = (int)coir_read(s[0], buf, 1, MS);
+        CHECK(err == COIR_ETIMEDOUT || err == COIR_ENOMEM);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        int err = coir_wait_fd(coir_socket_fd(s[1]), COIR_READ, MS);
+        CHECK(err == COIR_ETIMEDOUT || err == COIR_ENOMEM);
+    }
+    EACH_ALLOC_FAILURE(n)
+    {
+        int err = coir_socket_wait(s[1], COIR_READ, MS);
+        CHECK(err == COIR_ETIMEDOUT || err == COIR_ENOMEM);
+    }
+    CHECK_EQ(coir_write(s[1], "x", 1, S), 1);
+    coir_socket *p[2];
+    CHECK_EQ(coir_pipe(&p[0], &p[1]), 0);
+    EACH_ALLOC_FAILURE(n)
+    {
+        int err = (int)coir_splice(s[0], p[1], 10, MS);
+        CHECK(err == 1 || err == COIR_ETIMEDOUT || err == COIR_ENOMEM);
+    }
+    CHECK_EQ(coir_read(p[0], buf, sizeof buf, S), 1); /* it was not lost */
+    close_both(p);
+    close_both(s);
+    finish();
+}
+
+/* The kernel has no room for one more registration. */
+TEST(net, registration_that_is_refused)
+{
+    fake f = {.edge = 1, .modify_error = ENOSPC};
+    loop = fake_loop(&f);
+    CHECK(coir__hub_make(loop) != NULL);
+    coir_socket *s[2];
+    char c;
+    pair(s);
+    CHECK_EQ(coir_read(s[0], &c, 1, S), COIR_ENOMEM);
+    CHECK_EQ(coir_wait_fd(coir_socket_fd(s[0]), COIR_READ, S), COIR_ENOMEM);
+    f.modify_error = 0;
+    CHECK_EQ(coir_read(s[0], &c, 1, S), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_write(s[1], "x", 1, S), 1);
+    CHECK_EQ(coir_read(s[0], &c, 1, S), 1);
+    close_both(s);
+    finish();
+}
+
+/* --- other threads ------------------------------------------------------- */
+
+static void *
+read_one_there(void *arg)
+{
+    return (void *)(intptr_t)read_one(arg);
+}
+
+static void *
+close_there(void *arg)
+{
+    return (void *)(intptr_t)coir_socket_close(arg);
+}
+
+static intptr_t
+thread_result(pthread_t thread)
+{
+    void *result;
+    CHECK_EQ(pthread_join(thread, &result), 0);
+    return (intptr_t)result;
+}
+
+static pthread_t
+start_thread(void *(*fn)(void *), void *arg)
+{
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, fn, arg), 0);
+    return thread;
+}
+
+static void
+until_a_stranger_waits(coir_socket *s)
+{
+    while (coir_waitq_count(&s->strangers) == 0)
+        CHECK_EQ(coir_sleep(MS), 0);
+}
+
+TEST_EACH_BACKEND(net, used_by_several_threads)
+{
+    skip_what_valgrind_cannot(backend);
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    coir_green *g = spawn(read_one, s[0]); /* has its edge in this hub */
+    CHECK_EQ(coir_yield(), 0);
+    pthread_t there = start_thread(read_one_there, s[0]);
+    until_a_stranger_waits(s[0]);
+    CHECK_EQ(coir_write(s[1], "ab", 2, S), 2);
+    CHECK_EQ(join(g), 1);
+    CHECK_EQ(thread_result(there), 1);
+    /* Closed by the thread that has the edge, ... */
+    there = start_thread(read_one_there, s[0]);
+    until_a_stranger_waits(s[0]);
+    g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    CHECK_EQ(join(g), COIR_ECLOSED);
+    CHECK_EQ(thread_result(there), COIR_ECLOSED);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    /* ... and by another one. */
+    pair(s);
+    g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    there = start_thread(close_there, s[0]);
+    CHECK_EQ(join(g), COIR_ECLOSED);
+    CHECK_EQ(thread_result(there), 0);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    finish();
+}
+
+TEST_EACH_BACKEND(net, outlives_the_hub_that_waited_for_it)
+{
+    skip_what_valgrind_cannot(backend);
+    begin(backend);
+    coir_socket *s[2];
+    pair(s);
+    pthread_t there = start_thread(read_one_there, s[0]);
+    CHECK_EQ(coir_sleep(2 * MS), 0);
+    CHECK_EQ(coir_write(s[1], "a", 1, S), 1);
+    CHECK_EQ(thread_result(there), 1);
+    CHECK_NULL(coir__socket_hub(s[0]));
+    coir_green *g = spawn(read_one, s[0]);
+    CHECK_EQ(coir_yield(), 0);
+    CHECK_EQ(coir_write(s[1], "b", 1, S), 1);
+    CHECK_EQ(join(g), 1);
+    close_both(s);
+    finish();
+}
+
+/* A thread that ends while green threads of it wait, which are abandoned. */
+static void *
+abandon_readers(void *arg)
+{
+    coir_green_attr attr = {.detached = 1};
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(coir_spawn(NULL, read_one, arg, &attr), 0);
+    CHECK_EQ(coir_yield(), 0);
+    return NULL;
+}
+
+TEST(net, hub_that_is_abandoned)
+{
+    coir_socket *s[2];
+    char c;
+    pair(s);
+    CHECK_EQ(thread_result(start_thread(abandon_readers, s[0])), 0);
+    CHECK_EQ(coir_write(s[1], "a", 1, S), 1);
+    CHECK_EQ(coir_read(s[0], &c, 1, S), 1);
+    CHECK_EQ(coir_read(s[0], &c, 1, MS), COIR_ETIMEDOUT);
+    CHECK_EQ(coir_socket_close(s[1]), 0);
+    /* Its memory is not given back, for they hold it. */
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+    _exit(0);
+}
+
+/* Threads that read and write one pair of sockets, each message a byte, while
+ * others are made and closed under everybody's hands. */
+enum { TALKERS = 4, WORDS = 300 };
+
+static coir_socket *shared[2];
+static atomic_int heard, spoken;
+
+static int
+listen_all(void *arg)
+{
+    char c;
+    ssize_t n;
+    (void)arg;
+    while ((n = coir_read(shared[0], &c, 1, COIR_FOREVER)) == 1)
+        atomic_fetch_add(&heard, 1);
+    return n == COIR_ECLOSED ? 0 : (int)n;
+}
+
+static int
+talk(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < WORDS; i++) {
+        CHECK_EQ(coir_write(shared[1], "x", 1, COIR_FOREVER), 1);
+        atomic_fetch_add(&spoken, 1);
+        if (i % 16 == 0)
+            CHECK_EQ(coir_yield(), 0);
+    }
+    return 0;
+}
+
+static void *
+talk_and_listen(void *arg)
+{
+    (void)arg;
+    coir_green *g[4];
+    for (int i = 0; i < 4; i++)
+        g[i] = spawn(i < 2 ? talk : listen_all, NULL);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(join(g[i]), 0);
+    CHECK_EQ(coir_socket_close(shared[0]), COIR_ECLOSED);
+    return NULL;
+}
+
+TEST(net, nothing_is_lost_between_threads)
+{
+    coir_test_timeout(60);
+    pthread_t threads[TALKERS];
+    CHECK_EQ(coir_socket_pair(shared, AF_UNIX, SOCK_SEQPACKET, 0), 0);
+    for (int i = 0; i < TALKERS; i++) {
+        (void)coir_socket_hold(shared[0]);
+        threads[i] = start_thread(talk_and_listen, NULL);
+    }
+    while (atomic_load(&heard) < TALKERS * 2 * WORDS)
+        CHECK_EQ(coir_sleep(MS), 0);
+    CHECK_EQ(coir_socket_close(shared[0]), 0);
+    for (int i = 0; i < TALKERS; i++)
+        CHECK_EQ(thread_result(threads[i]), 0);
+    CHECK_EQ(atomic_load(&heard), TALKERS * 2 * WORDS);
+    CHECK_EQ(coir_socket_close(shared[1]), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+/* Closed while other threads are in the middle of calls. */
+static void *
+poke(void *arg)
+{
+    char c;
+    while (coir_read(arg, &c, 1, 0) == COIR_ETIMEDOUT)
+        ;
+    while (coir_read(arg, &c, 1, MS) != COIR_ECLOSED)
+        ;
+    CHECK_EQ(coir_socket_close(arg), COIR_ECLOSED);
+    return NULL;
+}
+
+TEST(net, closed_while_others_are_in_calls)
+{
+    coir_test_timeout(60);
+    int rounds = coir_test_is_slow() ? 10 : 100;
+    for (int i = 0; i < rounds; i++) {
+        coir_socket *s[2];
+        pthread_t threads[3];
+        pair(s);
+        for (int k = 0; k < 3; k++)
+            threads[k] = start_thread(poke, coir_socket_hold(s[0]));
+        if (i % 2 == 0)
+            (void)coir_socket_wait(s[1], COIR_WRITE, S);
+        CHECK_EQ(coir_socket_close(s[0]), 0);
+        for (int k = 0; k < 3; k++)
+            CHECK_EQ(thread_result(threads[k]), 0);
+        CHECK_EQ(coir_socket_close(s[1]), 0);
+    }
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
+/* --- forks --------------------------------------------------------------- */
+
+TEST_EACH_BACKEND(net, works_on_after_a_fork)
+{
+    begin(backend);
+    coir_socket *s[2], *t[2];
+    char c;
+    pair(s);
+    pair(t);
+    coir_green *g = spawn(read_letter, s[0]), *h = spawn(wait_for_it, s[0]);
+    CHECK_EQ(coir_sleep(MS), 0);
+    pid_t pid = coir_hub_fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        /* Those who waited are gone, and in nobody's way. */
+        CHECK_EQ(coir_read(s[0], &c, 1, MS), COIR_ETIMEDOUT);
+        CHECK_EQ(coir_write(t[1], "c", 1, S), 1);
+        CHECK_EQ(coir_read(t[0], &c, 1, S), 1);
+        CHECK_EQ(coir_read(t[0], &c, 1, MS), COIR_ETIMEDOUT);
+        CHECK_EQ(coir_write(s[0], "r", 1, S), 1);
+        CHECK_EQ(coir_read(s[0], &c, 1, 10 * S), 1);
+        CHECK_EQ(c, 'p');
+        CHECK_EQ(coir_write(s[0], "x", 1, S), 1);
+        CHECK_EQ(coir_socket_close(s[0]), 0);
+        CHECK_EQ(coir_socket_close(t[0]), 0);
+        _exit(0);
+    }
+    coir_cancel(h);
+    CHECK_EQ(join(h), COIR_ECANCELED);
+    coir_cancel(g); /* so that the child gets it */
+    CHECK_EQ(join(g), COIR_ECANCELED);
+    CHECK_EQ(coir_read(s[1], &c, 1, 10 * S), 1);
+    CHECK_EQ(c, 'r');
+    CHECK_EQ(coir_write(s[1], "p", 1, S), 1);
+    CHECK_EQ(coir_read(s[1], &c, 1, 10 * S), 1);
+    CHECK_EQ(c, 'x');
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(coir_write(t[1], "x", 1, S), 1);
+    CHECK_EQ(coir_read(t[0], &c, 1, S), 1);
+    close_both(s);
+    close_both(t);
+    finish();
+}
+
+/* --- much at once -------------------------------------------------------- */
+
+static coir_test_random dice;
+static int clients_done;
+
+/* Says a few things and goes, often without a word. */
+static int
+rude_client(void *arg)
+{
+    const struct sockaddr_in *addr = arg;
+    coir_socket *s;
+    char buf[3000];
+    memset(buf, 'x', sizeof buf);
+    CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+    int err = coir_connect(s, (const struct sockaddr *)addr, sizeof *addr, S);
+    size_t turns = coir_test_random_below(&dice, 5);
+    for (size_t i = 0; err == 0 && i < turns; i++) {
+        size_t len = 1 + coir_test_random_below(&dice, sizeof buf);
+        err = coir_write_all(s, buf, len, NULL, S);
+        if (err == 0)
+            err = coir_read_exact(s, buf, len, NULL, S);
+    }
+    if (coir_test_random_below(&dice, 2)) {
+        struct linger reset = {.l_onoff = 1};
+        CHECK_EQ(setsockopt(coir_socket_fd(s), SOL_SOCKET, SO_LINGER, &reset,
+                            sizeof reset),
+                 0);
+    }
+    CHECK_EQ(coir_socket_close(s), 0);
+    clients_done++;
+    return 0;
+}
+
+static int
+patient_echo(void *arg)
+{
+    coir_socket *s = arg;
+    char buf[1000];
+    ssize_t n;
+    while ((n = coir_read(s, buf, sizeof buf, 5 * S)) > 0 &&
+           coir_write_all(s, buf, (size_t)n, NULL, 5 * S) == 0)
+        ;
+    (void)coir_socket_close(s);
+    return 0;
+}
+
+enum { LIVING = 64 };
+static coir_green *living[LIVING];
+
+static int
+serve(void *arg)
+{
+    coir_socket *s;
+    unsigned i = 0;
+    int err;
+    while ((err = coir_accept(arg, &s, NULL, NULL, COIR_FOREVER)) == 0) {
+        coir_green **place = &living[i++ % LIVING];
+        if (*place != NULL) {
+            coir_cancel(*place);
+            (void)join(*place);
+        }
+        *place = spawn(patient_echo, s);
+    }
+    for (i = 0; i < LIVING; i++)
+        if (living[i] != NULL)
+            (void)join(living[i]);
+    return err;
+}
+
+/* Clients that reset, servers that are cancelled at any time. */
+TEST_EACH_BACKEND(net, resets_and_kills)
+{
+    coir_test_timeout(60);
+    begin(backend);
+    coir_test_random_init(&dice);
+    struct sockaddr_in addr;
+    coir_socket *l = listener(&addr);
+    coir_green *server = spawn(serve, l), *clients[100] = {NULL};
+    int rounds = coir_test_is_slow() ? 2 : 6;
+    for (int round = 0; round < rounds; round++) {
+        for (int i = 0; i < 100; i++)
+            clients[i] = spawn(rude_client, &addr);
+        for (int i = 0; i < 100; i++) {
+            size_t later = coir_test_random_below(&dice, (size_t)(100 - i));
+            if (coir_test_random_below(&dice, 4) == 0)
+                coir_cancel(clients[(size_t)i + later]);
+            (void)coir_join(clients[i], NULL);
+        }
+        coir_loop_verify(loop);
+    }
+    CHECK(clients_done > 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    CHECK_EQ(join(server), COIR_ECLOSED);
+    finish();
+}
+
+/* Buffers as small as they get, in pieces of odd sizes. */
+TEST_EACH_BACKEND(net, slow_peer_with_tiny_buffers)
+{
+    begin(backend);
+    coir_socket *s[2];
+    tcp_pair(s);
+    narrow(s);
+    coir_green *g = spawn(echo, s[1]);
+    char out[3001], in[3001];
+    for (int i = 0; i < 10; i++) {
+        memset(out, 'a' + i, sizeof out);
+        CHECK_EQ(coir_write_all(s[0], out, sizeof out, NULL, 10 * S), 0);
+        CHECK_EQ(coir_read_exact(s[0], in, sizeof in, NULL, 10 * S), 0);
+        CHECK_EQ(memcmp(in, out, sizeof in), 0);
+    }
+    CHECK_EQ(coir_shutdown(s[0], SHUT_WR), 0);
+    CHECK_EQ(join(g), 0);
+    CHECK_EQ(coir_socket_close(s[0]), 0);
+    finish();
+}
+
+static int
+be_served(void *arg)
+{
+    const struct sockaddr_in *addr = arg;
+    coir_socket *s;
+    CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+    CHECK_EQ(coir_connect(s, (const struct sockaddr *)addr, sizeof *addr,
+                          COIR_FOREVER),
+             0);
+    for (int i = 0; i < 3; i++) {
+        char buf[64] = {(char)i};
+        CHECK_EQ(coir_write_all(s, buf, sizeof buf, NULL, COIR_FOREVER), 0);
+        CHECK_EQ(coir_read_exact(s, buf, sizeof buf, NULL, COIR_FOREVER), 0);
+        CHECK_EQ(buf[0], i);
+    }
+    clients_done++;
+    CHECK_EQ(coir_socket_close(s), 0);
+    return 0;
+}
+
+static int
+serve_all(void *arg)
+{
+    coir_socket *s;
+    coir_green_attr attr = {.detached = 1};
+    int err;
+    while ((err = coir_accept(arg, &s, NULL, NULL, COIR_FOREVER)) == 0)
+        CHECK_EQ(coir_spawn(NULL, patient_echo, s, &attr), 0);
+    return err;
+}
+
+/* The clients are another process, for it takes as many descriptors. */
+TEST(net, ten_thousand_connections)
+{
+    coir_test_timeout(60);
+    int count = coir_test_is_slow() ? 500 : 10000;
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (limit.rlim_max < (rlim_t)(count + 100))
+        SKIP("not enough descriptors allowed");
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct sockaddr_in addr;
+    coir_green_attr attr = {.detached = 1};
+    coir_socket *l = listener(&addr);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        CHECK_EQ(coir_socket_close(l), 0);
+        for (int i = 0; i < count; i++)
+            CHECK_EQ(coir_spawn(NULL, be_served, &addr, &attr), 0);
+        CHECK_EQ(coir_hub_run(), 0);
+        CHECK_EQ(clients_done, count);
+        _exit(0);
+    }
+    coir_green *server = spawn(serve_all, l);
+    while (coir_waitq_count(&l->lines[COIR__IN]) == 0)
+        CHECK_EQ(coir_sleep(MS), 0);
+    int status;
+    while (waitpid(pid, &status, WNOHANG) == 0)
+        CHECK_EQ(coir_sleep(5 * MS), 0);
+    CHECK_EQ(status, 0);
+    CHECK_EQ(coir_socket_close(l), 0);
+    CHECK_EQ(join(server), COIR_ECLOSED);
+    CHECK_EQ(coir_hub_run(), 0);
+    CHECK_EQ(coir_hub_fini(), 0);
 }
