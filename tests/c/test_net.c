@@ -1503,6 +1503,8 @@ TEST(net, closed_while_others_are_in_calls)
 
 TEST_EACH_BACKEND(net, works_on_after_a_fork)
 {
+    if (COIR_TEST_TSAN)
+        SKIP("TSan knows no fibers in the child of a fork");
     begin(backend);
     coir_socket *s[2], *t[2];
     char c;
