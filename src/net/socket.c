@@ -58,8 +58,6 @@ static inline void
 lock(coir_socket *s)
 {
     coir__waitq_lock(guard_of(s));
-    coir__waitq_check(&s->lines[1]);
-    coir__waitq_check(&s->strangers);
 }
 
 static inline void
@@ -185,11 +183,10 @@ coir__socket_forked(coir_socket *s)
 {
     s->forks = coir__forks;
     const coir_hub *mine = coir__hub_if_any();
-    coir__wakes nobody = {NULL, NULL};
     atomic_fetch_and(&s->state, ~COIR__BUSY_MASK);
-    lock(s); /* the lists are of another process: they are found empty */
-    coir__waitq_pop_all(&s->lines[COIR__OUT], &nobody, 0);
-    coir__waitq_pop_all(&s->strangers, &nobody, 0);
+    lock(s); /* and its list is found empty, as it is of another process */
+    coir__waitq_check(&s->lines[COIR__OUT]);
+    coir__waitq_check(&s->strangers);
     set_turn(s, COIR__IN, 0);
     set_turn(s, COIR__OUT, 0);
     coir_hub *hub = s->hub;
