@@ -274,7 +274,7 @@ coir_edge_close(coir_loop *loop, coir_edge *w)
             /* Now, as some backends hold the file open. */
             apply(loop, w->fd, 0);
     }
-    return close(w->fd);
+    return coir__close_watched(w->fd);
 }
 
 /* It became ready: what of it is to be told. */

@@ -39,7 +39,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "loop/internal.h"
@@ -548,22 +547,13 @@ coir__socket_new(coir_socket **out, int fd, int is_socket, int is_stream)
     return 0;
 }
 
-/* While loops of other threads may be about to register the number. They come
- * to know by themselves when it means another file; but ThreadSanitizer, which
- * looks at close(), would call it a race. */
-static int
-close_number(int fd)
-{
-    return (int)syscall(SYS_close, fd);
-}
-
 /* The counts fell: what goes with the last one? */
 COIR__COLD void
 coir__socket_last(coir_socket *s, int fd, uint64_t before, uint64_t after)
 {
     if ((before & COIR__BUSY_MASK) != 0 && (after & COIR__BUSY_MASK) == 0 &&
         !(after & COIR__GONE))
-        (void)close_number(fd);
+        (void)coir__close_watched(fd);
     if ((after & COIR__HOLD_MASK) == 0) {
         coir__inner_pipe_free(s->inner);
         coir_free(s);
@@ -620,7 +610,7 @@ turn_out(coir_socket *s, int closes)
     else if (has_edge)
         coir_edge_stop(hub->loop, &s->edge);
     else if (closes)
-        err = close_number(s->fd);
+        err = coir__close_watched(s->fd);
     err = err < 0 && errno != EINTR ? coir__error_of(errno) : 0;
     coir__wake(&wakes);
     return err;
