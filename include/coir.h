@@ -12,5 +12,6 @@
 #include <coir/sync.h>
 #include <coir/sim.h>
 #include <coir/net.h>
+#include <coir/pool.h>
 
 #endif

@@ -11,6 +11,15 @@
 #define COIR__NOINLINE __attribute__((noinline))
 #define COIR__COLD __attribute__((cold, noinline))
 
+/* In a loop that waits for another thread. */
+#if defined(__x86_64__) || defined(__i386__)
+#define coir__pause() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define coir__pause() __asm__ volatile("isb" ::: "memory")
+#else
+#define coir__pause() __asm__ volatile("" ::: "memory")
+#endif
+
 #if defined(__has_feature)
 #define COIR__HAS_FEATURE(x) __has_feature(x)
 #else

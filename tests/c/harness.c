@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -459,6 +460,20 @@ __wrap_madvise(void *addr, size_t len, int advice)
         return -1;
     }
     return __real_madvise(addr, len, advice);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                          void *(*body)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                          void *(*body)(void *), void *arg);
+
+int
+__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+                      void *(*body)(void *), void *arg)
+{
+    if (is_to_fail(COIR_TEST_THREAD))
+        return errno;
+    return __real_pthread_create(thread, attr, body, arg);
 }
 
 size_t

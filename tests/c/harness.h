@@ -153,6 +153,7 @@ enum coir_test_call {
     COIR_TEST_MUNMAP,
     COIR_TEST_MPROTECT,
     COIR_TEST_MADVISE,
+    COIR_TEST_THREAD, /* pthread_create() */
     COIR_TEST_CALLS
 };
 
