@@ -315,6 +315,8 @@ wait_for_jobs(coir_pool *pool, int *over)
         if (pool->head != NULL)
             return 1;
         pool->searching--;
+        if (pool->closed || pool->threads > limit(pool))
+            return 0;
     }
     return sleep_idle(pool, over);
 }
