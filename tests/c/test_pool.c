@@ -75,6 +75,13 @@ drop(void *arg)
     atomic_fetch_add(&drops, 1);
 }
 
+/* In which a thread gets to begin a call. */
+static int64_t
+a_while(void)
+{
+    return coir_test_is_slow() ? 2000 * MS : 20 * MS;
+}
+
 static void
 until_dropped(int n)
 {
@@ -232,7 +239,7 @@ TEST(pool, call_is_left_to_itself_when_time_is_over)
 {
     coir_pool *pool = pool_of(1);
     int result = 1;
-    CHECK_EQ(coir_blocking(pool, pass_gate, NULL, drop, &result, MS),
+    CHECK_EQ(coir_blocking(pool, pass_gate, NULL, drop, &result, a_while()),
              COIR_ETIMEDOUT);
     CHECK_EQ(drops, 0); /* it is in use */
     CHECK_EQ(stats(pool).running, 1);
