@@ -29,9 +29,10 @@
  * Threads are counted before they are started, and uncount themselves under
  * the lock as the last thing they do with the pool.
  *
- * A fork happens while nobody holds a lock (before_fork()); the child forgets
- * threads and jobs. One that forks on a thread of a pool finds another
- * generation when it comes back from its job, and returns. */
+ * In the child of a fork a pool is set to rights when it is next locked: it
+ * has no threads and no jobs there, and its queues and its lock see to
+ * themselves. A thread that finds itself in a child when it comes back from
+ * its job, which has forked, returns. */
 #include "pool/pool.h"
 
 #include <assert.h>
@@ -41,6 +42,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/fork.h"
 #include "sync/waitq.h"
 
 #define MAX_THREADS 32
@@ -60,7 +62,7 @@ struct coir_pool {
     unsigned running;   /* that have a job */
     unsigned blocked;   /* of these, wait for a job of some pool */
     unsigned max;
-    unsigned generation; /* counts forks */
+    unsigned forks; /* of which process all this is */
     int closed;
     int64_t idle_ns;
     int64_t last_ns;    /* when a job was done */
@@ -70,27 +72,38 @@ struct coir_pool {
     uint64_t done, dropped, refused;
     size_t stack_size;
     char name[16];
-    coir_pool *next; /* of all */
 };
 
 static coir_pool lanes[LANES] = {
-    {.name = "coir-user", .max = 32, .idle_ns = IDLE_NS, .next = &lanes[1]},
-    {.name = "coir-file", .max = 16, .idle_ns = IDLE_NS, .next = &lanes[2]},
+    {.name = "coir-user", .max = 32, .idle_ns = IDLE_NS},
+    {.name = "coir-file", .max = 16, .idle_ns = IDLE_NS},
     {.name = "coir-dns", .max = 16, .idle_ns = IDLE_NS},
 };
 
-static coir_pool *pools = lanes;
-static coir_waitq pools_lock; /* for its lock only */
+/* The pool that this thread is of, in which process, and in how many calls
+ * that wait for a pool its green threads are. */
+static COIR__THREAD_LOCAL struct {
+    coir_pool *pool;
+    unsigned forks;
+    unsigned waits;
+} here;
 
-/* The pool that this thread is of, and in how many calls that wait for a pool
- * its green threads are. */
-static COIR__THREAD_LOCAL coir_pool *here;
-static COIR__THREAD_LOCAL unsigned waits_here;
+/* In the child of a fork, whose parent had it in whatever state. */
+static COIR__COLD void
+begin_anew(coir_pool *pool)
+{
+    pool->forks = coir__forks;
+    pool->head = pool->tail = NULL;
+    pool->queued = pool->threads = pool->searching = 0;
+    pool->running = pool->blocked = 0;
+}
 
 static void
 lock(coir_pool *pool)
 {
     coir__waitq_lock(&pool->idle);
+    if (coir__unlikely(pool->forks != coir__forks))
+        begin_anew(pool);
 }
 
 static void
@@ -98,48 +111,6 @@ unlock(coir_pool *pool)
 {
     coir__waitq_unlock(&pool->idle);
 }
-
-/* --- forks --------------------------------------------------------------- */
-
-static void
-before_fork(void)
-{
-    coir__waitq_lock(&pools_lock);
-    for (coir_pool *p = pools; p != NULL; p = p->next)
-        lock(p);
-}
-
-static void
-after_fork(void)
-{
-    for (coir_pool *p = pools; p != NULL; p = p->next)
-        unlock(p);
-    coir__waitq_unlock(&pools_lock);
-}
-
-static void
-in_child(void)
-{
-    for (coir_pool *p = pools; p != NULL; p = p->next) {
-        p->idle = p->leavers = (coir_waitq){0, NULL, NULL};
-        p->head = p->tail = NULL;
-        p->queued = p->threads = p->searching = 0;
-        p->running = p->blocked = 0;
-        p->generation++;
-    }
-    here = NULL;
-    waits_here = 0;
-    coir__waitq_unlock(&pools_lock);
-}
-
-static void
-watch_forks(void)
-{
-    /* Only for want of memory. The child must not use pools then. */
-    (void)pthread_atfork(before_fork, after_fork, in_child);
-}
-
-static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
 /* --- the queue of jobs; with the pool locked ----------------------------- */
 
@@ -358,11 +329,11 @@ leave(coir_pool *pool)
 
 /* Run it; returns with the pool locked, 0 in a child of a fork. */
 static int
-run_job(coir_pool *pool, coir__job *job, unsigned generation)
+run_job(coir_pool *pool, coir__job *job)
 {
     int64_t since_ns = job->since_ns, begin_ns = coir_clock_monotonic();
     job->run(job, 0);
-    if (pool->generation != generation)
+    if (here.forks != coir__forks)
         return 0;
     int64_t end_ns = coir_clock_monotonic();
     lock(pool);
@@ -379,16 +350,16 @@ static void *
 thread_body(void *arg)
 {
     coir_pool *pool = arg;
-    unsigned generation = pool->generation;
     int searching = 1;
-    here = pool;
+    here.pool = pool;
+    here.forks = coir__forks;
     (void)pthread_setname_np(pthread_self(), pool->name);
     lock(pool);
     do {
         coir__job *job;
         while ((job = next_job(pool, searching)) != NULL) {
             searching = 0;
-            if (!run_job(pool, job, generation))
+            if (!run_job(pool, job))
                 return NULL;
         }
         searching = 0;
@@ -472,7 +443,6 @@ start_thread(coir_pool *pool, coir__job *own)
 int
 coir__pool_submit(coir_pool *pool, coir__job *job)
 {
-    (void)pthread_once(&forks_once, watch_forks);
     job->pool = NULL;
     job->since_ns = coir_clock_monotonic();
     lock(pool);
@@ -499,27 +469,32 @@ coir__pool_withdraw(coir_pool *pool, coir__job *job)
 }
 
 /* Some green thread here waits for a pool, so this thread does not do the job
- * that it has: let another one do what is queued. */
-static void
+ * that it has: let another one do what is queued. Returns the pool to be told
+ * when the wait is over. */
+static coir_pool *
 begin_wait_here(void)
 {
-    if (here == NULL || waits_here++ > 0)
-        return;
-    lock(here);
-    here->blocked++;
-    recruit r = find_thread(here);
-    unlock(here);
-    (void)call_thread(here, &r, NULL);
+    coir_pool *pool = here.pool;
+    if (pool == NULL || here.forks != coir__forks)
+        return NULL;
+    if (here.waits++ > 0)
+        return pool;
+    lock(pool);
+    pool->blocked++;
+    recruit r = find_thread(pool);
+    unlock(pool);
+    (void)call_thread(pool, &r, NULL);
+    return pool;
 }
 
 static void
-end_wait_here(void)
+end_wait_here(coir_pool *pool)
 {
-    if (here == NULL || --waits_here > 0)
+    if (pool == NULL || --here.waits > 0)
         return;
-    lock(here);
-    here->blocked--;
-    unlock(here);
+    lock(pool);
+    pool->blocked--;
+    unlock(pool);
 }
 
 /* --- calls --------------------------------------------------------------- */
@@ -542,7 +517,7 @@ typedef struct call {
 static void
 run_call(coir__job *job, int err)
 {
-    call *c = (call *)(void *)((char *)job - offsetof(call, job));
+    call *c = COIR__CONTAINER(job, call, job);
     c->error = err;
     if (err == 0)
         c->result = c->fn(c->arg);
@@ -674,18 +649,18 @@ int
 coir_blocking(coir_pool *pool, coir_blocking_fn *fn, void *arg,
               void (*drop)(void *arg), int *result, int64_t timeout_ns)
 {
-    if (coir__hub == NULL) {
+    if (coir__hub_if_any() == NULL) {
         int value = fn(arg);
         if (result != NULL)
             *result = value;
         return 0;
     }
     int taken = 0;
-    begin_wait_here();
+    coir_pool *waits = begin_wait_here();
     int err =
         call_in_pool(pool != NULL ? pool : coir_pool_lane(COIR_LANE_USER), fn,
                      arg, drop, result, timeout_ns, &taken);
-    end_wait_here();
+    end_wait_here(waits);
     if (err < 0 && !taken && drop != NULL)
         drop(arg);
     return err;
@@ -708,7 +683,6 @@ coir_pool_new(coir_pool **out, const coir_pool_attr *attr)
         attr = &defaults;
     if (attr->idle_ns < 0)
         return COIR_EINVAL;
-    (void)pthread_once(&forks_once, watch_forks);
     coir_pool *pool = coir_calloc(1, sizeof *pool);
     if (pool == NULL)
         return COIR_ENOMEM;
@@ -717,10 +691,7 @@ coir_pool_new(coir_pool **out, const coir_pool_attr *attr)
     pool->max = attr->max_threads > 0 ? attr->max_threads : MAX_THREADS;
     pool->idle_ns = attr->idle_ns > 0 ? attr->idle_ns : IDLE_NS;
     pool->stack_size = attr->stack_size;
-    coir__waitq_lock(&pools_lock);
-    pool->next = pools;
-    pools = pool;
-    coir__waitq_unlock(&pools_lock);
+    pool->forks = coir__forks;
     *out = pool;
     return 0;
 }
@@ -759,17 +730,11 @@ coir_pool_free(coir_pool *pool, int64_t timeout_ns)
 {
     if (pool == NULL)
         return 0;
-    if (pool == here || (pool >= lanes && pool < lanes + LANES))
+    if (pool == here.pool || (pool >= lanes && pool < lanes + LANES))
         return COIR_EINVAL;
     int err = close_pool(pool, timeout_ns);
     if (err < 0)
         return err;
-    coir__waitq_lock(&pools_lock);
-    coir_pool **at = &pools;
-    while (*at != pool)
-        at = &(*at)->next;
-    *at = pool->next;
-    coir__waitq_unlock(&pools_lock);
     coir_free(pool);
     return 0;
 }
@@ -779,7 +744,7 @@ coir_pool_fini(int64_t timeout_ns)
 {
     int err = 0;
     for (int i = 0; i < LANES && err == 0; i++) {
-        if (here == &lanes[i])
+        if (here.pool == &lanes[i])
             return COIR_EINVAL;
         err = close_pool(&lanes[i], timeout_ns);
     }

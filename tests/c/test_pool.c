@@ -79,7 +79,7 @@ drop(void *arg)
 static int64_t
 a_while(void)
 {
-    return coir_test_is_slow() ? 2000 * MS : 20 * MS;
+    return coir_test_is_slow() ? 500 * MS : 20 * MS;
 }
 
 static void
@@ -320,13 +320,16 @@ TEST(pool, without_drop_a_call_that_has_begun_is_waited_for)
 TEST(pool, without_drop_deadlines_wait_too)
 {
     coir_pool *pool = pool_of(1);
-    call c = {.pool = pool, .fn = pass_gate, .timeout_ns = MS, .result = 1};
+    call c = {.pool = pool,
+              .fn = pass_gate,
+              .timeout_ns = 2 * a_while(),
+              .result = 1};
     coir_deadline d;
-    coir_deadline_begin(&d, 2 * MS);
+    coir_deadline_begin(&d, a_while());
     coir_green *g = spawn(make_call, &c);
     (void)coir_deadline_end(&d);
     wait_begun();
-    CHECK_EQ(coir_sleep(5 * MS), 0);
+    CHECK_EQ(coir_sleep(2 * a_while()), 0);
     CHECK_EQ(coir_green_state(g), COIR_GREEN_WAITING);
     coir_semaphore_release(&gate, 1);
     CHECK_EQ(join(g), 0);
