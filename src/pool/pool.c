@@ -185,7 +185,7 @@ limit(const coir_pool *pool)
 /* What is to be done to have the queue looked at, once the lock is given up.
  */
 typedef struct recruit {
-    coir_waiter *wake;
+    coir__wakes wakes;
     int start;
 } recruit;
 
@@ -193,17 +193,20 @@ typedef struct recruit {
 static recruit
 find_thread(coir_pool *pool)
 {
-    recruit r = {NULL, 0};
+    recruit r = {{NULL, NULL}, 0};
     if (pool->head == NULL || pool->searching > 0)
         return r;
-    r.wake = coir__waitq_pop_last(&pool->idle);
-    if (r.wake != NULL)
-        r.wake->value = pool; /* it is one that searches */
+    coir_waiter *w = pool->idle.tail;
+    if (w != NULL) {
+        (void)coir__waitq_take(&pool->idle, w);
+        w->value = pool; /* it is one that searches */
+        coir__wakes_add(&r.wakes, w);
+    }
     else if (pool->threads < limit(pool)) {
         pool->threads++;
         r.start = 1;
     }
-    pool->searching += r.wake != NULL || r.start;
+    pool->searching += w != NULL || r.start;
     return r;
 }
 
@@ -211,8 +214,7 @@ find_thread(coir_pool *pool)
 static int
 call_thread(coir_pool *pool, const recruit *r, coir__job *own)
 {
-    if (r->wake != NULL)
-        coir__waiter_wake(r->wake);
+    coir__wake(&r->wakes);
     return r->start ? start_thread(pool, own) : 0;
 }
 
@@ -262,8 +264,8 @@ sleep_idle(coir_pool *pool, int *over)
     coir__caller caller = coir__caller_get();
     coir_waiter own;
     int err;
-    coir_waiter *w =
-        coir__waitq_append(&pool->idle, &caller, &own, pool->idle_ns, &err);
+    coir_waiter *w = coir__waitq_enter(&pool->idle, &pool->idle, &caller, &own,
+                                       pool->idle_ns, &err);
     if (w != NULL) {
         w->value = NULL;
         unlock(pool);
@@ -320,11 +322,11 @@ next_job(coir_pool *pool, int searching)
 static void
 leave(coir_pool *pool)
 {
-    coir_waiter *list = NULL;
+    coir__wakes wakes = {NULL, NULL};
     if (--pool->threads == 0)
-        list = coir__waitq_pop_all(&pool->leavers);
+        coir__waitq_pop_all(&pool->leavers, &wakes, 0);
     unlock(pool);
-    coir__waiter_wake_all(list);
+    coir__wake(&wakes);
 }
 
 /* Run it; returns with the pool locked, 0 in a child of a fork. */
@@ -373,8 +375,7 @@ thread_body(void *arg)
     /* If it is one too many there may be jobs, and others that sleep. */
     recruit r = find_thread(pool);
     leave(pool);
-    if (r.wake != NULL)
-        coir__waiter_wake(r.wake);
+    coir__wake(&r.wakes);
     return NULL;
 }
 
@@ -524,11 +525,11 @@ run_call(coir__job *job, int err)
     coir__waitq_lock(&c->queue);
     if (!c->abandoned) {
         __atomic_store_n(&c->finished, 1, __ATOMIC_RELAXED);
-        coir_waiter *w = coir__waitq_pop(&c->queue);
+        coir__wakes wakes = {NULL, NULL};
+        coir__waitq_pop_all(&c->queue, &wakes, 0);
         /* From here on it is the waiter's. */
         coir__waitq_unlock(&c->queue);
-        if (w != NULL)
-            coir__waiter_wake(w);
+        coir__wake(&wakes);
         return;
     }
     coir__waitq_unlock(&c->queue);
@@ -549,7 +550,7 @@ wait_for(call *c, int64_t timeout_ns)
         coir__waitq_unlock(&c->queue);
         return 0;
     }
-    return coir__waitq_wait(&c->queue, &caller, "a blocking call", c,
+    return coir__waitq_wait(&c->queue, &caller, NULL, "a blocking call", c,
                             timeout_ns);
 }
 
@@ -703,11 +704,10 @@ close_pool(coir_pool *pool, int64_t timeout_ns)
     lock(pool);
     pool->closed = 1;
     coir__job *jobs = take_all(pool);
-    coir_waiter *threads = coir__waitq_pop_all(&pool->idle);
-    for (coir_waiter *w = threads; w != NULL; w = w->next)
-        w->value = NULL;
+    coir__wakes wakes = {NULL, NULL};
+    coir__waitq_pop_all(&pool->idle, &wakes, 0);
     unlock(pool);
-    coir__waiter_wake_all(threads);
+    coir__wake(&wakes);
     refuse_all(jobs, COIR_ECLOSED);
     coir__caller caller = coir__caller_get();
     lock(pool);
@@ -717,8 +717,8 @@ close_pool(coir_pool *pool, int64_t timeout_ns)
     }
     coir_waiter own;
     int err;
-    coir_waiter *w = coir__waitq_append_to(&pool->leavers, &pool->idle,
-                                           &caller, &own, timeout_ns, &err);
+    coir_waiter *w = coir__waitq_enter(&pool->leavers, &pool->idle, &caller,
+                                       &own, timeout_ns, &err);
     unlock(pool);
     if (w == NULL)
         return err;
