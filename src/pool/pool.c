@@ -266,12 +266,13 @@ sleep_idle(coir_pool *pool, int *over)
     int err;
     coir_waiter *w = coir__waitq_enter(&pool->idle, &pool->idle, &caller, &own,
                                        pool->idle_ns, &err);
-    if (w != NULL) {
-        w->value = NULL;
-        unlock(pool);
-        err = coir__waitq_block(w, "a job", pool, pool->idle_ns);
-        lock(pool);
-    }
+    *over = 1;
+    if (w == NULL)
+        return 0; /* it must not wait: what ran here has cancelled it */
+    w->value = NULL;
+    unlock(pool);
+    err = coir__waitq_block(w, "a job", pool, pool->idle_ns);
+    lock(pool);
     *over = err < 0;
     return err == 0 && w->value != NULL;
 }
