@@ -13,5 +13,6 @@
 #include <coir/sim.h>
 #include <coir/net.h>
 #include <coir/pool.h>
+#include <coir/dns.h>
 
 #endif

@@ -5,6 +5,7 @@
 #include <coir/base.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,13 @@ static int
 is_errno(int error)
 {
     return error < COIR_ERRNO(0) && error > COIR_ERRNO(4096);
+}
+
+/* COIR_EAI() of coir/dns.h. */
+static int
+is_gai_error(int error)
+{
+    return error < -8192 && error > -8192 - 4096;
 }
 
 const char *
@@ -33,6 +41,8 @@ coir_strerror(int error)
     default:
         break;
     }
+    if (is_gai_error(error))
+        return gai_strerror(EAI_NONAME < 0 ? error + 8192 : -(error + 8192));
     return is_errno(error) ? strerror(COIR_ERRNO(0) - error) : "unknown error";
 }
 
