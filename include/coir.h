@@ -13,6 +13,7 @@
 #include <coir/sim.h>
 #include <coir/net.h>
 #include <coir/pool.h>
+#include <coir/file.h>
 #include <coir/dns.h>
 
 #endif
