@@ -24,7 +24,7 @@ is_errno(int error)
 static int
 is_gai_error(int error)
 {
-    return error < -8192 && error > -8192 - 4096;
+    return error < -8192 && error > -8192 - 256;
 }
 
 const char *

@@ -64,7 +64,7 @@ coir_eai(int error)
     if (error == 0)
         return 0;
     int value = -(error + 8192);
-    if (value <= 0 || value >= 4096)
+    if (value <= 0 || value >= 256)
         return EAI_SYSTEM;
     return EAI_NONAME < 0 ? -value : value;
 }
