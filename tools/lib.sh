@@ -105,6 +105,9 @@ optional_libraries() {
     echo '#include <liburing.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
         apt_install liburing-dev ||
         warn "no io_uring in this build: install Debian package liburing-dev"
+    echo '#include <ares.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
+        apt_install libc-ares-dev ||
+        warn "no c-ares in this build: install Debian package libc-ares-dev"
 }
 
 # The default environment: .venv on the default interpreter. Its commands go

@@ -9,6 +9,7 @@
 #include <coir/sync.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -189,20 +190,20 @@ static void
 look_up_in_callback(coir_call *c)
 {
     struct addrinfo *list;
-    int *done = c->data;
+    atomic_int *done = c->data;
     CHECK_EQ(coir_getaddrinfo("127.0.0.1", NULL, NULL, &list, FOREVER), 0);
     coir_freeaddrinfo(list);
     CHECK_EQ(coir_getaddrinfo("localhost", NULL, NULL, &list, FOREVER),
              COIR_EINVAL);
-    *done = 1;
+    atomic_store(done, 1);
 }
 
 TEST(dns, callback_may_ask_for_what_is_numeric)
 {
-    int done = 0;
+    atomic_int done = 0;
     coir_call c = {.fn = look_up_in_callback, .data = &done};
     coir_hub_post(coir_hub_get(), &c);
-    while (!done)
+    while (!atomic_load(&done))
         CHECK_EQ(coir_sleep(1), 0);
     finish();
 }
@@ -617,4 +618,228 @@ TEST(dns, families_take_turns)
     check_peer(s, &places[1]);
     leave_list("sl");
     finish();
+}
+
+/* --- c-ares -------------------------------------------------------------- */
+
+/* A name server on the loopback: "six.example" is known with 2001:db8::7,
+ * "silent.example" gets no answer, "none.example" does not exist, and all
+ * others are 192.0.2.7. */
+static struct {
+    coir_socket *socket;
+    coir_green *green;
+    char address[40];
+    int questions;
+} server;
+
+static size_t
+answer(unsigned char *packet, size_t len)
+{
+    static const unsigned char four[] = {0xc0, 12, 0, 1, 0,   1, 0, 0,
+                                         0,    60, 0, 4, 192, 0, 2, 7};
+    static const unsigned char six[] = {
+        0xc0, 12,   0, 28, 0, 1, 0, 0, 0, 60, 0, 16, 0x20, 0x01,
+        0x0d, 0xb8, 0, 0,  0, 0, 0, 0, 0, 0,  0, 0,  0,    7};
+    const char *name = (const char *)packet + 13;
+    size_t end = 12 + strlen((const char *)packet + 12) + 1;
+    CHECK(end + 4 <= len);
+    int type = packet[end + 1], is_six = strncmp(name, "six", 3) == 0;
+    packet[2] |= 0x84; /* an answer, with authority */
+    packet[3] = 0x80;
+    memset(packet + 6, 0, 6);
+    if (strncmp(name, "none", 4) == 0)
+        packet[3] |= 3;
+    else if (type == (is_six ? 28 : 1)) {
+        const unsigned char *data = is_six ? six : four;
+        size_t size = is_six ? sizeof six : sizeof four;
+        packet[7] = 1;
+        memcpy(packet + end + 4, data, size);
+        return end + 4 + size;
+    }
+    return end + 4;
+}
+
+static int
+serve(void *arg)
+{
+    unsigned char packet[600];
+    struct sockaddr_in from;
+    ssize_t n;
+    (void)arg;
+    for (;;) {
+        socklen_t len = sizeof from;
+        n = coir_recvfrom(server.socket, packet, 512, 0,
+                          (struct sockaddr *)&from, &len, FOREVER);
+        if (n < 0)
+            return (int)n;
+        server.questions++;
+        if (strncmp((const char *)packet + 13, "silent", 6) == 0)
+            continue;
+        size_t size = answer(packet, (size_t)n);
+        (void)coir_sendto(server.socket, packet, size, 0,
+                          (struct sockaddr *)&from, len, FOREVER);
+    }
+}
+
+static void
+begin_ares(void)
+{
+    int err = coir_resolver_set(COIR_RESOLVER_ARES);
+    if (err == COIR_ENOSYS)
+        SKIP("built without c-ares");
+    CHECK_EQ(err, 0);
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    socklen_t len = sizeof in;
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQ(coir_socket_open(&server.socket, AF_INET, SOCK_DGRAM, 0), 0);
+    CHECK_EQ(coir_bind(server.socket, (struct sockaddr *)&in, len), 0);
+    CHECK_EQ(getsockname(coir_socket_fd(server.socket), (struct sockaddr *)&in,
+                         &len),
+             0);
+    (void)snprintf(server.address, sizeof server.address, "127.0.0.1:%d",
+                   ntohs(in.sin_port));
+    CHECK_EQ(coir_resolver_set_servers(server.address), 0);
+    server.green = spawn(serve, NULL);
+}
+
+static void
+finish_ares(void)
+{
+    coir_cancel(server.green);
+    CHECK_EQ(join(server.green), COIR_ECANCELED);
+    CHECK_EQ(coir_socket_close(server.socket), 0);
+    CHECK_EQ(coir_resolver_set_servers(NULL), 0);
+    finish();
+}
+
+/* What a name is found to be, as text. */
+static const char *
+found(const char *host, int family)
+{
+    static char text[INET6_ADDRSTRLEN];
+    const struct addrinfo hints = {.ai_family = family,
+                                   .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list;
+    int err = coir_getaddrinfo(host, "80", &hints, &list, 20 * S);
+    if (err < 0)
+        return coir_strerror(err);
+    CHECK_EQ(list->ai_socktype, SOCK_STREAM);
+    CHECK_EQ(list->ai_protocol, IPPROTO_TCP);
+    CHECK_EQ(coir_getnameinfo(list->ai_addr, list->ai_addrlen, text,
+                              sizeof text, NULL, 0, NI_NUMERICHOST, 0),
+             0);
+    CHECK_EQ(((struct sockaddr_in *)(void *)list->ai_addr)->sin_port,
+             htons(80));
+    coir_freeaddrinfo(list);
+    return text;
+}
+
+TEST(dns, ares_asks_servers)
+{
+    begin_ares();
+    CHECK_EQ(coir_resolver_get(), COIR_RESOLVER_ARES);
+    CHECK_STR(found("four.example", AF_INET), "192.0.2.7");
+    CHECK_STR(found("four.example", AF_UNSPEC), "192.0.2.7");
+    CHECK_STR(found("six.example", AF_INET6), "2001:db8::7");
+    CHECK_STR(found("none.example", AF_INET), gai_strerror(EAI_NONAME));
+    CHECK_STR(found("six.example", AF_INET), gai_strerror(EAI_NONAME));
+    CHECK(server.questions >= 5);
+    int before = server.questions;
+    CHECK_STR(found("127.0.0.1", AF_INET), "127.0.0.1");
+    CHECK_STR(found("localhost", AF_INET), "127.0.0.1");
+    CHECK_EQ(server.questions, before);
+    CHECK_EQ(stats().done, 0);
+    finish_ares();
+}
+
+TEST(dns, ares_gives_all_kinds)
+{
+    begin_ares();
+    const struct addrinfo hints = {.ai_family = AF_INET,
+                                   .ai_flags = AI_CANONNAME};
+    struct addrinfo *list;
+    CHECK_EQ(coir_getaddrinfo("four.example", NULL, &hints, &list, 20 * S), 0);
+    CHECK_STR(list->ai_canonname, "four.example");
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_RAW};
+    const struct addrinfo *ai = list;
+    for (int i = 0; i < 3; i++, ai = ai->ai_next) {
+        CHECK(ai != NULL);
+        CHECK_EQ(ai->ai_socktype, types[i]);
+        CHECK_EQ(ai->ai_flags, AI_CANONNAME);
+    }
+    CHECK_NULL(ai);
+    coir_freeaddrinfo(list);
+    finish_ares();
+}
+
+static int
+ask_four(void *arg)
+{
+    CHECK_STR(found(arg, AF_INET), "192.0.2.7");
+    return 0;
+}
+
+TEST(dns, ares_asks_many_at_once)
+{
+    enum { ASKING = 50 };
+    coir_green *g[ASKING];
+    char names[ASKING][20];
+    begin_ares();
+    for (int i = 0; i < ASKING; i++) {
+        (void)snprintf(names[i], sizeof *names, "n%d.example", i / 2);
+        g[i] = spawn(ask_four, names[i]);
+    }
+    for (int i = 0; i < ASKING; i++)
+        CHECK_EQ(join(g[i]), 0);
+    CHECK_EQ(server.questions, ASKING / 2); /* equal ones once */
+    finish_ares();
+}
+
+TEST(dns, ares_look_up_is_left_to_itself)
+{
+    struct addrinfo *list;
+    begin_ares();
+    CHECK_EQ(coir_getaddrinfo("silent.example", NULL, NULL, &list, 20 * MS),
+             COIR_ETIMEDOUT);
+    CHECK_STR(found("four.example", AF_INET), "192.0.2.7");
+    finish_ares(); /* which ends what is in progress */
+}
+
+TEST(dns, ares_in_the_child_of_a_fork)
+{
+    struct addrinfo *list;
+    begin_ares();
+    CHECK_STR(found("four.example", AF_INET), "192.0.2.7");
+    CHECK_EQ(coir_getaddrinfo("silent.example", NULL, NULL, &list, MS),
+             COIR_ETIMEDOUT);
+    pid_t pid = fork();
+    if (pid == 0) /* nobody there answers it */
+        _exit(coir_getaddrinfo("silent.example", NULL, NULL, &list, 20 * MS) ==
+                      COIR_ETIMEDOUT
+                  ? 0
+                  : 1);
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(status, 0);
+    CHECK_STR(found("four.example", AF_INET), "192.0.2.7");
+    finish_ares();
+}
+
+TEST(dns, ares_without_memory)
+{
+    begin_ares();
+    EACH_ALLOC_FAILURE(n)
+    {
+        const char *text = found("four.example", AF_INET);
+        CHECK(strcmp(text, "192.0.2.7") == 0 ||
+              strcmp(text, coir_strerror(COIR_ENOMEM)) == 0);
+    }
+    finish_ares();
+}
+
+TEST(dns, resolver_is_one_of_those)
+{
+    CHECK_EQ(coir_resolver_set((enum coir_resolver)7), COIR_EINVAL);
+    CHECK_EQ(coir_resolver_get(), COIR_RESOLVER_THREAD);
+    CHECK_EQ(coir_resolver_set(COIR_RESOLVER_THREAD), 0);
 }

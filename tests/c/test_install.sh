@@ -51,7 +51,8 @@ else
     cflags=$(field Cflags | sed "s|-I|-I$root|g")
     libs=$(field Libs | sed "s|-L|-L$root|g")
     static_libs="$libs $(field Libs.private) $(field Requires.private |
-        sed -n 's/.*liburing.*/-luring/p')"
+        sed -n 's/.*liburing.*/-luring/p') $(field Requires.private |
+        sed -n 's/.*libcares.*/-lcares/p')"
 fi
 static_libs=$(echo "$static_libs" | sed 's/-lcoir/-l:libcoir.a/')
 

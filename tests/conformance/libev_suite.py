@@ -165,13 +165,14 @@ def build_coir(env: Environment, top: pathlib.Path, jobs: int) -> Side:
         if done.returncode:
             raise SetupError(f"building libcoir failed:\n{done.stdout}")
     needs = (build / "meson-private" / "coir.pc").read_text()
-    uring = " -luring" if "liburing" in needs else ""
+    libs = (" -luring" if "liburing" in needs else "") + (
+        " -lcares" if "libcares" in needs else "")
     face = top / "face"
     (face / "include").mkdir(parents=True, exist_ok=True)
     (face / "lib").mkdir(exist_ok=True)
     (face / "include" / "ev.h").write_text("#include <coir/ev.h>\n")
     (face / "lib" / "libev.so").write_text(
-        f"INPUT({build}/src/libcoir.a{uring})\n")
+        f"INPUT({build}/src/libcoir.a{libs})\n")
     return Side("coir", (f"-I{face}/include", f"-I{TREE}/include"),
                 (f"-L{face}/lib",))
 
