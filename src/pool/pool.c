@@ -264,7 +264,7 @@ sleep_idle(coir_pool *pool, int *over)
     coir__caller caller = coir__caller_get();
     coir_waiter own;
     int err;
-    coir_waiter *w = coir__waitq_enter(&pool->idle, &pool->idle, &caller, &own,
+    coir_waiter *w = coir__waitq_enter(&pool->idle, pool, &caller, &own,
                                        pool->idle_ns, &err);
     *over = 1;
     if (w == NULL)
@@ -545,13 +545,13 @@ run_call(coir__job *job, int err)
 static int
 wait_for(call *c, int64_t timeout_ns)
 {
-    coir__caller caller = coir__caller_get();
+    void *value = NULL;
     coir__waitq_lock(&c->queue);
     if (c->finished) {
         coir__waitq_unlock(&c->queue);
         return 0;
     }
-    return coir__waitq_wait(&c->queue, &caller, NULL, "a blocking call", c,
+    return coir__waitq_wait(&c->queue, &c->queue, "a blocking call", &value, 0,
                             timeout_ns);
 }
 
@@ -718,8 +718,8 @@ close_pool(coir_pool *pool, int64_t timeout_ns)
     }
     coir_waiter own;
     int err;
-    coir_waiter *w = coir__waitq_enter(&pool->leavers, &pool->idle, &caller,
-                                       &own, timeout_ns, &err);
+    coir_waiter *w = coir__waitq_enter(&pool->leavers, pool, &caller, &own,
+                                       timeout_ns, &err);
     unlock(pool);
     if (w == NULL)
         return err;
