@@ -1135,6 +1135,7 @@ coir__hub_abandon(coir_hub *hub)
         g = next;
     }
     abandon_coro(&hub->coro);
+    coir__selects_free(hub);
     coir__hub = NULL;
     coir_free(hub);
 }

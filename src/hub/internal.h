@@ -102,8 +102,9 @@ struct coir_hub {
     coir__sim *sim;   /* NULL: this is no simulation */
     coir_green *main; /* `first`; in the child of a fork the one that forked */
     coir_green first; /* what the thread ran before */
-    struct coir__select *selects; /* to be used again: sync/select.c */
-    uint32_t random;              /* of the next select */
+    struct coir__select *selects; /* of sync/select.c: all blocks */
+    struct coir__select *unused_selects;
+    uint32_t random; /* of the next select */
     coir_coro coro;
 };
 

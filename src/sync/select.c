@@ -33,9 +33,10 @@ typedef struct coir__select {
     int happened;     /* 0, index + 1 of the waiter that was, GIVEN_UP */
     unsigned count;
     unsigned lock_count;
-    unsigned room;             /* waiters there is memory for */
-    struct coir__select *next; /* unused */
-    coir_waitq **locks;        /* in order; room for as many */
+    unsigned room;                   /* waiters there is memory for */
+    struct coir__select *next, **at; /* of all of this hub */
+    struct coir__select *next_unused;
+    coir_waitq **locks; /* in order; room for as many */
     coir_waiter waiters[];
 } coir__select;
 
@@ -169,17 +170,24 @@ try_alone(coir_case *c, coir_waiter *w)
 static coir__select *
 select_new(coir_hub *hub, unsigned count)
 {
-    coir__select *s = hub != NULL ? hub->selects : NULL;
+    coir__select *s = hub != NULL ? hub->unused_selects : NULL;
     if (count <= SMALL && s != NULL) {
-        hub->selects = s->next;
+        hub->unused_selects = s->next_unused;
         return s;
     }
     unsigned room = count > SMALL ? count : SMALL;
     s = coir_malloc(sizeof *s +
                     room * (sizeof s->waiters[0] + sizeof s->locks[0]));
-    if (s != NULL) {
-        s->room = room;
-        s->locks = (coir_waitq **)(void *)&s->waiters[room];
+    if (s == NULL)
+        return NULL;
+    s->room = room;
+    s->locks = (coir_waitq **)(void *)&s->waiters[room];
+    if (hub != NULL) {
+        s->next = hub->selects;
+        s->at = &hub->selects;
+        if (s->next != NULL)
+            s->next->at = &s->next;
+        hub->selects = s;
     }
     return s;
 }
@@ -188,13 +196,19 @@ static void
 select_free(coir_hub *hub, coir__select *s)
 {
     if (hub != NULL && s->room == SMALL) {
-        s->next = hub->selects;
-        hub->selects = s;
+        s->next_unused = hub->unused_selects;
+        hub->unused_selects = s;
+        return;
     }
-    else
-        coir_free(s);
+    if (hub != NULL) {
+        *s->at = s->next;
+        if (s->next != NULL)
+            s->next->at = s->at;
+    }
+    coir_free(s);
 }
 
+/* With those of green threads that were abandoned. */
 void
 coir__selects_free(coir_hub *hub)
 {

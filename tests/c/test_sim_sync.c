@@ -561,3 +561,267 @@ TEST(sim_sync, deadlines)
 {
     passes(use_deadlines);
 }
+
+/* --- lock for readers and writers ---------------------------------------- */
+
+typedef struct rwlock_world {
+    coir_rwlock lock;
+    int readers, writers;
+    int value;
+} rwlock_world;
+
+static int
+read_and_write(void *arg)
+{
+    rwlock_world *w = arg;
+    for (int i = 0; i < 4; i++) {
+        int writes = below(3) == 0;
+        int64_t timeout_ns = some_timeout();
+        int err = writes ? coir_rwlock_write(&w->lock, timeout_ns)
+                         : coir_rwlock_read(&w->lock, timeout_ns);
+        if (err < 0) {
+            CHECKS(is_early_end(err));
+            continue;
+        }
+        w->readers += !writes;
+        w->writers += writes;
+        int seen = w->value += writes;
+        pause_a_bit();
+        CHECKS(w->value == seen);
+        CHECKS(w->writers == 0 || (w->writers == 1 && w->readers == 0));
+        w->readers -= !writes;
+        w->writers -= writes;
+        CHECKS(coir_rwlock_unlock(&w->lock) == 0);
+    }
+    return 0;
+}
+
+static int
+use_rwlock(void *arg)
+{
+    (void)arg;
+    rwlock_world w = {.value = 0};
+    coir_rwlock_init(&w.lock);
+    coir_green *g[6];
+    for (int i = 0; i < 6; i++)
+        g[i] = spawn(read_and_write, &w);
+    run_with_cancels(g, 6);
+    CHECKS(coir_waitq_count(&w.lock.queue) == 0);
+    CHECKS(coir_rwlock_unlock(&w.lock) == COIR_EINVAL);
+    return 0;
+}
+
+TEST(sim_sync, rwlock)
+{
+    passes(use_rwlock);
+}
+
+/* --- barrier, group, once ------------------------------------------------ */
+
+enum { PARTIES = 3 };
+
+typedef struct meeting {
+    coir_barrier barrier;
+    coir_group group;
+    coir_once_flag once;
+    int met, lasts;
+    int set_up; /* 1 while it is under way, then 2 */
+} meeting;
+
+static int
+set_up(void *arg)
+{
+    meeting *m = arg;
+    CHECKS(m->set_up == 0);
+    m->set_up = 1;
+    pause_a_bit();
+    int fails = below(3) == 0;
+    m->set_up = fails ? 0 : 2;
+    return fails ? COIR_ENOMEM : 0;
+}
+
+static int
+meet(void *arg)
+{
+    meeting *m = arg;
+    int err = coir_call_once(&m->once, set_up, m);
+    CHECKS(err == 0 ? m->set_up == 2
+                    : err == COIR_ENOMEM || err == COIR_ECANCELED);
+    for (int i = 0; i < 4; i++) {
+        err = coir_barrier_wait(&m->barrier, (int64_t)below(3000) * 1000);
+        CHECKS(err >= 0 || is_early_end(err));
+        m->met += err >= 0;
+        m->lasts += err == 1;
+        pause_a_bit();
+    }
+    CHECKS(coir_group_done(&m->group) == 0);
+    return 0;
+}
+
+static int
+use_meeting(void *arg)
+{
+    (void)arg;
+    meeting m = {.met = 0};
+    coir_barrier_init(&m.barrier, PARTIES);
+    coir_green *g[7];
+    for (int i = 0; i < 7; i++) {
+        coir_group_add(&m.group, 1);
+        g[i] = spawn(meet, &m);
+    }
+    int err = coir_group_wait(&m.group, some_timeout());
+    CHECKS(err == 0 ? coir_group_count(&m.group) == 0 : err == COIR_ETIMEDOUT);
+    run_with_cancels(g, 7);
+    /* One that was cancelled before it ran has not come at all. */
+    while (coir_group_done(&m.group) == 0)
+        ;
+    CHECKS(coir_group_wait(&m.group, COIR_FOREVER) == 0);
+    CHECKS(m.met == m.lasts * PARTIES);
+    CHECKS(coir_waitq_count(&m.barrier.queue) == 0);
+    return 0;
+}
+
+TEST(sim_sync, barrier_group_and_once)
+{
+    passes(use_meeting);
+}
+
+/* --- select, callbacks --------------------------------------------------- */
+
+enum { CALLBACKS = 4 };
+
+typedef struct select_world {
+    coir_queue queues[2];
+    coir_semaphore semaphore;
+    coir_callback callbacks[CALLBACKS];
+    int waits[CALLBACKS]; /* has to be called yet */
+    uintptr_t next;       /* to be put */
+    uintptr_t put, got;   /* sums */
+    unsigned taken;
+} select_world;
+
+static void
+account(select_world *w, const coir_case *c)
+{
+    if (c->kind == COIR_CASE_ACQUIRE)
+        w->taken++;
+    else if (c->result == 0 && c->kind == COIR_CASE_PUT)
+        w->put += (uintptr_t)c->item;
+    else if (c->result == 0)
+        w->got += (uintptr_t)c->item;
+}
+
+static coir_case
+some_case(select_world *w)
+{
+    coir_queue *q = &w->queues[below(2)];
+    switch (below(3)) {
+    case 0:
+        return (coir_case){.kind = COIR_CASE_ACQUIRE, .object = &w->semaphore};
+    case 1:
+        return (coir_case){.kind = COIR_CASE_GET, .object = q};
+    default:
+        return (coir_case){
+            .kind = COIR_CASE_PUT, .object = q, .item = (void *)++w->next};
+    }
+}
+
+static int
+select_some(void *arg)
+{
+    select_world *w = arg;
+    for (int i = 0; i < 4; i++) {
+        coir_case cases[3] = {some_case(w), some_case(w), some_case(w)};
+        int at = coir_select(cases, 3, some_timeout());
+        CHECKS(at >= 0 || is_early_end(at));
+        if (at >= 0)
+            account(w, &cases[at]);
+        if (at >= 0 && cases[at].kind == COIR_CASE_ACQUIRE) {
+            pause_a_bit();
+            w->taken--;
+            coir_semaphore_release(&w->semaphore, 1);
+        }
+        pause_a_bit();
+    }
+    return 0;
+}
+
+static void
+called(coir_callback *cb)
+{
+    select_world *w = cb->data;
+    CHECKS(w->waits[cb - w->callbacks]);
+    w->waits[cb - w->callbacks] = 0;
+    account(w, &cb->what);
+    if (cb->what.kind == COIR_CASE_ACQUIRE) {
+        w->taken--;
+        coir_semaphore_release(&w->semaphore, 1);
+    }
+}
+
+static int
+start_and_stop(void *arg)
+{
+    select_world *w = arg;
+    for (int i = 0; i < 12; i++) {
+        unsigned which = below(CALLBACKS);
+        coir_callback *cb = &w->callbacks[which];
+        if (!w->waits[which]) {
+            *cb =
+                (coir_callback){.fn = called, .data = w, .what = some_case(w)};
+            w->waits[which] = 1;
+            CHECKS(coir_callback_start(cb, coir_hub_get()) == 0);
+        }
+        else if (below(2) && coir_callback_stop(cb))
+            w->waits[which] = 0;
+        pause_a_bit();
+    }
+    return 0;
+}
+
+/* Closes the queues when nobody has come to another for a while. */
+static int
+close_at_last(void *arg)
+{
+    select_world *w = arg;
+    CHECKS(coir_sleep(100 * MS) == 0);
+    coir_queue_close(&w->queues[0]);
+    coir_queue_close(&w->queues[1]);
+    return 0;
+}
+
+static int
+use_select(void *arg)
+{
+    (void)arg;
+    select_world w = {.next = 0};
+    CHECKS(coir_queue_init(&w.queues[0], below(2)) == 0);
+    CHECKS(coir_queue_init(&w.queues[1], 0) == 0);
+    coir_semaphore_init(&w.semaphore, 2);
+    coir_green *g[7];
+    for (int i = 0; i < 5; i++)
+        g[i] = spawn(select_some, &w);
+    g[5] = spawn(start_and_stop, &w);
+    g[6] = spawn(close_at_last, &w);
+    run_with_cancels(g, 5);
+    join_all(g + 5, 2);
+    CHECKS(coir_sleep(MS) == 0);
+    void *item;
+    while (coir_queue_get(&w.queues[0], &item, 0) == 0)
+        w.got += (uintptr_t)item;
+    for (int i = 0; i < CALLBACKS; i++)
+        CHECKS(!w.waits[i]);
+    CHECKS(w.put == w.got);
+    CHECKS(w.taken == 0 && coir_semaphore_count(&w.semaphore) == 2);
+    for (int i = 0; i < 2; i++) {
+        CHECKS(coir_waitq_count(&w.queues[i].getters) == 0);
+        CHECKS(coir_waitq_count(&w.queues[i].putters) == 0);
+        coir_queue_fini(&w.queues[i]);
+    }
+    return 0;
+}
+
+TEST(sim_sync, select_and_callbacks)
+{
+    passes(use_select);
+}
