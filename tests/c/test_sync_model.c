@@ -166,13 +166,13 @@ typedef struct line {
 } line;
 
 typedef struct person { /* a worker or a callback */
-    int waits;
     int64_t deadline;
-    unsigned since; /* what was armed first fires first */
-    int result;     /* expected */
-    int case_result;
     intptr_t item;
-    int finished; /* and to be compared */
+    int result; /* expected */
+    int case_result;
+    int waits;
+    unsigned since; /* what was armed first fires first */
+    int finished;   /* and to be compared */
     int cancelled;
     int depth, saved_depth; /* of the mutex */
     int reads;
@@ -282,20 +282,18 @@ give_up(int who, int err)
 static void
 let_in(void)
 {
-    place p;
     while (lines[RWLOCK].count > 0 && writer == NOBODY) {
-        if (lines[RWLOCK].places[0].kind == WRITE) {
-            if (readers > 0)
-                break;
-            (void)pop(RWLOCK, &p);
-            writer = p.who;
-        }
+        place first = lines[RWLOCK].places[0];
+        if (first.kind == WRITE && readers > 0)
+            break;
+        (void)take_out(first.who);
+        if (first.kind == WRITE)
+            writer = first.who;
         else {
-            (void)pop(RWLOCK, &p);
             readers++;
-            persons[p.who].reads++;
+            persons[first.who].reads++;
         }
-        finish(&p, 0, 0);
+        finish(&first, 0, 0);
     }
 }
 
