@@ -15,5 +15,6 @@
 #include <coir/pool.h>
 #include <coir/file.h>
 #include <coir/dns.h>
+#include <coir/look.h>
 
 #endif

@@ -202,10 +202,6 @@ typedef struct coir_call {
  * handlers too; the hub must not be freed meanwhile. */
 COIR_API void coir_hub_post(coir_hub *hub, coir_call *call);
 
-/* Print all green threads of this thread: state, what they wait for and how
- * long, stack in use. */
-COIR_API void coir_dump(int fd);
-
 /* --- forks --------------------------------------------------------------- */
 
 /* As fork(): 0 in the child, there its number; but errors are negative.

@@ -34,6 +34,11 @@
     .cfi_rel_offset \reg2, \at + 8
 .endm
 
+.macro described reg1, reg2, at
+    .cfi_offset \reg1, \at - FRAME_SIZE
+    .cfi_offset \reg2, \at + 8 - FRAME_SIZE
+.endm
+
 /* Suspend: fill the frame. With COIR__FPU_STATE it leaves FPCR in x10. */
 .macro save_frame
     sub     sp, sp, #FRAME_SIZE
@@ -151,6 +156,49 @@ coir_ctx_start:
     ret
     .cfi_endproc
     .size   coir_ctx_start, . - coir_ctx_start
+
+/* int coir__ctx_beneath(const coir_ctx *ctx, void (*fn)(void *), void *arg)
+ * The call of `fn` is described as if it came from where the context was
+ * suspended: an unwinder in it goes on with the context's frames. */
+    .globl  coir__ctx_beneath
+    .hidden coir__ctx_beneath
+    .type   coir__ctx_beneath, %function
+    .p2align 4
+coir__ctx_beneath:
+    .cfi_startproc
+    hint    #34 /* bti c */
+    stp     x29, x30, [sp, #-32]!
+    .cfi_adjust_cfa_offset 32
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    str     x19, [sp, #16]
+    .cfi_rel_offset x19, 16
+    ldr     x19, [x0]
+    mov     x0, x2
+    .cfi_remember_state
+    .cfi_def_cfa x19, FRAME_SIZE
+    described x29, x30, 0
+    described x19, x20, 16
+    described x21, x22, 32
+    described x23, x24, 48
+    described x25, x26, 64
+    described x27, x28, 80
+    described d8, d9, 96
+    described d10, d11, 112
+    described d12, d13, 128
+    described d14, d15, 144
+    blr     x1
+    .cfi_restore_state
+    mov     w0, #1
+    ldr     x19, [sp, #16]
+    .cfi_restore x19
+    ldp     x29, x30, [sp], #32
+    .cfi_adjust_cfa_offset -32
+    .cfi_restore x29
+    .cfi_restore x30
+    ret
+    .cfi_endproc
+    .size   coir__ctx_beneath, . - coir__ctx_beneath
 
 /* const char *coir_ctx_backend(void) */
     .globl  coir_ctx_backend

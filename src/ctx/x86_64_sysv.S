@@ -148,6 +148,36 @@ coir_ctx_start:
     .cfi_endproc
     .size   coir_ctx_start, . - coir_ctx_start
 
+/* int coir__ctx_beneath(const coir_ctx *ctx, void (*fn)(void *), void *arg)
+ * The call of `fn` is described as if it came from where the context was
+ * suspended: an unwinder in it goes on with the context's frames. */
+    .globl  coir__ctx_beneath
+    .hidden coir__ctx_beneath
+    .type   coir__ctx_beneath, @function
+    .p2align 4
+coir__ctx_beneath:
+    .cfi_startproc
+    endbr64
+    save    %rbx
+    movq    (%rdi), %rbx
+    movq    %rdx, %rdi
+    .cfi_remember_state
+    .cfi_def_cfa %rbx, FPU_SIZE + 56
+    .cfi_offset %rip, -8
+    .cfi_offset %rbp, -16
+    .cfi_offset %rbx, -24
+    .cfi_offset %r12, -32
+    .cfi_offset %r13, -40
+    .cfi_offset %r14, -48
+    .cfi_offset %r15, -56
+    call    *%rsi
+    .cfi_restore_state
+    movl    $1, %eax
+    restore %rbx
+    ret
+    .cfi_endproc
+    .size   coir__ctx_beneath, . - coir__ctx_beneath
+
 /* const char *coir_ctx_backend(void) */
     .globl  coir_ctx_backend
     .type   coir_ctx_backend, @function

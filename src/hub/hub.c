@@ -30,11 +30,8 @@
 #include "loop/internal.h"
 
 #include <assert.h>
-#include <dirent.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -156,12 +153,13 @@ coir__deadline_after(const coir_hub *hub, int64_t timeout_ns)
     return timeout_ns < COIR_FOREVER - from ? from + timeout_ns : COIR_FOREVER;
 }
 
-/* End a wait early, if that is in time. */
-static void
-interrupt(coir_hub *hub, coir_green *g, int err)
+int
+coir__interrupt(coir_green *g, int err)
 {
-    if (g->state == COIR_GREEN_WAITING && (g->leave == NULL || g->leave(g)))
-        coir__ready(hub, g, err);
+    if (g->state != COIR_GREEN_WAITING || (g->leave != NULL && !g->leave(g)))
+        return 0;
+    coir__ready(g->hub, g, err);
+    return 1;
 }
 
 /* For waits that only the hub ends: coir_unpark() is not for them. */
@@ -178,7 +176,7 @@ time_is_over(coir_loop *loop, coir_timer *timer, int revents)
     (void)loop;
     (void)revents;
     coir_green *g = timer->data;
-    interrupt(g->hub, g, COIR_ETIMEDOUT);
+    (void)coir__interrupt(g, COIR_ETIMEDOUT);
 }
 
 int
@@ -273,7 +271,7 @@ coir__cancel(coir_green *g, unsigned how)
 {
     g->cancelled |= (uint8_t)how;
     if (g->shields == 0)
-        interrupt(g->hub, g, COIR_ECANCELED);
+        (void)coir__interrupt(g, COIR_ECANCELED);
 }
 
 /* What another thread sent has come. */
@@ -531,6 +529,8 @@ set_up(coir_green *g)
     g->joiner = NULL;
     g->scope = NULL;
     g->scopes = NULL;
+    g->id = ++g->hub->last_id;
+    g->spawner = 0;
 }
 
 /* The running one has ended: tell who waits for that. */
@@ -675,8 +675,10 @@ coir__spawn(coir_hub *hub, coir_green **out, coir_green_fn *fn, void *arg,
     g->fn = fn;
     g->arg = arg;
     g->detached = attr->detached != 0;
-    if (hub->current != NULL)
+    if (hub->current != NULL) {
+        g->spawner = hub->current->id;
         g->deadline_ns = g->inherited_ns = hub->current->deadline_ns;
+    }
     hub->alive++;
     if (coir__unlikely(hub->sim != NULL))
         coir__sim_spawned(hub, g);
@@ -699,10 +701,15 @@ coir_spawn(coir_green **out, coir_green_fn *fn, void *arg,
         return COIR_ENOMEM;
     coir_green *g;
     int err = coir__spawn(hub, &g, fn, arg, attr);
-    if (err == 0 && out != NULL)
+    if (err < 0)
+        return err;
+    g->spawned_at = __builtin_return_address(0);
+    if (out != NULL)
         *out = g;
-    return err;
+    return 0;
 }
+
+const char coir__what_join[] = "join";
 
 static int
 leave_join(coir_green *g)
@@ -723,8 +730,8 @@ coir_join(coir_green *g, int *result)
         if (err < 0)
             return err;
         g->joiner = self;
-        err = coir__park(self->hub, self, "join", g, COIR_FOREVER, leave_join,
-                         g);
+        err = coir__park(self->hub, self, coir__what_join, g, COIR_FOREVER,
+                         leave_join, g);
         if (err < 0)
             return err;
     }
@@ -832,33 +839,6 @@ make_calls(coir_hub *hub)
 
 /* --- the hub's coroutine ------------------------------------------------- */
 
-/* Are there other threads, which might end a wait? */
-static int
-is_alone(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    if (dir == NULL)
-        return 0; /* not known */
-    int count = 0;
-    const struct dirent *entry;
-    while ((entry = readdir(dir)) != NULL)
-        count += entry->d_name[0] != '.';
-    (void)closedir(dir);
-    return count == 1;
-}
-
-static void
-report_deadlock(coir_hub *hub)
-{
-    static const char text[] =
-        "coir: deadlock: no green thread can ever run again\n";
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    coir_dump(STDERR_FILENO);
-    hub->deadlocked = 1;
-    interrupt(hub, hub->main, COIR_EDEADLK);
-    hub->deadlocked = 0;
-}
-
 /* In a simulation `left` stays 0, so that all who leave the processor come
  * here. */
 static void
@@ -890,20 +870,14 @@ run_loop(coir_hub *hub)
         (void)coir_loop_run(hub->loop, COIR_RUN_NOWAIT);
         return;
     }
+    int has_nothing = !coir_loop_is_active(hub->loop);
+    if (coir__unlikely(has_nothing) && coir__hub_falls_asleep(hub))
+        return;
     coir_loop_ref(hub->loop);
     (void)coir_loop_run(hub->loop, COIR_RUN_ONCE);
     coir_loop_unref(hub->loop);
-}
-
-static int
-is_deadlock(coir_hub *hub)
-{
-    return hub->ready == NULL && !coir_loop_is_active(hub->loop) &&
-           hub->main->state == COIR_GREEN_WAITING &&
-           (hub->sim != NULL || is_alone()) &&
-           /* Only now: a thread may have sent something, then ended. */
-           atomic_load(&hub->inbox) == NULL &&
-           atomic_load(&hub->calls) == NULL;
+    if (coir__unlikely(has_nothing))
+        coir__hub_awakes(hub);
 }
 
 static int
@@ -916,10 +890,7 @@ hub_body(void *arg, void *value, void **result)
         run_ready(hub);
         if (hub->stop)
             break;
-        if (is_deadlock(hub))
-            report_deadlock(hub);
-        else
-            run_loop(hub);
+        run_loop(hub);
         if (coir__unlikely(coir__hub == NULL)) /* a callback has forked */
             (void)coir__hub_back();
         if (atomic_load_explicit(&hub->inbox, memory_order_acquire) != NULL)
@@ -995,6 +966,7 @@ at_thread_exit(void)
         return;
     send_guests_away(hub);
     coir__hub = NULL;
+    coir__hub_delist(hub);
     coir_loop_free(hub->owns_loop ? hub->loop : NULL);
 }
 
@@ -1049,6 +1021,7 @@ coir__hub_make(coir_loop *loop)
     hub->thread->at_exit = at_thread_exit;
     coir__hub_watch_forks();
     coir__hub = hub;
+    coir__hub_enlist(hub);
     return hub;
 }
 
@@ -1082,6 +1055,7 @@ coir_hub_fini(void)
         (void)sched_yield();
     open_inbox(hub); /* what was sent to guests */
     coir__hub = NULL;
+    coir__hub_delist(hub);
     hub->thread->at_exit = NULL;
     free_hub(hub);
     return 0;
@@ -1167,37 +1141,4 @@ coir__hub_yield(coir_hub *hub, coir_green *g)
 {
     push_ready(hub, g);
     switch_away(hub, g);
-}
-
-/* --- looking at it ------------------------------------------------------- */
-
-void
-coir_dump(int fd)
-{
-    static const char *const states[] = {"ready", "running", "waits", "ended"};
-    const coir_hub *hub = coir__hub_if_any();
-    if (hub == NULL)
-        return;
-    int64_t at = now(hub);
-    for (const coir_green *g = hub->all; g != NULL; g = g->next) {
-        if (g->disposed)
-            continue;
-        char line[256];
-        int n = snprintf(line, sizeof line, "  %s%s%p %s",
-                         g == hub->main ? "main " : coir_green_name(g),
-                         *coir_green_name(g) != '\0' ? " " : "",
-                         (const void *)g, states[g->state]);
-        if (g->state == COIR_GREEN_WAITING && n < (int)sizeof line)
-            n += snprintf(line + n, sizeof line - (size_t)n,
-                          " for %s %p since %" PRId64 " ms", g->what,
-                          g->object, (at - g->since_ns) / COIR_NS_PER_MS);
-        if (n < (int)sizeof line)
-            n += snprintf(line + n, sizeof line - (size_t)n,
-                          ", %zu bytes of stack%s\n",
-                          coir_coro_stack_used(g->co),
-                          g->cancelled ? ", cancelled" : "");
-        if (n >= (int)sizeof line)
-            n = (int)sizeof line - 1;
-        (void)!write(fd, line, (size_t)n);
-    }
 }

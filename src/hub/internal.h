@@ -5,7 +5,9 @@
 #include <coir/hub.h>
 #include <coir/sync.h> /* for the place in a queue: sync/waitq.c */
 
+#include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/platform.h"
 #include "sim/hooks.h"
@@ -29,6 +31,16 @@ typedef struct coir__guest {
     struct coir__guest *next, **at;           /* at: NULL, if it is no guest */
     void (*leave)(struct coir__guest *guest); /* coir__guest_remove() it */
 } coir__guest;
+
+/* An OS thread without a hub: its address is its own as an owner of locks. The
+ * rest is set while it waits for ever. */
+typedef struct coir__native {
+    struct coir__native *next, *prev;
+    int tid;
+    const char *what;
+    const void *object;
+    const coir_waiter *waiter;
+} coir__native;
 
 struct coir_green {
     /* First what a switch and a wake-up touch. */
@@ -67,12 +79,37 @@ struct coir_green {
     coir_scope *scopes; /* that it has begun, the innermost */
     coir_green *scope_next, *scope_prev;
     coir__parcel cancel_parcel;
-    atomic_int cancel_sent;  /* by another thread, and not there yet */
-    size_t stack_size;       /* the default when its coroutine was made */
+    atomic_int cancel_sent; /* by another thread, and not there yet */
+    size_t stack_size;      /* the default when its coroutine was made */
+    uint64_t id;            /* see coir_green_info */
+    uint64_t spawner;
+    const void *spawned_at;
     coir_green *next, *prev; /* of all of this hub, the disposed, too */
     coir__sim_green sim;     /* in a simulation only */
     coir_coro coro;
 };
+
+/* What the watchdog has seen of it, see look/watchdog.c. */
+typedef struct coir__watch {
+    clockid_t cpu_clock; /* of its OS thread */
+    unsigned iteration, left;
+    int is_reported;
+    int64_t blocked_ns;
+    int64_t cpu_ns; /* when that began */
+    uint64_t id;    /* who it was */
+    char name[32];
+} coir__watch;
+
+/* A hub among all of the process, see look/hubs.c. */
+typedef struct coir__listed {
+    coir_hub *next, *prev;
+    pthread_t thread;
+    int tid;
+    int mode;    /* enum coir_deadlock_mode */
+    int asleep;  /* nothing can happen in it by itself */
+    int is_told; /* of a deadlock that another hub has found */
+    coir__watch watch;
+} coir__listed;
 
 struct coir_hub {
     coir_green *current; /* NULL: the hub itself runs */
@@ -97,8 +134,10 @@ struct coir_hub {
     int stop;
     int main_waits_for_all; /* in coir_hub_run() */
     int owns_loop;
-    int has_slices;   /* some were spawned */
-    int deadlocked;   /* main is being told so */
+    int has_slices; /* some were spawned */
+    int deadlocked; /* main is being told so */
+    uint64_t last_id;
+    coir__listed listed;
     coir__sim *sim;   /* NULL: this is no simulation */
     coir_green *main; /* `first`; in the child of a fork the one that forked */
     coir_green first; /* what the thread ran before */
@@ -203,6 +242,32 @@ coir__guest_remove(coir__guest *guest)
 
 /* Any thread. */
 void coir__send(coir_hub *hub, coir__parcel *parcel);
+
+/* End a wait early, if that is in time; returns whether it was. */
+int coir__interrupt(coir_green *g, int err);
+
+/* What coir_join() waits for. */
+extern const char coir__what_join[];
+
+/* --- look/hubs.c --------------------------------------------------------- */
+
+/* A hub comes, and goes. */
+void coir__hub_enlist(coir_hub *hub);
+void coir__hub_delist(coir_hub *hub);
+
+/* Nothing of this hub can happen by itself. Returns 1 if main was told that
+ * nothing ever will; else the hub is to sleep, and then to call awakes(). */
+int coir__hub_falls_asleep(coir_hub *hub);
+void coir__hub_awakes(coir_hub *hub);
+
+/* The same for an OS thread without a hub, in a wait without a limit. */
+void coir__native_falls_asleep(coir__native *t);
+void coir__native_awakes(coir__native *t);
+
+/* So many more threads of the library's own have nothing to do, and will have
+ * nothing to say until somebody gives them something to do: to be taken back
+ * by who does. */
+void coir__idle_threads_add(int count);
 
 /* May `g` begin to wait? 0 or COIR_ECANCELED. */
 static inline int

@@ -57,6 +57,7 @@ coir_scope_spawn(coir_scope *s, coir_green_fn *fn, void *arg,
     int err = coir__spawn(s->hub, &g, fn, arg, &detached);
     if (err < 0)
         return err;
+    g->spawned_at = __builtin_return_address(0);
     g->scope = s;
     g->scope_next = NULL;
     g->scope_prev = s->last;

@@ -160,11 +160,12 @@ coir_waitq_count(const coir_waitq *queue)
 
 /* --- who waits ----------------------------------------------------------- */
 
+static COIR__THREAD_LOCAL coir__native native;
+
 const void *
 coir__thread_as_owner(void)
 {
-    static COIR__THREAD_LOCAL char id;
-    return &id;
+    return &native;
 }
 
 static inline int
@@ -252,6 +253,22 @@ block_until(coir_waiter *w, const char *what, const void *object,
     return err == 0 ? w->result : err;
 }
 
+static COIR__NOINLINE int
+block_thread(coir_waiter *w, const char *what, const void *object,
+             int64_t timeout_ns)
+{
+    if (timeout_ns == COIR_FOREVER) {
+        native.what = what;
+        native.object = object;
+        native.waiter = w;
+        coir__native_falls_asleep(&native);
+    }
+    int result = coir__waitq_block_thread(w, timeout_ns, coir__waitq_leave);
+    if (timeout_ns == COIR_FOREVER)
+        coir__native_awakes(&native);
+    return result;
+}
+
 int
 coir__waitq_block_until(coir_waiter *w, const char *what, const void *object,
                         int64_t deadline_ns)
@@ -264,7 +281,7 @@ block(coir_waiter *w, const char *what, const void *object, int64_t timeout_ns)
 {
     const coir_green *g = w->green;
     if (coir__unlikely(g == NULL))
-        return coir__waitq_block_thread(w, timeout_ns, coir__waitq_leave);
+        return block_thread(w, what, object, timeout_ns);
     int64_t deadline_ns = COIR_FOREVER;
     if (timeout_ns != COIR_FOREVER)
         deadline_ns = coir__deadline_after(g->hub, timeout_ns);

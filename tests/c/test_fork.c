@@ -1,5 +1,5 @@
 /* test_fork.c - green threads in the child of a fork. */
-#include <coir/hub.h>
+#include <coir/look.h>
 #include <coir/net.h>
 #include <coir/sync.h>
 #include <pthread.h>

@@ -13,6 +13,7 @@ pages="README.md docs/guide/coroutines-in-c.md docs/guide/the-event-loop.md
     docs/guide/coming-from-libev.md docs/guide/green-threads-in-c.md
     docs/guide/cancelling-and-deadlines.md
     docs/guide/threads-and-green-threads.md"
+    docs/guide/cancelling-and-deadlines.md docs/guide/when-it-hangs.md"
 
 compile() {
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
@@ -57,6 +58,7 @@ cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
 for header in base ctx stack coro loop op hub sync pool file dns; do
+for header in base ctx stack coro loop op hub sync look; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |

@@ -1,5 +1,5 @@
 /* test_hub.c - green threads, on a clock that stands still. */
-#include <coir/hub.h>
+#include <coir/look.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
