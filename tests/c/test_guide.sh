@@ -9,11 +9,21 @@
 root=$1
 shift
 libs="$* -pthread"
-pages="README.md docs/guide/coroutines-in-c.md docs/guide/the-event-loop.md
-    docs/guide/coming-from-libev.md docs/guide/green-threads-in-c.md
+pages="
+    README.md
+    docs/guide/coroutines-in-c.md
+    docs/guide/the-event-loop.md
+    docs/guide/coming-from-libev.md
+    docs/guide/green-threads-in-c.md
     docs/guide/cancelling-and-deadlines.md
-    docs/guide/threads-and-green-threads.md"
-    docs/guide/cancelling-and-deadlines.md docs/guide/when-it-hangs.md"
+    docs/guide/threads-and-green-threads.md
+    docs/guide/when-it-hangs.md
+"
+headers="
+    base ctx stack coro loop op hub sync
+    look
+    pool file dns
+"
 
 compile() {
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Werror -I"$root/include" "$@" $libs
@@ -57,8 +67,7 @@ done
 cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
-for header in base ctx stack coro loop op hub sync pool file dns; do
-for header in base ctx stack coro loop op hub sync look; do
+for header in $headers; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
