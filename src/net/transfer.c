@@ -56,8 +56,7 @@ writev_quietly(int fd, const struct iovec *iov, int count)
 
 /* --- sending and receiving ----------------------------------------------- */
 
-/* One call; the rest of a message that is to come as a whole is another. */
-static ssize_t
+static inline ssize_t
 receive(coir_socket *s, void *buf, size_t len, int flags, int64_t timeout_ns)
 {
     coir__use u;
@@ -71,24 +70,45 @@ receive(coir_socket *s, void *buf, size_t len, int flags, int64_t timeout_ns)
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
+/* Not of messages. */
+static int
+is_of_bytes(const coir_socket *s)
+{
+    int type = 0;
+    socklen_t len = sizeof type;
+    return getsockopt(s->fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+           type == SOCK_STREAM;
+}
+
+/* MSG_WAITALL: as much as was asked for, if nothing comes in between. */
+static ssize_t
+receive_all(coir_socket *s, char *buf, size_t len, int flags,
+            int64_t timeout_ns)
+{
+    (void)coir_socket_hold(s);
+    ssize_t n = receive(s, buf, len, flags, timeout_ns);
+    if (n > 0 && (size_t)n < len && !(flags & MSG_PEEK) &&
+        timeout_of(flags, timeout_ns) != 0 && is_of_bytes(s)) {
+        size_t done = (size_t)n;
+        int64_t deadline_ns = coir__deadline_after(coir__hub, timeout_ns);
+        while (done < len && n > 0) {
+            n = receive(s, buf + done, len - done, flags,
+                        coir__remaining(deadline_ns));
+            if (n > 0)
+                done += (size_t)n;
+        }
+        n = (ssize_t)done; /* what stopped it shows with the next call */
+    }
+    coir__socket_drop(s);
+    return n;
+}
+
 ssize_t
 coir_recv(coir_socket *s, void *buf, size_t len, int flags, int64_t timeout_ns)
 {
-    ssize_t n = receive(s, buf, len, flags, timeout_ns);
-    if (coir__likely(!(flags & MSG_WAITALL)) || n <= 0 || (flags & MSG_PEEK) ||
-        !s->is_stream)
-        return n;
-    size_t done = (size_t)n;
-    if (timeout_of(flags, timeout_ns) == 0)
-        return n;
-    int64_t deadline_ns = coir__deadline_after(coir__hub, timeout_ns);
-    while (done < len && n > 0) {
-        n = receive(s, (char *)buf + done, len - done, flags,
-                    coir__remaining(deadline_ns));
-        if (n > 0)
-            done += (size_t)n;
-    }
-    return (ssize_t)done; /* what stopped it shows with the next call */
+    return coir__unlikely(flags & MSG_WAITALL)
+               ? receive_all(s, buf, len, flags, timeout_ns)
+               : receive(s, buf, len, flags, timeout_ns);
 }
 
 ssize_t
