@@ -22,6 +22,7 @@ pages="
 headers="
     base ctx stack coro loop op hub sync
     look
+    net
     pool file dns
 "
 
@@ -68,7 +69,6 @@ cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
 for header in $headers; do
-for header in base ctx stack coro loop op hub sync net pool file dns; do
     sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
