@@ -75,12 +75,11 @@ write_file(void)
 int
 main(void)
 {
-    part *parts = calloc(PARTS, sizeof *parts);
+    static part parts[PARTS];
     coir_green *clock;
     coir_scope *scope;
     struct addrinfo *list;
-    if (parts == NULL || write_file() < 0 ||
-        coir_spawn(&clock, tick, NULL, NULL) < 0 ||
+    if (write_file() < 0 || coir_spawn(&clock, tick, NULL, NULL) < 0 ||
         coir_scope_begin(&scope) < 0)
         return 1;
     for (int i = 0; i < PARTS; i++) {
@@ -101,7 +100,6 @@ main(void)
     done = 1;
     coir_join(clock, NULL);
     printf("the clock ticked meanwhile: %s\n", ticks > 1 ? "yes" : "no");
-    free(parts);
     close(fd);
     return coir_pool_fini(COIR_FOREVER);
 }

@@ -138,6 +138,8 @@ coir__connect_any(coir_socket **out, const struct addrinfo *list)
     size_t count = 0;
     for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next)
         count++;
+    if (count == 0)
+        return COIR_EINVAL;
     if (count == 1)
         return connect_to(out, list, COIR_FOREVER);
     race *r = coir_malloc(sizeof *r + count * sizeof *r->attempts);

@@ -352,7 +352,7 @@ coir_getaddrinfo(const char *host, const char *service,
     if (own == NULL)
         return COIR_ENOMEM;
     if (coir_resolver_get() == COIR_RESOLVER_ARES && host != NULL)
-        own->hub = caller.green->hub;
+        own->hub = coir__hub;
     coir__lookup *l = join_or_begin(own);
     if (l == own)
         begin_lookup(l);

@@ -448,7 +448,7 @@ leave_place(place *p)
 static void
 check_peer(coir_socket *s, const place *p)
 {
-    struct sockaddr_in peer;
+    struct sockaddr_in peer = {0};
     socklen_t len = sizeof peer;
     CHECK_EQ(getpeername(coir_socket_fd(s), (struct sockaddr *)&peer, &len),
              0);
@@ -506,7 +506,7 @@ leave_list(const char *kinds)
 
 TEST(dns, goes_on_at_once_from_one_that_refuses)
 {
-    coir_socket *s;
+    coir_socket *s = NULL;
     const struct addrinfo *list = list_of("rrl");
     int64_t begin = coir_clock_monotonic();
     CHECK_EQ(coir__connect_any(&s, list), 0);
@@ -518,7 +518,7 @@ TEST(dns, goes_on_at_once_from_one_that_refuses)
 
 TEST(dns, goes_on_after_a_while_from_one_that_is_silent)
 {
-    coir_socket *s;
+    coir_socket *s = NULL;
     const struct addrinfo *list = list_of("sl");
     int64_t begin = coir_clock_monotonic();
     CHECK_EQ(coir__connect_any(&s, list), 0);
@@ -530,7 +530,7 @@ TEST(dns, goes_on_after_a_while_from_one_that_is_silent)
 
 TEST(dns, first_that_listens_wins)
 {
-    coir_socket *s;
+    coir_socket *s = NULL;
     CHECK_EQ(coir__connect_any(&s, list_of("lll")), 0);
     check_peer(s, &places[0]);
     leave_list("lll");
@@ -549,7 +549,7 @@ TEST(dns, all_refuse)
 static int
 connect_to_list(void *arg)
 {
-    coir_socket *s;
+    coir_socket *s = NULL;
     return coir__connect_any(&s, arg);
 }
 
@@ -611,7 +611,7 @@ TEST(dns, families_take_turns)
     /* s l 6 6 6 is tried as s 6 l: at l after one silence, for nobody is at
      * the port of IPv6. */
     places[1].ai.ai_next = &six[0];
-    coir_socket *s;
+    coir_socket *s = NULL;
     int64_t begin = coir_clock_monotonic();
     CHECK_EQ(coir__connect_any(&s, list), 0);
     CHECK(coir_clock_monotonic() - begin < 500 * MS || coir_test_is_slow());
