@@ -6,8 +6,8 @@
  *
  * A look-up cannot be taken back: who gives up waiting leaves it to itself.
  * The hub ends them all when it goes. In the child of a fork the channel is
- * the parent's, and with it what is in progress; the child closes the
- * descriptors, forgets it, and makes its own. */
+ * the parent's, and with it what is in progress, for which nobody waits there;
+ * the child drops it, and makes its own. */
 #include "dns/dns.h"
 
 #include "loop/internal.h"
@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "base/fork.h"
 
@@ -35,6 +34,7 @@ typedef struct channel {
     coir_timer timer;
     watched *watched;
     unsigned forks;
+    int forgotten;
     coir__guest guest;
 } channel;
 
@@ -156,27 +156,18 @@ channel_free(coir__guest *guest)
 {
     channel *c = COIR__CONTAINER(guest, channel, guest);
     coir__guest_remove(guest);
-    here = NULL;
     ares_destroy(c->ares); /* and stops watching */
+    here = NULL;
     coir_timer_stop(c->hub->loop, &c->timer);
     coir_free(c);
 }
 
-/* It is the parent's. */
+/* It is the parent's: without answers, for nobody is left who waits. */
 static void
 forget(channel *c)
 {
-    coir__guest_remove(&c->guest);
-    coir_timer_stop(c->hub->loop, &c->timer);
-    watched *w;
-    while ((w = c->watched) != NULL) {
-        c->watched = w->next;
-        coir_io_stop(c->hub->loop, &w->io);
-        (void)close(w->io.fd);
-        coir_free(w);
-    }
-    coir_free(c);
-    here = NULL;
+    c->forgotten = 1;
+    channel_free(&c->guest);
 }
 
 /* Those that were set, if any. */
@@ -327,6 +318,10 @@ answered(void *arg, int status, int timeouts, struct ares_addrinfo *from)
     (void)timeouts;
     coir__lookup *l = arg;
     struct addrinfo *result = NULL;
+    if (here->forgotten) {
+        coir_free(l);
+        return;
+    }
     int err = from_ares(status);
     if (err == 0)
         err = convert(l, from, &result);

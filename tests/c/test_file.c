@@ -25,6 +25,7 @@ static coir_loop *loop;
 static int
 begin(const coir__backend *backend)
 {
+    skip_what_valgrind_cannot(backend);
     loop = backend_loop(backend);
     CHECK(coir__hub_make(loop) != NULL);
     (void)snprintf(path, sizeof path, "/tmp/coir-test-XXXXXX");
@@ -99,7 +100,7 @@ TEST_EACH_BACKEND(file, reads_what_is_not_in_memory)
 
 TEST_EACH_BACKEND(file, cache_needs_no_thread)
 {
-    char buf[100];
+    char buf[100] = {0};
     int fd = begin(backend);
     CHECK_EQ(write(fd, buf, sizeof buf), sizeof buf);
     struct iovec iov = {buf, 1};
@@ -115,7 +116,7 @@ TEST_EACH_BACKEND(file, cache_needs_no_thread)
 
 TEST_EACH_BACKEND(file, memory_needs_no_thread)
 {
-    char buf[100];
+    char buf[100] = {0};
     int fd = begin(backend), memory = memfd_create("coir-test", MFD_CLOEXEC);
     CHECK(memory >= 0);
     CHECK_EQ(coir_file_write(memory, "some words", 10, 0), 10);
