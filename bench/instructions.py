@@ -3,8 +3,8 @@
 A count does not move with the machine's load, and says where a row's time can
 go. Programs of the greenlet and the core suite run twice, with N and with 3 N
 operations; the difference, function by function, is what 2 N operations cost.
-In the loop suite only the operations themselves are counted, once, and their
-system calls too.
+In the loop and the hub suite only the operations themselves are counted, once,
+and their system calls too.
 """
 
 import argparse
@@ -53,6 +53,21 @@ def report(label, costs, top):
     sys.stdout.flush()
 
 
+def count_once(programs, row, implementations, options):
+    """A row of those programs that count within bench_timed() alone."""
+    for name, (program, _) in implementations.items():
+        path = programs / program
+        if not path.exists() or program in targets.GO_PROGRAMS:
+            continue
+        costs = counts.instructions(path, row, options.ops)
+        if not costs:
+            continue
+        report(f"{row}, {name}", costs, options.top)
+        calls = counts.system_calls(path, row, options.ops)
+        if calls is not None:
+            print(f"    {calls:8.4f}  system calls")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -67,6 +82,9 @@ def main():
     parser.add_argument(
         "--loop", nargs="*", default=[], metavar="ROW",
         help="rows of the loop suite (default: none)")
+    parser.add_argument(
+        "--hub", nargs="*", default=[], metavar="ROW",
+        help="rows of green threads of the hub suite (default: none)")
     parser.add_argument("--ops", type=int, default=5000, metavar="N")
     parser.add_argument(
         "--top", type=int, default=12, metavar="N",
@@ -86,7 +104,7 @@ def main():
                               options.ops)
                 report(f"CPython {version}, {row}, {name}", costs,
                        options.top)
-    if options.core or options.loop:
+    if options.core or options.loop or options.hub:
         programs = environment.core_build()
     for row in options.core:
         for name, (program, _) in targets.CORE_IMPLEMENTATIONS.items():
@@ -94,15 +112,9 @@ def main():
                 costs = count([programs / program, row], options.ops)
                 report(f"{row}, {name}", costs, options.top)
     for row in options.loop:
-        for name, (program, _) in targets.LOOP_IMPLEMENTATIONS.items():
-            if (programs / program).exists():
-                costs = counts.instructions(
-                    programs / program, row, options.ops)
-                report(f"{row}, {name}", costs, options.top)
-                calls = counts.system_calls(
-                    programs / program, row, options.ops)
-                if calls is not None:
-                    print(f"    {calls:8.4f}  system calls")
+        count_once(programs, row, targets.LOOP_IMPLEMENTATIONS, options)
+    for row in options.hub:
+        count_once(programs, row, targets.HUB_IMPLEMENTATIONS, options)
     return 0
 
 
