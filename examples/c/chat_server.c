@@ -68,7 +68,7 @@ read_lines(struct member *m)
                 tell_others(m, "%s: %s\n", buf);
             }
             else {
-                strcpy(m->name, buf);
+                snprintf(m->name, sizeof m->name, "%s", buf);
                 tell_others(m, "* %s is here%s\n", "");
             }
             memmove(buf, end + 1, strlen(end + 1) + 1);
@@ -79,19 +79,27 @@ read_lines(struct member *m)
     }
 }
 
+static void
+leave(const struct member *m)
+{
+    struct member **link = &members;
+    while (*link != NULL && *link != m)
+        link = &(*link)->next;
+    if (*link != NULL)
+        *link = m->next;
+}
+
 static int
 serve(void *conn)
 {
-    struct member m = {.conn = conn, .next = members}, **link = &members;
+    struct member m = {.conn = conn, .next = members};
     coir_green *writer;
     if (coir_queue_init(&m.lines, QUEUED) == 0) {
         if (coir_spawn(&writer, write_lines, &m, NULL) == 0) {
             members = &m;
             read_lines(&m);
             tell_others(&m, "* %s is gone%s\n", "");
-            while (*link != &m)
-                link = &(*link)->next;
-            *link = m.next;
+            leave(&m);
             coir_queue_close(&m.lines);
             coir_join(writer, NULL);
         }
