@@ -213,6 +213,8 @@ HUB_ROWS = (
         memory=2 * GIB),
     Row("round_trip", "round trip between two OS threads",
         programs=NO_THREADS, counted=1000),
+    Row("blocking", "call on a thread of the pool, there and back", 10000,
+        programs=COIR_ONLY, counted=1000),
 )
 
 #: name -> program, what it needs, and its settings.

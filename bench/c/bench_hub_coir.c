@@ -28,6 +28,16 @@ struct channel {
 
 #define HUB_HAS_CANCEL
 #define HUB_HAS_THREADS
+#define HUB_HAS_BLOCKING
+#define HUB_MAIN
+
+/* A thread without a hub makes a blocking call itself. */
+static void
+hub_start(void)
+{
+    if (coir_hub_get() == NULL)
+        bench_die("coir_hub_get");
+}
 
 static const char *
 hub_version(void)
@@ -155,6 +165,12 @@ channel_get(struct channel *c)
     void *item;
     must(coir_queue_get(&c->queue, &item, COIR_FOREVER));
     return item;
+}
+
+static inline void
+blocking_call(int (*fn)(void *), void *arg)
+{
+    must(coir_blocking(NULL, fn, arg, NULL, NULL, COIR_FOREVER));
 }
 
 static void

@@ -608,10 +608,11 @@ row_round_trip(int quick, struct bench_result *out)
 #endif
 
 #ifdef HUB_HAS_BLOCKING
-static void
+static int
 does_nothing(void *arg)
 {
     (void)arg;
+    return 0;
 }
 
 static void
@@ -621,6 +622,7 @@ batch_blocking(size_t ops, void *arg)
         blocking_call(does_nothing, arg);
 }
 
+/* One after the other, there and back. */
 static void
 row_blocking(int quick, struct bench_result *out)
 {
