@@ -61,7 +61,7 @@ ECHO_RUNS = 3
 
 C_CONNECTIONS = 10_000
 C_SECONDS = 5
-C_SHOWN = 8  # lines of what the green threads do
+C_SHOWN = 22  # lines of what the green threads do
 
 TIMEOUT = 120  # seconds for any child; far more than it needs
 
@@ -440,7 +440,7 @@ def show_c_echo():
     )
     screen.line("  what some of the green threads do (kill -USR1):")
     for line in dump:
-        screen.line(f"    {line.strip()}")
+        screen.line(f"  {line.rstrip()}")
 
 
 def allowed_connections():
