@@ -122,6 +122,49 @@ COIR_API void coir_sim_point(void);
 COIR_API __attribute__((format(printf, 1, 2))) void
 coir_sim_note(const char *format, ...);
 
+/* --- the network --------------------------------------------------------- */
+
+/* Sockets that are made in a simulation belong to it: they reach each other,
+ * and nothing else. Each is of the host on which the green thread was that
+ * made it. Hosts have addresses, from 10.0.0.1 and fd00::1 on in the order in
+ * which they are first named; or that which is their name, if it is one.
+ * 127.0.0.1 and ::1 are the host itself; names of the family AF_UNIX are each
+ * host's own. */
+
+/* The running green thread is on this host from now on, and those that it
+ * spawns; before that, on "localhost". COIR_EINVAL: not in a simulation, or no
+ * name; COIR_ENOMEM. */
+COIR_API int coir_sim_host(const char *name);
+
+/* Of a host, as text; `family` is AF_INET or AF_INET6. NULL: as above. */
+COIR_API const char *coir_sim_address(const char *host, int family);
+
+/* What happens on the way from one host to another. */
+typedef struct coir_sim_link {
+    int64_t delay_ns;    /* at least, */
+    int64_t jitter_ns;   /* and so much more at most */
+    int64_t bytes_per_s; /* 0: any number */
+    size_t buffer;       /* a stream's, for what was not read yet; 0: what the
+                            seed chooses */
+    /* How often, of COIR_SIM_ALWAYS times, ... */
+    unsigned drop;      /* a datagram is lost, a piece of a stream is late */
+    unsigned duplicate; /* a datagram comes twice */
+    unsigned reset;     /* a piece of a stream resets its connection */
+} coir_sim_link;
+
+/* From `from` to `to`, in this direction; NULL: from, or to, any host, for
+ * which nothing else was said. Without it the seed chooses delays, and nothing
+ * is lost. Returns as coir_sim_host(). */
+COIR_API int coir_sim_set_link(const char *from, const char *to,
+                               const coir_sim_link *link);
+
+/* Nothing passes between two hosts, or does again: datagrams are lost, streams
+ * wait, for some minutes. NULL: any other host. */
+COIR_API int coir_sim_set_parted(const char *a, const char *b, int parted);
+
+/* Reset the connections that there are between two hosts; NULL: any. */
+COIR_API int coir_sim_reset(const char *a, const char *b);
+
 #ifdef __cplusplus
 }
 #endif

@@ -870,7 +870,9 @@ run_loop(coir_hub *hub)
         (void)coir_loop_run(hub->loop, COIR_RUN_NOWAIT);
         return;
     }
-    int has_nothing = !coir_loop_is_active(hub->loop);
+    int has_nothing = coir__unlikely(hub->sim != NULL)
+                          ? coir__sim_is_stuck(hub)
+                          : !coir_loop_is_active(hub->loop);
     if (coir__unlikely(has_nothing) && coir__hub_falls_asleep(hub))
         return;
     coir_loop_ref(hub->loop);

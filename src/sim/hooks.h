@@ -23,6 +23,9 @@ typedef struct coir__sim_green {
 void coir__sim_spawned(coir_hub *hub, coir_green *g);
 void coir__sim_run_ready(coir_hub *hub);
 
+/* With no green thread ready: did the loop find nothing to wait for? */
+int coir__sim_is_stuck(coir_hub *hub);
+
 /* How many simulations there are in this process. */
 extern __attribute__((visibility("hidden"))) int coir__sims;
 

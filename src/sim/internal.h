@@ -50,6 +50,19 @@ enum coir__sim_order {
     COIR__SIM_PRIORITY /* by priorities that change now and then */
 };
 
+/* See network.h. */
+struct coir__sim_network {
+    coir__sim_host *hosts, **hosts_tail;
+    uint32_t host_count;
+    struct coir__sim_link *links;
+    coir_sim_link usual;             /* where nothing else was said */
+    struct coir__sim_socket **table; /* by number, from COIR__SIM_FD on */
+    int table_size;
+    struct coir__sim_socket *fired, **fired_tail;
+    struct coir__sim_stream *streams;
+    struct coir__sim_datagram *datagrams;
+};
+
 struct coir__sim {
     coir_hub *hub;
     coir_loop *loop;
@@ -77,6 +90,8 @@ struct coir__sim {
     coir__random choices, times, network, numbers;
 
     int failed;
+    int is_stuck; /* nothing can happen any more */
+    struct coir__sim_network net;
     coir_sim_report report;
 };
 
@@ -86,6 +101,17 @@ void coir__sim_decided(coir__sim *sim, uint64_t value, const char *format, ...)
 
 /* One step more; the run may fail, and not return. */
 void coir__sim_step(coir__sim *sim);
+
+/* This thread's, NULL if there is none. */
+coir__sim *coir__sim_here(void);
+
+/* host.c, wire.c, socket.c: the network. */
+void coir__sim_network_init(coir__sim *sim);
+void coir__sim_network_fini(coir__sim *sim);
+/* Tell the loop what has become ready. Returns whether there was anything. */
+int coir__sim_network_tell(coir__sim *sim);
+/* As the backend's. */
+int coir__sim_network_modify(coir__sim *sim, int fd, int events);
 
 /* schedule.c */
 int coir__sim_schedule_init(coir__sim *sim); /* 0 or COIR_ENOMEM */

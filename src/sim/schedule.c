@@ -109,6 +109,7 @@ run(coir__sim *sim, coir_green *g)
     coir__sim_decided(sim, g->sim.id, "run %" PRIu64 " %s", g->sim.id,
                       coir_green_name(g));
     sim->last = g;
+    sim->is_stuck = 0;
     coir__hub_run_one(sim->hub, g);
 }
 

@@ -36,8 +36,8 @@
 #define BEGIN_NS (1000 * COIR_NS_PER_S)
 #define BEGIN_WALL_NS (INT64_C(1000000000) * COIR_NS_PER_S)
 
-static coir__sim *
-here(void)
+coir__sim *
+coir__sim_here(void)
 {
     return coir__hub != NULL ? coir__hub->sim : NULL;
 }
@@ -45,7 +45,7 @@ here(void)
 int
 coir_sim_active(void)
 {
-    return here() != NULL;
+    return coir__sim_here() != NULL;
 }
 
 /* --- the trace ----------------------------------------------------------- */
@@ -84,7 +84,7 @@ coir__sim_decided(coir__sim *sim, uint64_t value, const char *format, ...)
 void
 coir_sim_note(const char *format, ...)
 {
-    coir__sim *sim = here();
+    coir__sim *sim = coir__sim_here();
     if (sim == NULL)
         return;
     char text[256];
@@ -134,7 +134,9 @@ backend_fini(coir_loop *loop)
 static int
 backend_modify(coir_loop *loop, int fd, int events)
 {
-    return fd == loop->wake_fd || events == 0 ? 0 : EOPNOTSUPP;
+    if (fd == loop->wake_fd)
+        return 0;
+    return coir__sim_network_modify(loop->backend_data, fd, events);
 }
 
 void
@@ -151,16 +153,26 @@ static int
 backend_wait(coir_loop *loop, int64_t timeout_ns)
 {
     coir__sim *sim = loop->backend_data;
-    if (timeout_ns <= 0)
+    if (coir__sim_network_tell(sim) || timeout_ns <= 0)
         return 0;
-    if (timeout_ns == COIR_FOREVER)
-        coir_sim_fail("the loop waits for what is not simulated");
     coir__sim_step(sim);
+    if (timeout_ns == COIR_FOREVER) {
+        sim->is_stuck = 1;
+        return EINTR; /* as if by a signal: to the hub */
+    }
     pass(sim, timeout_ns);
     if (sim->options.late_ns > 0 && coir__random_chance(&sim->times, LATE))
         pass(sim, (int64_t)coir__random_below(
                       &sim->times, (uint64_t)sim->options.late_ns + 1));
     return 0;
+}
+
+int
+coir__sim_is_stuck(coir_hub *hub)
+{
+    int is_stuck = hub->sim->is_stuck;
+    hub->sim->is_stuck = 0;
+    return is_stuck && hub->main->state == COIR_GREEN_WAITING;
 }
 
 static const coir__backend backend = {.name = "simulation",
@@ -222,6 +234,7 @@ set_up(coir__sim *sim)
 {
     sim->now_ns = BEGIN_NS;
     sim->clock = (coir__clock){read_monotonic, read_wall, pass, sim};
+    coir__sim_network_init(sim);
     int err = coir__sim_schedule_init(sim);
     if (err < 0)
         return err;
@@ -259,6 +272,7 @@ tear_down(coir__sim *sim)
 {
     /* Of a program that has ended; and what is pending must not be called. */
     sim->loop->cleanups.count = 0;
+    coir__sim_network_fini(sim);
     coir__hub_abandon(sim->hub);
     coir_loop_free(sim->loop);
     coir__sim_schedule_fini(sim);
@@ -373,7 +387,7 @@ coir_sim_search(coir_green_fn *program, void *arg, uint64_t runs,
 void
 coir_sim_fail(const char *format, ...)
 {
-    coir__sim *sim = here();
+    coir__sim *sim = coir__sim_here();
     char text[sizeof sim->report.message];
     FORMAT(text, format);
     if (sim == NULL) {
@@ -389,7 +403,7 @@ coir_sim_fail(const char *format, ...)
 uint64_t
 coir_sim_random(void)
 {
-    coir__sim *sim = here();
+    coir__sim *sim = coir__sim_here();
     if (sim != NULL)
         return coir__random_next(&sim->numbers);
     uint64_t number;
