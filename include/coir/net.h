@@ -80,6 +80,17 @@ COIR_API int coir_bind(coir_socket *s, const struct sockaddr *addr,
 COIR_API int coir_listen(coir_socket *s, int backlog);
 COIR_API int coir_shutdown(coir_socket *s, int how);
 
+/* As getsockname(2), getpeername(2), getsockopt(2) and setsockopt(2); these
+ * know sockets of simulations, too. */
+COIR_API int coir_getsockname(coir_socket *s, struct sockaddr *addr,
+                              socklen_t *len);
+COIR_API int coir_getpeername(coir_socket *s, struct sockaddr *addr,
+                              socklen_t *len);
+COIR_API int coir_getsockopt(coir_socket *s, int level, int name, void *value,
+                             socklen_t *len);
+COIR_API int coir_setsockopt(coir_socket *s, int level, int name,
+                             const void *value, socklen_t len);
+
 /* As accept(2); `addr` and `len` may be NULL. Connections that were given up
  * meanwhile are passed over. COIR_ERRNO(EMFILE) and the like: it may be called
  * again, the connection waits. */

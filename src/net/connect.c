@@ -33,13 +33,14 @@ is_tcp(int domain, int type, int protocol)
 int
 coir_socket_open(coir_socket **out, int domain, int type, int protocol)
 {
-    int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    int fd = coir__sys_socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                              protocol);
     if (fd < 0)
         return coir__error_of(errno);
     type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
     int err = coir__socket_new(out, fd, 1, is_tcp(domain, type, protocol));
     if (err < 0)
-        (void)close(fd);
+        (void)coir__sys_close(fd);
     return err;
 }
 
@@ -59,8 +60,8 @@ make_two(coir_socket *out[2], const int fds[2], int is_socket)
         (void)coir_socket_close(made[0]);
     }
     else
-        (void)close(fds[0]);
-    (void)close(fds[1]);
+        (void)coir__sys_close(fds[0]);
+    (void)coir__sys_close(fds[1]);
     return err;
 }
 
@@ -68,8 +69,8 @@ int
 coir_socket_pair(coir_socket *out[2], int domain, int type, int protocol)
 {
     int fds[2];
-    if (socketpair(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol,
-                   fds) < 0)
+    if (coir__sys_socketpair(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                             protocol, fds) < 0)
         return coir__error_of(errno);
     return make_two(out, fds, 1);
 }
@@ -78,7 +79,7 @@ int
 coir_pipe(coir_socket **reader, coir_socket **writer)
 {
     int fds[2];
-    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+    if (coir__sys_pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
         return coir__error_of(errno);
     coir_socket *both[2];
     int err = make_two(both, fds, 0);
@@ -94,13 +95,16 @@ option(int fd, int name)
 {
     int value = 0;
     socklen_t len = sizeof value;
-    return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
+    return coir__sys_getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0
+               ? -1
+               : value;
 }
 
 int
 coir_socket_adopt(coir_socket **out, int fd)
 {
-    int status = fcntl(fd, F_GETFL), flags = fcntl(fd, F_GETFD);
+    int status = coir__sys_fcntl(fd, F_GETFL, 0),
+        flags = coir__sys_fcntl(fd, F_GETFD, 0);
     if (status < 0 || flags < 0)
         return COIR_ERRNO(errno);
     int type = option(fd, SO_TYPE);
@@ -110,8 +114,8 @@ coir_socket_adopt(coir_socket **out, int fd)
     int err = coir__socket_new(&s, fd, type >= 0, is_stream);
     if (err < 0)
         return err;
-    if (fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0 ||
-        fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0) {
+    if (coir__sys_fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0 ||
+        coir__sys_fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0) {
         err = COIR_ERRNO(errno);
         (void)coir_socket_release(s, &fd);
         return err;
@@ -127,7 +131,7 @@ coir_bind(coir_socket *s, const struct sockaddr *addr, socklen_t len)
 {
     coir__use u;
     int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
-    if (err == 0 && bind(s->fd, addr, len) < 0)
+    if (err == 0 && coir__sys_bind(s->fd, addr, len) < 0)
         err = coir__error_of(errno);
     return (int)coir__use_end(&u, err);
 }
@@ -137,7 +141,7 @@ coir_listen(coir_socket *s, int backlog)
 {
     coir__use u;
     int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
-    if (err == 0 && listen(s->fd, backlog) < 0)
+    if (err == 0 && coir__sys_listen(s->fd, backlog) < 0)
         err = coir__error_of(errno);
     return (int)coir__use_end(&u, err);
 }
@@ -147,10 +151,56 @@ coir_shutdown(coir_socket *s, int how)
 {
     coir__use u;
     int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
-    if (err == 0 && shutdown(s->fd, how) < 0)
+    if (err == 0 && coir__sys_shutdown(s->fd, how) < 0)
         err = coir__error_of(errno);
     return (int)coir__use_end(&u, err);
 }
+
+/* --- names and options --------------------------------------------------- */
+
+int
+coir_getsockname(coir_socket *s, struct sockaddr *addr, socklen_t *len)
+{
+    coir__use u;
+    int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
+    if (err == 0 && coir__sys_getsockname(s->fd, addr, len) < 0)
+        err = coir__error_of(errno);
+    return (int)coir__use_end(&u, err);
+}
+
+int
+coir_getpeername(coir_socket *s, struct sockaddr *addr, socklen_t *len)
+{
+    coir__use u;
+    int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
+    if (err == 0 && coir__sys_getpeername(s->fd, addr, len) < 0)
+        err = coir__error_of(errno);
+    return (int)coir__use_end(&u, err);
+}
+
+int
+coir_getsockopt(coir_socket *s, int level, int name, void *value,
+                socklen_t *len)
+{
+    coir__use u;
+    int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
+    if (err == 0 && coir__sys_getsockopt(s->fd, level, name, value, len) < 0)
+        err = coir__error_of(errno);
+    return (int)coir__use_end(&u, err);
+}
+
+int
+coir_setsockopt(coir_socket *s, int level, int name, const void *value,
+                socklen_t len)
+{
+    coir__use u;
+    int err = coir__use_enter(&u, s, COIR__IN, "", 0, COIR__CLOSED);
+    if (err == 0 && coir__sys_setsockopt(s->fd, level, name, value, len) < 0)
+        err = coir__error_of(errno);
+    return (int)coir__use_end(&u, err);
+}
+
+/* --- accepting ----------------------------------------------------------- */
 
 /* Errors of one connection; those of the network are passed on by Linux. */
 static int
@@ -176,7 +226,7 @@ accept_now(int fd, struct sockaddr *addr, socklen_t *len)
 {
     int got;
     do
-        got = accept4(fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        got = coir__sys_accept4(fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     while (got < 0 && is_of_connection(errno));
     return got;
 }
@@ -250,7 +300,7 @@ coir_connect(coir_socket *s, const struct sockaddr *addr, socklen_t len,
     int64_t pause_ns = RETRY_MIN_NS;
     int err =
         coir__use_begin(&u, s, COIR__OUT, "socket, to connect", timeout_ns, 0);
-    while (err == 0 && connect(s->fd, addr, len) < 0) {
+    while (err == 0 && coir__sys_connect(s->fd, addr, len) < 0) {
         if (errno == EISCONN && u.waited)
             break; /* that was us */
         err = connect_again(&u, errno, &pause_ns);
@@ -269,10 +319,13 @@ listen_at(coir_socket **out, const struct addrinfo *a, int backlog)
     if (s == NULL)
         return err;
     int fd = s->fd;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+    if (coir__sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) <
+            0 ||
         (a->ai_family == AF_INET6 && (a->ai_flags & AI_PASSIVE) &&
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) ||
-        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, backlog) < 0) {
+         coir__sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off,
+                              sizeof off) < 0) ||
+        coir__sys_bind(fd, a->ai_addr, a->ai_addrlen) < 0 ||
+        coir__sys_listen(fd, backlog) < 0) {
         err = coir__error_of(errno);
         (void)coir_socket_close(s);
         return err;
@@ -350,8 +403,8 @@ coir_unix_listen(coir_socket **out, const char *path, int backlog)
     int err = coir_socket_open(&s, AF_UNIX, SOCK_STREAM, 0);
     if (s == NULL)
         return err;
-    if (bind(s->fd, (struct sockaddr *)&addr, (socklen_t)len) < 0 ||
-        listen(s->fd, backlog) < 0) {
+    if (coir__sys_bind(s->fd, (struct sockaddr *)&addr, (socklen_t)len) < 0 ||
+        coir__sys_listen(s->fd, backlog) < 0) {
         err = coir__error_of(errno);
         (void)coir_socket_close(s);
         return err;

@@ -9,6 +9,7 @@
 
 #include "base/fork.h"
 #include "hub/internal.h"
+#include "sim/sys.h"
 #include "sync/waitq.h"
 
 /* Directions: those who read or accept, and those who write or connect. */
@@ -188,6 +189,7 @@ static inline int
 coir__use_begin(coir__use *u, coir_socket *s, int dir, const char *what,
                 int64_t timeout_ns, int sure)
 {
+    coir__sim_point(timeout_ns);
     int err = coir__use_enter(u, s, dir, what, timeout_ns,
                               COIR__CLOSED | COIR__TORN(dir));
     if (err < 0)

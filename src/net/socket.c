@@ -105,7 +105,8 @@ unbind(coir_socket *s)
 static void
 is_broken(coir_socket *s)
 {
-    int lost = (s->edge.ready & COIR__NOT_OURS) || fcntl(s->fd, F_GETFD) < 0;
+    int lost = (s->edge.ready & COIR__NOT_OURS) ||
+               coir__sys_fcntl(s->fd, F_GETFD, 0) < 0;
     int err = lost ? COIR_ECLOSED : COIR_ENOMEM;
     coir__wakes wakes = {NULL, NULL};
     if (lost)
@@ -311,7 +312,8 @@ stranger_is_ready(coir_loop *loop, coir_io *io, int revents)
     const stranger *st = io->data;
     coir_io_stop(loop, io);
     if (revents & COIR_ERROR) /* it is closed, or there was no memory */
-        revents = fcntl(io->fd, F_GETFD) < 0 ? COIR_ERRNO(EBADF) : COIR_ENOMEM;
+        revents = coir__sys_fcntl(io->fd, F_GETFD, 0) < 0 ? COIR_ERRNO(EBADF)
+                                                          : COIR_ENOMEM;
     if (st->waiter == NULL || coir__waitq_leave(st->waiter))
         coir__ready(st->green->hub, st->green, revents);
 }
@@ -459,6 +461,8 @@ coir__use_begin_slowly(coir__use *u)
 static int
 poll_now(int fd, int events)
 {
+    if (coir__sys_is_sim(fd))
+        return coir__sim_poll(fd, events);
     struct pollfd p = {.fd = fd,
                        .events = (short)((events & COIR_READ ? POLLIN : 0) |
                                          (events & COIR_WRITE ? POLLOUT : 0))};
@@ -547,13 +551,20 @@ coir__socket_new(coir_socket **out, int fd, int is_socket, int is_stream)
     return 0;
 }
 
+static int
+close_number(int fd)
+{
+    return coir__sys_is_sim(fd) ? coir__sim_close(fd)
+                                : coir__close_watched(fd);
+}
+
 /* The counts fell: what goes with the last one? */
 COIR__COLD void
 coir__socket_last(coir_socket *s, int fd, uint64_t before, uint64_t after)
 {
     if ((before & COIR__BUSY_MASK) != 0 && (after & COIR__BUSY_MASK) == 0 &&
         !(after & COIR__GONE))
-        (void)coir__close_watched(fd);
+        (void)close_number(fd);
     if ((after & COIR__HOLD_MASK) == 0) {
         coir__inner_pipe_free(s->inner);
         coir_free(s);
@@ -605,12 +616,14 @@ turn_out(coir_socket *s, int closes)
         coir__send(hub, &s->parcel);
     }
     unlock(s);
-    if (has_edge && closes)
+    if (has_edge && closes && !coir__sys_is_sim(s->fd))
         err = coir_edge_close(hub->loop, &s->edge);
-    else if (has_edge)
-        coir_edge_stop(hub->loop, &s->edge);
-    else if (closes)
-        err = coir__close_watched(s->fd);
+    else {
+        if (has_edge)
+            coir_edge_stop(hub->loop, &s->edge);
+        if (closes)
+            err = close_number(s->fd);
+    }
     err = err < 0 && errno != EINTR ? coir__error_of(errno) : 0;
     coir__wake(&wakes);
     return err;

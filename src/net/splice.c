@@ -23,7 +23,7 @@ coir_sendfile(coir_socket *s, int file_fd, off_t *offset, size_t count,
     ssize_t n = 0;
     int err = coir__use_begin(&u, s, COIR__OUT, "socket, to send a file",
                               timeout_ns, 0);
-    COIR__TRY(&u, err, n, sendfile(s->fd, file_fd, offset, count));
+    COIR__TRY(&u, err, n, coir__sys_sendfile(s->fd, file_fd, offset, count));
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
@@ -66,8 +66,8 @@ coir__inner_pipe_free(coir__inner_pipe *inner)
 static ssize_t
 splice_now(int from, int to, size_t count)
 {
-    return splice(from, NULL, to, NULL, count,
-                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    return coir__sys_splice(from, to, count,
+                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 }
 
 /* From the inner pipe, all that is in it. Returns how much, or an error. */

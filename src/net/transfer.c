@@ -42,7 +42,7 @@ writev_quietly(int fd, const struct iovec *iov, int count)
     int was_blocked = sigismember(&before, SIGPIPE);
     if (was_blocked)
         (void)sigpending(&pending);
-    ssize_t n = writev(fd, iov, count);
+    ssize_t n = coir__sys_writev(fd, iov, count);
     int e = errno;
     if (n < 0 && e == EPIPE && !sigismember(&pending, SIGPIPE)) {
         static const struct timespec now = {0, 0};
@@ -64,7 +64,8 @@ receive(coir_socket *s, void *buf, size_t len, int flags, int64_t timeout_ns)
     int plain = is_plain(flags, len);
     int err = coir__use_begin(&u, s, COIR__IN, "socket, to receive",
                               timeout_of(flags, timeout_ns), plain);
-    COIR__TRY(&u, err, n, recv(s->fd, buf, len, flags | MSG_DONTWAIT));
+    COIR__TRY(&u, err, n,
+              coir__sys_recv(s->fd, buf, len, flags | MSG_DONTWAIT));
     if (err == 0 && plain)
         coir__use_done(&u, n, len);
     return coir__use_end(&u, err == 0 ? n : err);
@@ -120,8 +121,9 @@ coir_send(coir_socket *s, const void *buf, size_t len, int flags,
     int plain = is_plain(flags, len);
     int err = coir__use_begin(&u, s, COIR__OUT, "socket, to send",
                               timeout_of(flags, timeout_ns), plain);
-    COIR__TRY(&u, err, n,
-              send(s->fd, buf, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+    COIR__TRY(
+        &u, err, n,
+        coir__sys_send(s->fd, buf, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     if (err == 0 && plain)
         coir__use_done(&u, n, len);
     return coir__use_end(&u, err == 0 ? n : err);
@@ -136,7 +138,8 @@ coir_recvfrom(coir_socket *s, void *buf, size_t len, int flags,
     int err = coir__use_begin(&u, s, COIR__IN, "socket, to receive",
                               timeout_of(flags, timeout_ns), 0);
     COIR__TRY(&u, err, n,
-              recvfrom(s->fd, buf, len, flags | MSG_DONTWAIT, addr, addr_len));
+              coir__sys_recvfrom(s->fd, buf, len, flags | MSG_DONTWAIT, addr,
+                                 addr_len));
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
@@ -150,8 +153,9 @@ coir_sendto(coir_socket *s, const void *buf, size_t len, int flags,
     int err = coir__use_begin(&u, s, COIR__OUT, "socket, to send",
                               timeout_of(flags, timeout_ns), 0);
     COIR__TRY(&u, err, n,
-              sendto(s->fd, buf, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL,
-                     addr, addr_len));
+              coir__sys_sendto(s->fd, buf, len,
+                               flags | MSG_DONTWAIT | MSG_NOSIGNAL, addr,
+                               addr_len));
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
@@ -162,7 +166,7 @@ coir_recvmsg(coir_socket *s, struct msghdr *msg, int flags, int64_t timeout_ns)
     ssize_t n = 0;
     int err = coir__use_begin(&u, s, COIR__IN, "socket, to receive",
                               timeout_of(flags, timeout_ns), 0);
-    COIR__TRY(&u, err, n, recvmsg(s->fd, msg, flags | MSG_DONTWAIT));
+    COIR__TRY(&u, err, n, coir__sys_recvmsg(s->fd, msg, flags | MSG_DONTWAIT));
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
@@ -174,8 +178,9 @@ coir_sendmsg(coir_socket *s, const struct msghdr *msg, int flags,
     ssize_t n = 0;
     int err = coir__use_begin(&u, s, COIR__OUT, "socket, to send",
                               timeout_of(flags, timeout_ns), 0);
-    COIR__TRY(&u, err, n,
-              sendmsg(s->fd, msg, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+    COIR__TRY(
+        &u, err, n,
+        coir__sys_sendmsg(s->fd, msg, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     return coir__use_end(&u, err == 0 ? n : err);
 }
 
@@ -188,7 +193,7 @@ coir_read(coir_socket *s, void *buf, size_t len, int64_t timeout_ns)
     ssize_t n = 0;
     int err = coir__use_begin(&u, s, COIR__IN, "socket, to read", timeout_ns,
                               len > 0);
-    COIR__TRY(&u, err, n, read(s->fd, buf, len));
+    COIR__TRY(&u, err, n, coir__sys_read(s->fd, buf, len));
     if (err == 0)
         coir__use_done(&u, n, len);
     return coir__use_end(&u, err == 0 ? n : err);
@@ -211,7 +216,7 @@ coir_readv(coir_socket *s, const struct iovec *iov, int count,
     ssize_t n = 0;
     int err =
         coir__use_begin(&u, s, COIR__IN, "socket, to read", timeout_ns, 0);
-    COIR__TRY(&u, err, n, readv(s->fd, iov, count));
+    COIR__TRY(&u, err, n, coir__sys_readv(s->fd, iov, count));
     if (err == 0)
         coir__use_done(&u, n, total(iov, count));
     return coir__use_end(&u, err == 0 ? n : err);
@@ -222,7 +227,7 @@ static inline ssize_t
 try_write(const coir_socket *s, const void *buf, size_t len)
 {
     if (coir__likely(s->is_socket))
-        return send(s->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return coir__sys_send(s->fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     struct iovec iov = {(void *)(uintptr_t)buf, len};
     return writev_quietly(s->fd, &iov, 1);
 }
@@ -251,7 +256,7 @@ try_writev(const coir_socket *s, const struct iovec *iov, int count)
     }
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
                          .msg_iovlen = (size_t)count};
-    return sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return coir__sys_sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 ssize_t
@@ -292,7 +297,7 @@ coir_read_exact(coir_socket *s, void *buf, size_t len, size_t *done,
     int err = coir__use_begin(&u, s, COIR__IN, "socket, to read", timeout_ns,
                               len > 0);
     while (err == 0 && have < len) {
-        ssize_t n = read(s->fd, (char *)buf + have, len - have);
+        ssize_t n = coir__sys_read(s->fd, (char *)buf + have, len - have);
         if (n == 0)
             err = COIR_EEOF;
         else if (n < 0)

@@ -135,7 +135,7 @@ struct coir__sim_socket {
     int side;
     coir_timer timer; /* connecting: the attempt */
     unsigned tries;
-    int is_refused;
+    int is_attempt; /* and nobody was told yet that it succeeded */
     coir__sim_stream *to_accept, **to_accept_tail;
     int to_accept_count, backlog;
     coir__sim_packets inbox; /* datagrams */

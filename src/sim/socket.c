@@ -175,6 +175,10 @@ static void
 tell(coir__sim_socket *s, int events)
 {
     coir_loop *loop = s->sim->loop;
+    const coir__sim_stream *stream = s->stream;
+    /* An end that comes together with bytes has no event of its own. */
+    if (s->error != 0 || (stream != NULL && stream->to[s->side].at_end))
+        events |= COIR__ONCE_MORE;
     coir__io_ready(loop, s->fd, loop->fds[s->fd].generation, events);
 }
 
@@ -229,7 +233,7 @@ is_internet(const coir__sim_socket *s)
     return s->domain == AF_INET || s->domain == AF_INET6;
 }
 
-static int
+static uint8_t
 is_ip4_loopback(struct in_addr ip)
 {
     return ntohl(ip.s_addr) >> 24 == 127;
@@ -273,7 +277,7 @@ coir__sim_read_address(const coir__sim_socket *s, const struct sockaddr *addr,
         }
         else {
             out->family = AF_INET6;
-            out->is_loopback = IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
+            out->is_loopback = (uint8_t)IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
             out->host = out->is_loopback
                             ? s->host
                             : coir__sim_host_by_ip6(s->sim, &in6.sin6_addr);
@@ -778,10 +782,34 @@ connect_address(coir__sim_socket *s, const struct sockaddr *addr,
     if (s->type == SOCK_DGRAM)
         return 0;
     s->state = COIR__SIM_CONNECTING;
+    s->is_attempt = 1;
     s->tries = 0;
     coir__sim_at(s->sim, &s->timer, syn_arrives, s,
                  coir__sim_arrival(s->sim, s->host, to.host, 0));
     return EINPROGRESS;
+}
+
+/* What became of an attempt made before: IS_MADE is told once. 0: there was
+ * none. */
+enum { IS_MADE = -1 };
+
+static int
+attempt_of(coir__sim_socket *s)
+{
+    int e = s->error;
+    switch (s->state) {
+    case COIR__SIM_LISTENING:
+        return EINVAL;
+    case COIR__SIM_CONNECTING:
+        return EALREADY;
+    case COIR__SIM_CONNECTED:
+        if (!s->is_attempt)
+            return EISCONN;
+        s->is_attempt = 0;
+        return IS_MADE;
+    }
+    s->error = 0;
+    return e;
 }
 
 int
@@ -790,19 +818,13 @@ coir__sim_connect(int fd, const struct sockaddr *addr, socklen_t len)
     coir__sim_socket *s = coir__sim_socket_get(fd);
     if (s == NULL)
         return -1;
-    if (s->type != SOCK_DGRAM)
-        switch (s->state) {
-        case COIR__SIM_LISTENING:
-            return fail(EINVAL);
-        case COIR__SIM_CONNECTED:
-            return fail(EISCONN);
-        case COIR__SIM_CONNECTING:
-            return fail(EALREADY);
-        }
+    int e = s->type == SOCK_DGRAM ? 0 : attempt_of(s);
+    if (e != 0)
+        return e == IS_MADE ? 0 : fail(e);
     if (len < sizeof addr->sa_family)
         return fail(EINVAL);
-    int e = s->domain == AF_UNIX ? connect_path(s, addr, len)
-                                 : connect_address(s, addr, len);
+    e = s->domain == AF_UNIX ? connect_path(s, addr, len)
+                             : connect_address(s, addr, len);
     return e != 0 ? fail(e) : 0;
 }
 

@@ -297,6 +297,72 @@ coir__sim_socket_receive(coir__sim *sim, const coir__sim_address *to,
     coir__sim_fire(s, COIR_READ);
 }
 
+/* --- in other forms ------------------------------------------------------ */
+
+ssize_t
+coir__sim_receive(int fd, void *buf, size_t len, int flags,
+                  struct sockaddr *addr, socklen_t *addr_len)
+{
+    struct iovec iov = {buf, len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_name = addr};
+    if (addr_len != NULL)
+        msg.msg_namelen = *addr_len;
+    ssize_t n = coir__sim_recvmsg(fd, &msg, flags);
+    if (n >= 0 && addr_len != NULL)
+        *addr_len = msg.msg_namelen;
+    return n;
+}
+
+ssize_t
+coir__sim_send(int fd, const void *buf, size_t len, int flags,
+               const struct sockaddr *addr, socklen_t addr_len)
+{
+    struct iovec iov = {(void *)(uintptr_t)buf, len};
+    const struct msghdr msg = {.msg_iov = &iov,
+                               .msg_iovlen = 1,
+                               .msg_name = (void *)(uintptr_t)addr,
+                               .msg_namelen = addr_len};
+    return coir__sim_sendmsg(fd, &msg, flags);
+}
+
+ssize_t
+coir__sim_readv(int fd, const struct iovec *iov, int count)
+{
+    if (count < 0)
+        return fail(EINVAL);
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                         .msg_iovlen = (size_t)count};
+    return coir__sim_recvmsg(fd, &msg, 0);
+}
+
+ssize_t
+coir__sim_writev(int fd, const struct iovec *iov, int count)
+{
+    if (count < 0)
+        return fail(EINVAL);
+    const struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                               .msg_iovlen = (size_t)count};
+    return coir__sim_sendmsg(fd, &msg, 0);
+}
+
+ssize_t
+coir__sim_sendfile(int fd, int file_fd, off_t *offset, size_t count)
+{
+    char buf[4096];
+    off_t at = offset != NULL ? *offset : lseek(file_fd, 0, SEEK_CUR);
+    if (at < 0)
+        return -1;
+    ssize_t n =
+        pread(file_fd, buf, count < sizeof buf ? count : sizeof buf, at);
+    if (n > 0)
+        n = coir__sim_send(fd, buf, (size_t)n, 0, NULL, 0);
+    if (n > 0 && offset != NULL)
+        *offset = at + n;
+    else if (n > 0)
+        (void)lseek(file_fd, at + n, SEEK_SET);
+    return n;
+}
+
 /* --- other calls --------------------------------------------------------- */
 
 int
