@@ -23,9 +23,10 @@
  * it takes too many steps. (Where no green thread can ever run again the main
  * one's wait ends with COIR_EDEADLK, as elsewhere.)
  *
- * To be deterministic the program must not look at anything but this: no
- * clocks, files, random numbers of the system, no other OS threads, no
- * addresses taken as numbers. Clocks of coir/loop.h are virtual there.
+ * To be deterministic the program must not look at anything else: no files or
+ * random numbers of the system, no other OS threads, forks or signals, no
+ * addresses taken as numbers; clocks are those of coir/loop.h. And each run
+ * has to begin alike, so what is static is to be set anew.
  *
  * Owner:   when the program returns, or fails, what it has left is dropped:
  *          green threads are not cancelled, their stacks not unwound. Memory
@@ -113,8 +114,8 @@ COIR_API uint64_t coir_sim_random(void);
 COIR_API uint64_t coir_sim_random_below(uint64_t limit);
 
 /* In a simulation others may run here, as in a call that may wait; elsewhere
- * it does nothing. Between two accesses to memory that the program shares with
- * OS threads, it shows what these may see. */
+ * it does nothing. Between two accesses to memory it shows what others would
+ * see if one of these accesses waited, as it may some day. */
 COIR_API void coir_sim_point(void);
 
 /* Into the trace, and its hash: that runs differ here shows what is not

@@ -20,6 +20,7 @@
 #include "sim/network.h"
 #include "sim/sys.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -439,10 +440,12 @@ is_taken(const coir__sim_socket *s, const coir__sim_address *a)
 static int
 choose_port(coir__sim_socket *s, coir__sim_address *a)
 {
+    coir__sim_host *host = s->host;
+    assert(host != NULL);
     for (int i = FIRST_PORT; i <= LAST_PORT; i++) {
-        if (++s->host->last_port > LAST_PORT)
-            s->host->last_port = FIRST_PORT;
-        a->port = s->host->last_port;
+        if (++host->last_port > LAST_PORT)
+            host->last_port = FIRST_PORT;
+        a->port = host->last_port;
         if (!is_taken(s, a))
             return 0;
     }

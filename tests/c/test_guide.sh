@@ -18,12 +18,14 @@ pages="
     docs/guide/cancelling-and-deadlines.md
     docs/guide/threads-and-green-threads.md
     docs/guide/when-it-hangs.md
+    docs/guide/simulation.md
 "
 headers="
     base ctx stack coro loop op hub sync
     look
     net
     pool file dns
+    sim
 "
 
 compile() {
@@ -68,12 +70,15 @@ done
 cat "$root"/docs/reference/c/*.md |
     grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' | sort -u >"$tmp/documented"
 echo coir_h >"$tmp/before" # names of the headers before, of other pages
-for header in $headers; do
-    sed 's|/\*.*\*/||' "$root/include/coir/$header.h" |
+names_of() {
+    sed 's|/\*.*\*/||' "$root/include/coir/$1.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
         grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z]*_H)$|^(COIR|coir)__' |
-        sort -u >"$tmp/$header.names"
+        sort -u >"$tmp/$1.names"
+}
+for header in $headers; do
+    names_of "$header"
     comm -23 "$tmp/$header.names" "$tmp/documented" >"$tmp/missing"
     check "the reference of coir/$header.h names all of it" \
         diff /dev/null "$tmp/missing"
@@ -84,6 +89,8 @@ for header in $headers; do
     check "coir_$header(3) names all of it" diff /dev/null "$tmp/missing"
     cat "$tmp/$header.names" >>"$tmp/before"
 done
+
+names_of net # which has no page yet
 
 # A page's own name is no function's.
 cat "$tmp"/*.names >"$tmp/in_headers"
