@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/fork.h"
+#include "sim/sys.h"
 
 #define BUCKETS 64
 
@@ -344,6 +345,13 @@ coir_getaddrinfo(const char *host, const char *service,
         return look_up(host, service, hints, result);
     if (at_once(host, service, hints, result, &err))
         return err;
+    if (host != NULL && coir__sys_in_sim()) {
+        err = coir__sim_resolve(
+            &host, hints != NULL ? hints->ai_family : AF_UNSPEC, timeout_ns);
+        return err > 0    ? COIR_EAI(EAI_NONAME)
+               : err == 0 ? look_up(host, service, hints, result)
+                          : err;
+    }
     coir__caller caller = coir__caller_get();
     err = coir__caller_may_wait(&caller, timeout_ns);
     if (err < 0)
@@ -402,6 +410,8 @@ coir_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host,
         return COIR_EAI(EAI_FAMILY);
     int has_host = host != NULL && host_size > 0;
     int has_service = service != NULL && service_size > 0;
+    if (coir__sys_in_sim())
+        flags |= NI_NUMERICHOST; /* nobody is to be asked */
     if (coir__hub_if_any() == NULL ||
         ((!has_host || flags & NI_NUMERICHOST) &&
          (!has_service || flags & NI_NUMERICSERV)))

@@ -43,6 +43,7 @@
 #include <string.h>
 
 #include "base/fork.h"
+#include "sim/sys.h"
 #include "sync/waitq.h"
 
 #define MAX_THREADS 32
@@ -657,6 +658,8 @@ coir_blocking(coir_pool *pool, coir_blocking_fn *fn, void *arg,
             *result = value;
         return 0;
     }
+    if (coir__sys_in_sim())
+        return coir__sim_blocking(fn, arg, drop, result, timeout_ns);
     int taken = 0;
     coir_pool *waits = begin_wait_here();
     int err =

@@ -26,6 +26,14 @@ void coir__sim_run_ready(coir_hub *hub);
 /* With no green thread ready: did the loop find nothing to wait for? */
 int coir__sim_is_stuck(coir_hub *hub);
 
+/* coir_blocking(). */
+int coir__sim_blocking(int (*fn)(void *arg), void *arg,
+                       void (*drop)(void *arg), int *result,
+                       int64_t timeout_ns);
+/* Look a name up: 0, and `*name` is an address as text; 1: there is no such
+ * host; or an error. */
+int coir__sim_resolve(const char **name, int family, int64_t timeout_ns);
+
 /* How many simulations there are in this process. */
 extern __attribute__((visibility("hidden"))) int coir__sims;
 

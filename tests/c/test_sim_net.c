@@ -1,7 +1,9 @@
 /* test_sim_net.c - the simulated network, through coir/net.h: what arrives,
  * when, and what does not. COIR_SIM_RUNS=10000 for a thorough run. */
 #include <arpa/inet.h>
+#include <coir/dns.h>
 #include <coir/net.h>
+#include <coir/pool.h>
 #include <coir/sim.h>
 #include <coir/sync.h>
 #include <errno.h>
@@ -726,6 +728,69 @@ send_a_file(void *arg)
 TEST(sim_net, files_can_be_sent)
 {
     passes(send_a_file);
+}
+
+/* --- blocking calls and names -------------------------------------------- */
+
+static int
+count_call(void *arg)
+{
+    ++*(int *)arg;
+    return 42;
+}
+
+static int dropped;
+
+static void
+drop_call(void *arg)
+{
+    (void)arg;
+    dropped++;
+}
+
+static int
+make_blocking_calls(void *arg)
+{
+    (void)arg;
+    int calls = 0, result = 0, succeeded = 0;
+    dropped = 0;
+    CHECKS(coir_blocking(NULL, count_call, &calls, NULL, &result,
+                         COIR_FOREVER) == 0);
+    CHECKS(calls == 1 && result == 42);
+    for (int i = 0; i < 10; i++) {
+        int err =
+            coir_blocking(NULL, count_call, &calls, drop_call, NULL, 2 * MS);
+        CHECKS(err == 0 || err == COIR_ETIMEDOUT);
+        succeeded += err == 0;
+    }
+    CHECKS(succeeded + dropped == 10 && calls >= 1 + succeeded);
+    return 0;
+}
+
+TEST(sim_net, blocking_calls_are_made_some_time)
+{
+    passes(make_blocking_calls);
+}
+
+static int
+connect_by_name(void *arg)
+{
+    (void)arg;
+    coir_socket *s, *t;
+    CHECKS(coir_sim_host("db.example") == 0);
+    coir_socket *listener = listen_at(5432);
+    CHECKS(coir_sim_host("web.example") == 0);
+    CHECKS(coir_tcp_connect(&s, "nobody.example", "5432", S) < 0);
+    CHECKS(coir_tcp_connect(&s, "db.example", "5432", S) == 0);
+    CHECKS(coir_accept(listener, &t, NULL, NULL, S) == 0);
+    CHECKS(coir_socket_close(s) == 0 && coir_socket_close(t) == 0);
+    CHECKS(coir_socket_close(listener) == 0);
+    return 0;
+}
+
+TEST(sim_net, hosts_are_found_by_name)
+{
+    passes(connect_by_name);
 }
 
 /* --- failures ------------------------------------------------------------ */
