@@ -16,5 +16,6 @@
 #include <coir/file.h>
 #include <coir/dns.h>
 #include <coir/look.h>
+#include <coir/process.h>
 
 #endif

@@ -76,4 +76,10 @@
 /* Linux 6.13; older headers lack it. */
 #define COIR__MADV_GUARD_INSTALL 102
 
+/* The same numbers on all platforms but alpha; older headers lack them. */
+#define COIR__SYS_PIDFD_SEND_SIGNAL 424
+#define COIR__SYS_PIDFD_OPEN 434
+#define COIR__SYS_CLOSE_RANGE 436
+#define COIR__CLOSE_RANGE_CLOEXEC 4U
+
 #endif

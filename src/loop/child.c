@@ -17,6 +17,8 @@
 static coir_signal sigchld;
 static coir_child *children[BUCKETS];
 
+coir__child_fn *_Atomic coir__child_reaped;
+
 static coir_child **
 bucket(int pid)
 {
@@ -46,6 +48,9 @@ reap(coir_loop *loop, coir_signal *w, int revents)
     pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid <= 0)
         return;
+    coir__child_fn *reaped = atomic_load(&coir__child_reaped);
+    if (reaped != NULL)
+        reaped(pid, status);
     /* First ourselves, for the next child: those fed now come before. */
     coir__feed(loop, (coir_watcher *)w, COIR_SIGNAL);
     tell(loop, *bucket(pid), pid, status);

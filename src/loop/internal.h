@@ -399,6 +399,9 @@ void coir__signals_fini(coir_loop *loop);
 /* The default loop reaps from the start. 0 or COIR_ENOMEM. */
 int coir__children_init(coir_loop *loop);
 void coir__children_fini(coir_loop *loop);
+/* Told of every child whose status the default loop has got; or NULL. */
+typedef void coir__child_fn(int pid, int status);
+extern coir__child_fn *_Atomic coir__child_reaped;
 void coir__stats_fini(coir_loop *loop);
 int coir__stat_start(coir_loop *loop, coir_stat *w, int flags);
 

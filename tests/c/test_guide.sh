@@ -26,6 +26,7 @@ headers="
     net
     pool file dns
     sim
+    process
 "
 
 compile() {
