@@ -108,6 +108,9 @@ optional_libraries() {
     echo '#include <ares.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
         apt_install libc-ares-dev ||
         warn "no c-ares in this build: install Debian package libc-ares-dev"
+    echo '#include <openssl/ssl.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
+        apt_install libssl-dev ||
+        warn "no TLS in this build: install Debian package libssl-dev"
 }
 
 # The default environment: .venv on the default interpreter. Its commands go

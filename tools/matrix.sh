@@ -116,8 +116,8 @@ clang() {
 
 options() {
     c_tests build/matrix/ucontext "C, ucontext" "$tally" -Dcontext=ucontext
-    c_tests build/matrix/no-fpu "C, no FPU state, shared library" "$tally" \
-        -Dfpu_state=false -Ddefault_library=shared
+    c_tests build/matrix/no-fpu "C, no FPU state, no TLS, shared library" \
+        "$tally" -Dfpu_state=false -Ddefault_library=shared -Dtls=disabled
 }
 
 if [ "${1:-}" = --python ]; then

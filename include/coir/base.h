@@ -37,7 +37,8 @@ extern "C" {
     X(COIR_EDEADLK, -10, "would wait for ever")                               \
     X(COIR_ECLOSED, -11, "closed")                                            \
     X(COIR_EEOF, -12, "end of stream")                                        \
-    X(COIR_ETORN, -13, "torn by an interrupted transfer")
+    X(COIR_ETORN, -13, "torn by an interrupted transfer")                     \
+    X(COIR_ETLS, -14, "refused by TLS")
 
 enum coir_error {
 #define COIR__ERROR_VALUE(name, value, text) name = (value),

@@ -72,6 +72,8 @@ coir_errno(int error)
         return ECONNRESET;
     case COIR_ETORN:
         return ECONNABORTED;
+    case COIR_ETLS:
+        return EPROTO;
     default:
         return EINVAL;
     }

@@ -27,6 +27,7 @@ headers="
     pool file dns
     sim
     process
+    process tls
 "
 
 compile() {
