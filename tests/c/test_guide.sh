@@ -22,12 +22,7 @@ pages="
 "
 headers="
     base ctx stack coro loop op hub sync
-    look
-    net
-    pool file dns
-    sim
-    process
-    process tls
+    look sim net pool file dns process tls
 "
 
 compile() {
@@ -92,7 +87,6 @@ for header in $headers; do
     cat "$tmp/$header.names" >>"$tmp/before"
 done
 
-names_of net # which has no page yet
 
 # A page's own name is no function's.
 cat "$tmp"/*.names >"$tmp/in_headers"
