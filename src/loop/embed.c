@@ -63,15 +63,6 @@ start_io(coir_loop *loop, coir_embed *w)
     return coir__io_start_own(loop, &w->io);
 }
 
-static int
-is_started(const coir_loop *loop, const coir_embed *w)
-{
-    for (int i = 0; i < loop->embeds.count; i++)
-        if (loop->embeds.items[i] == (const coir_watcher *)w)
-            return 1;
-    return 0;
-}
-
 static void
 restart_io(coir_loop *loop, coir_embed *w)
 {
@@ -80,6 +71,19 @@ restart_io(coir_loop *loop, coir_embed *w)
     coir_embed_stop(loop, w);
     if (w->cb != NULL)
         coir__feed(loop, (coir_watcher *)w, COIR_ERROR);
+}
+
+/* Watch the descriptor that the other loop has by now. That goes for all that
+ * embed it: callbacks may have stopped and freed the one that was swept, and
+ * have started another in the same place. */
+static void
+follow(coir_loop *loop, const coir_loop *other)
+{
+    for (int i = loop->embeds.count - 1; i >= 0; i--) {
+        coir_embed *w = (coir_embed *)loop->embeds.items[i];
+        if (w->other == other && w->io.data != which_descriptor(other))
+            restart_io(loop, w);
+    }
 }
 
 /* In turns of its own, for those that cannot be watched and are to be told so.
@@ -100,27 +104,21 @@ static void
 before_wait(coir_loop *loop, coir_prepare *prepare, int revents)
 {
     (void)revents;
-    coir_embed *w = OWNER(prepare, prepare);
-    coir_loop *other = w->other;
+    coir_loop *other = OWNER(prepare, prepare)->other;
     if (other->fd_changes >= 0)
         tell_backend(other);
-    /* Callbacks may have stopped it, and freed it. */
-    if (is_started(loop, w) && w->io.data != which_descriptor(other))
-        restart_io(loop, w);
+    follow(loop, other);
 }
 
+/* Its descriptor changes with it, which before_wait() sees. */
 static void
 forked(coir_loop *loop, coir_fork *fork, int revents)
 {
+    (void)loop;
     (void)revents;
-    coir_embed *w = OWNER(fork, fork);
-    coir_loop *other = w->other;
-    /* Its descriptor changes with it. */
-    coir__io_stop_own(loop, &w->io);
+    coir_loop *other = OWNER(fork, fork)->other;
     coir_loop_fork(other);
     (void)coir_loop_run(other, COIR_RUN_NOWAIT);
-    if (is_started(loop, w)) /* else a callback stopped it, and freed it */
-        restart_io(loop, w);
 }
 
 /* Does not count for the loop, as the watchers of its own. */

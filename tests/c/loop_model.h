@@ -120,8 +120,6 @@ typedef struct model_frame {
     int64_t napped;
     int early; /* waits that ended before the limit */
     model_sweep sweep;
-    int sweeper; /* slot of the embed */
-    const coir_watcher *embed;
     int is_sweep;         /* this run is the outer loop's */
     int is_telling;       /* ... and not a run: the backend is told */
     int sweeps;           /* how often, so far */

@@ -128,13 +128,11 @@ run_inner(model *m)
 }
 
 static void
-begin_sweep(model *m, model_sweep why, int slot)
+begin_sweep(model *m, model_sweep why)
 {
     model_frame *f = model__top(m);
     f->sweep = why;
     f->sweeps = 0;
-    f->sweeper = slot;
-    f->embed = m->items[slot].real;
     run_inner(m->inner);
 }
 
@@ -147,17 +145,18 @@ tell_inner(model *m)
     f->is_sweep = f->is_telling = 1;
 }
 
-/* Watch its descriptor if that is a new one, after a fork anyway; unless
- * somebody stopped the embed. */
+/* All that embed it watch its descriptor, if that is a new one. */
 static void
-follow_inner(model *m, int slot, const coir_watcher *embed, int forked)
+follow_inner(model *m)
 {
-    const model_item *w = &m->items[slot];
-    if (!w->active || w->real != embed ||
-        (!forked && w->resets == m->inner->resets))
-        return;
-    model_stop(m, ITEM_PART_A + slot);
-    model__start_embed_io(m, slot);
+    for (int i = 0; i < MODEL_SLOTS; i++) {
+        const model_item *w = &m->items[i];
+        if (w->kind != KIND_EMBED || !w->active ||
+            w->resets == m->inner->resets)
+            continue;
+        model_stop(m, ITEM_PART_A + i);
+        model__start_embed_io(m, i);
+    }
 }
 
 /* The inner loop has run, or told its backend. */
@@ -176,8 +175,8 @@ end_sweep(model *m, model_frame *f)
         run_inner(inner);
         return;
     }
-    if (f->sweep != SWEEP_READABLE)
-        follow_inner(m, f->sweeper, f->embed, f->sweep == SWEEP_FORK);
+    if (f->sweep == SWEEP_PREPARE)
+        follow_inner(m);
     f->sweep = SWEEP_NONE;
 }
 
@@ -232,18 +231,17 @@ run_own(model *m)
     else if (m->items[i].kind == KIND_TIMER)
         run_stat(m, slot);
     else if (i >= ITEM_PART_C) {
-        model_stop(m, ITEM_PART_A + slot);
         m->inner->reset = COIR__RESET_FORK;
-        begin_sweep(m, SWEEP_FORK, slot);
+        begin_sweep(m, SWEEP_FORK);
     }
     else if (i >= ITEM_PART_B) {
         if (model__has_changes(m->inner))
-            begin_sweep(m, SWEEP_PREPARE, slot);
+            begin_sweep(m, SWEEP_PREPARE);
         else
-            follow_inner(m, slot, m->items[slot].real, 0);
+            follow_inner(m);
     }
     else if (m->items[slot].sweeps)
-        begin_sweep(m, SWEEP_READABLE, slot);
+        begin_sweep(m, SWEEP_READABLE);
     else {
         m->epoch++;
         model__feed(m, slot, COIR_EMBED, 0);

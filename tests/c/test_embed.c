@@ -199,6 +199,48 @@ TEST(embed, freed_by_a_fork_watcher_of_the_inner_loop)
     coir_loop_free(inner);
 }
 
+static fake outer_fake;
+static int told;
+
+static void
+replace_in_fork(coir_loop *loop, coir_fork *w, int revents)
+{
+    (void)w;
+    (void)revents;
+    coir_embed *embed = freed;
+    if (embed == NULL)
+        return;
+    stop_and_overwrite();
+    coir_embed_init(embed, NULL, loop);
+    CHECK_EQ(coir_embed_start(outer_loop, embed), 0);
+    (void)coir_loop_run(outer_loop, COIR_RUN_NOWAIT);
+    told = outer_fake.modifications;
+    CHECK(told > 0);
+}
+
+/* The outer loop must not take it for the one that it swept. */
+TEST(embed, started_where_one_was_freed_is_not_started_again)
+{
+    outer_loop = fake_loop(&outer_fake);
+    coir_loop *inner = backend_loop(&coir__backend_epoll);
+    static coir_embed embed;
+    freed = &embed;
+    coir_embed_init(&embed, NULL, inner);
+    CHECK_EQ(coir_embed_start(outer_loop, &embed), 0);
+    coir_fork w;
+    coir_fork_init(&w, replace_in_fork);
+    CHECK_EQ(coir_fork_start(inner, &w), 0);
+    coir_loop_fork(outer_loop);
+    CHECK_EQ(coir_loop_run(outer_loop, COIR_RUN_NOWAIT), 1);
+    CHECK_NULL(freed);
+    CHECK_EQ(outer_fake.modifications, told);
+    coir_loop_verify(outer_loop);
+    coir_fork_stop(inner, &w);
+    coir_embed_stop(outer_loop, &embed);
+    coir_loop_free(outer_loop);
+    coir_loop_free(inner);
+}
+
 /* As who glues another library's descriptors to a loop does it. */
 static coir_io glued;
 
