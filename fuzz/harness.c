@@ -2,7 +2,7 @@
  *
  * A failing check aborts, so that libFuzzer keeps the input. The library's
  * allocator counts blocks and can be told to fail; all else is found by the
- * sanitizers. */
+ * sanitizers. Files go where tools/fuzz.sh says by TMPDIR, and go with it. */
 #include "harness.h"
 
 #include <stdarg.h>
@@ -34,6 +34,19 @@ coir_test_check_eq(const char *file, int line, const char *a_text,
     if (a != b)
         coir_test_fail(file, line, "CHECK_EQ(%s, %s): %jd != %jd", a_text,
                        b_text, a, b);
+}
+
+const char *
+coir_test_dir(void)
+{
+    static char dir[200];
+    if (dir[0] != '\0')
+        return dir;
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(dir, sizeof dir, "%s/coir-fuzz-XXXXXX",
+                   tmp != NULL ? tmp : "/tmp");
+    CHECK(mkdtemp(dir) != NULL);
+    return dir;
 }
 
 void

@@ -21,6 +21,8 @@ logs=$dir/logs
 mkdir -p "$corpus" "$findings"
 rm -rf $logs
 mkdir $logs
+TMPDIR=$(mktemp -d)
+export TMPDIR
 export UBSAN_OPTIONS=print_stacktrace=1
 options=(-max_total_time=$((minutes * 60)) -max_len=2000 -len_control=20
          -timeout=20 -artifact_prefix="$findings/" -print_final_stats=1)
@@ -45,7 +47,7 @@ for job in $(seq "$JOBS"); do
     "$program" "${options[@]}" "$corpus" >"$logs/$job" 2>&1 &
     pids+=($!)
 done
-trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
+trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$TMPDIR"' EXIT
 failed=
 while [ -z "$failed" ] && [ ${#pids[@]} -gt 0 ]; do
     for n in 1 2 3 4 5 6 7 8 9 10; do

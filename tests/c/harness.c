@@ -3,8 +3,8 @@
  * Every test is a fork of the runner, which never makes a thread or calls the
  * library, so that a fork is safe anywhere (sanitizers included). Parent and
  * child share one page: what the child says besides its exit status (time
- * limit, reason for skipping). The child's output comes through a pipe and
- * goes out as TAP comments.
+ * limit, reason for skipping, where its files are). The child's output comes
+ * through a pipe and goes out as TAP comments.
  *
  *     exit 0    passed           77   skipped
  *     exit 1    a check failed   else died
@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -44,6 +45,7 @@ static coir_test **last_test = &first_test;
 struct shared {
     atomic_uint timeout;
     char skip_reason[200];
+    char dir[200]; /* "": none was asked for */
 };
 
 static struct shared *shared;
@@ -89,9 +91,7 @@ void
 coir_test_skip(const char *reason)
 {
     fflush(NULL);
-    if (shared != NULL)
-        snprintf(shared->skip_reason, sizeof shared->skip_reason, "%s",
-                 reason);
+    snprintf(shared->skip_reason, sizeof shared->skip_reason, "%s", reason);
     _exit(EXIT_SKIPPED);
 }
 
@@ -125,8 +125,7 @@ coir_test_check_str(const char *file, int line, const char *a_text,
 void
 coir_test_timeout(unsigned seconds)
 {
-    if (shared != NULL)
-        atomic_store(&shared->timeout, seconds);
+    atomic_store(&shared->timeout, seconds);
 }
 
 int
@@ -148,6 +147,42 @@ int
 coir_test_is_slow(void)
 {
     return timeout_scale() > 1;
+}
+
+/* -- files ---------------------------------------------------------------- */
+
+const char *
+coir_test_dir(void)
+{
+    if (shared->dir[0] != '\0')
+        return shared->dir;
+    const char *tmp = getenv("TMPDIR");
+    if (tmp == NULL || *tmp == '\0')
+        tmp = "/tmp";
+    int len =
+        snprintf(shared->dir, sizeof shared->dir, "%s/coir-test-XXXXXX", tmp);
+    CHECK(len > 0 && (size_t)len < sizeof shared->dir);
+    CHECK(mkdtemp(shared->dir) != NULL);
+    return shared->dir;
+}
+
+static int
+remove_entry(const char *path, const struct stat *st, int type,
+             struct FTW *where)
+{
+    (void)st;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+/* By the process that outlives the test, when nothing writes there now. */
+static void
+remove_dir(void)
+{
+    if (shared->dir[0] != '\0')
+        (void)nftw(shared->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    shared->dir[0] = '\0';
 }
 
 /* -- processes ------------------------------------------------------------ */
@@ -639,6 +674,7 @@ run_test(const coir_test *test, int number)
     int status;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    remove_dir();
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 2;
     printf("%s %d - %s", code == 0 || code == EXIT_SKIPPED ? "ok" : "not ok",
            number, name);
@@ -715,22 +751,24 @@ main(int argc, char **argv)
         }
         return 0;
     }
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        perror("mmap");
+        return 2;
+    }
     if (argc > 1 && strcmp(argv[1], "--no-fork") == 0) {
         for (coir_test *t = first_test; t != NULL; t = t->next) {
-            if (is_selected(t, argv + 2, argc - 2))
-                run_body(t);
+            if (!is_selected(t, argv + 2, argc - 2))
+                continue;
+            run_body(t);
+            remove_dir();
         }
         return 0;
     }
     if (argc > 1 && argv[1][0] == '-') {
         fprintf(stderr, "usage: %s [--list | [--no-fork] [pattern ...]]\n",
                 argv[0]);
-        return 2;
-    }
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
-        perror("mmap");
         return 2;
     }
     return run_selected(argv + 1, argc - 1);

@@ -97,6 +97,10 @@ void coir_test_timeout(unsigned seconds);
 int coir_test_is_slow(void);
 int coir_test_on_valgrind(void);
 
+/* A directory for the files of the running test. It goes with all that is in
+ * it when the test ends, however it does (with --no-fork: if it passes). */
+const char *coir_test_dir(void);
+
 /* -- checks --------------------------------------------------------------- */
 
 __attribute__((noreturn, format(printf, 3, 4))) void

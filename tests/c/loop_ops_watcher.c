@@ -113,14 +113,11 @@ reschedule(coir_periodic *w, int64_t now)
 static const char *
 path_of(int file)
 {
-    if (ops.dir[0] == '\0') {
-        (void)snprintf(ops.dir, sizeof ops.dir, "/tmp/coir-loop-XXXXXX");
-        CHECK(mkdtemp(ops.dir) != NULL);
-        for (int i = 0; i < MODEL_FILES; i++)
-            (void)snprintf(ops.paths[i], sizeof ops.paths[i], "%s/%d", ops.dir,
-                           i);
-    }
-    return ops.paths[file];
+    char *path = ops.paths[file];
+    if (path[0] == '\0')
+        (void)snprintf(path, sizeof ops.paths[file], "%s/%d", coir_test_dir(),
+                       file);
+    return path;
 }
 
 void
@@ -143,11 +140,9 @@ ops_set_file(int file, int64_t version)
 void
 ops_remove_files(void)
 {
-    if (ops.dir[0] == '\0')
-        return;
     for (int i = 0; i < MODEL_FILES; i++)
-        (void)unlink(ops.paths[i]);
-    (void)rmdir(ops.dir);
+        if (ops.world.versions[i] != 0)
+            (void)unlink(ops.paths[i]);
 }
 
 static void

@@ -62,8 +62,7 @@ typedef struct ops_state {
     int freeing;  /* the loops go */
     int trace;
     int64_t last_version;
-    char dir[40]; /* of files; "": none yet */
-    char paths[MODEL_FILES][48];
+    char paths[MODEL_FILES][220]; /* "": none yet */
 } ops_state;
 
 extern ops_state ops;

@@ -17,28 +17,33 @@
 
 #define FOREVER COIR_FOREVER
 
-static char path[64];
+static char path[220];
 static coir_loop *loop;
 
-/* A hub on this backend, and a file that is gone already but for its
- * descriptor, which is returned. */
+/* A new file at `path`. Returns its descriptor. */
+static int
+make_file(void)
+{
+    (void)snprintf(path, sizeof path, "%s/file", coir_test_dir());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK(fd >= 0);
+    return fd;
+}
+
+/* A hub on this backend, and a file. */
 static int
 begin(const coir__backend *backend)
 {
     skip_what_valgrind_cannot(backend);
     loop = backend_loop(backend);
     CHECK(coir__hub_make(loop) != NULL);
-    (void)snprintf(path, sizeof path, "/tmp/coir-test-XXXXXX");
-    int fd = mkstemp(path);
-    CHECK(fd >= 0);
-    return fd;
+    return make_file();
 }
 
 static void
 finish(int fd)
 {
     (void)close(fd);
-    (void)unlink(path);
     CHECK_EQ(coir_pool_fini(FOREVER), 0);
     CHECK_EQ(coir_hub_fini(), 0);
     coir_loop_free(loop);
@@ -270,7 +275,7 @@ occupy_lane(void *arg)
 TEST_EACH_BACKEND(file, what_is_opened_too_late_is_closed)
 {
     int fd = begin(backend);
-    char fifo[80];
+    char fifo[sizeof path + 8];
     (void)signal(SIGPIPE, SIG_IGN);
     (void)snprintf(fifo, sizeof fifo, "%s.fifo", path);
     CHECK_EQ(mkfifo(fifo, 0600), 0);
@@ -282,7 +287,6 @@ TEST_EACH_BACKEND(file, what_is_opened_too_late_is_closed)
     CHECK_EQ(coir_pool_fini(FOREVER), 0);
     CHECK_EQ(write(writer, "x", 1) < 0 ? errno : 0, EPIPE);
     (void)close(writer);
-    (void)unlink(fifo);
     finish(fd);
 }
 
@@ -326,13 +330,11 @@ TEST(file, thread_without_hub_makes_the_call_itself)
 {
     char buf[4];
     struct stat st;
-    (void)snprintf(path, sizeof path, "/tmp/coir-test-XXXXXX");
-    int fd = mkstemp(path);
+    int fd = make_file();
     CHECK_EQ(coir_file_write(fd, "abc", 3, 0), 3);
     CHECK_EQ(coir_file_pread(fd, buf, 4, 1, 0), 2);
     CHECK_EQ(coir_file_stat(path, &st, 0), 0);
     CHECK_EQ(st.st_size, 3);
     CHECK_EQ(coir_file_close(fd, 0), 0);
     CHECK_EQ(stats().threads, 0);
-    (void)unlink(path);
 }

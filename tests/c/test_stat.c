@@ -7,8 +7,7 @@
 #include "loop_helper.h"
 
 static int calls;
-static char dir[] = "/tmp/coir-stat-XXXXXX";
-static char path[sizeof dir + 20];
+static char path[220];
 
 static void
 note(coir_loop *loop, coir_stat *w, int revents)
@@ -20,10 +19,9 @@ note(coir_loop *loop, coir_stat *w, int revents)
 }
 
 static void
-make_dir(void)
+begin(void)
 {
-    CHECK(mkdtemp(dir) != NULL);
-    (void)snprintf(path, sizeof path, "%s/file", dir);
+    (void)snprintf(path, sizeof path, "%s/file", coir_test_dir());
 }
 
 static void
@@ -33,13 +31,6 @@ put(const char *text)
     CHECK(file != NULL);
     CHECK(fputs(text, file) >= 0);
     CHECK_EQ(fclose(file), 0);
-}
-
-static void
-remove_all(void)
-{
-    (void)unlink(path);
-    CHECK_EQ(rmdir(dir), 0);
 }
 
 static void
@@ -58,7 +49,7 @@ until(coir_loop *loop, int n)
 
 TEST_EACH_BACKEND(stat, change_is_told)
 {
-    make_dir();
+    begin();
     put("one");
     coir_loop *loop = backend_loop(backend);
     coir_stat w;
@@ -75,12 +66,11 @@ TEST_EACH_BACKEND(stat, change_is_told)
     coir_stat_stop(loop, &w);
     CHECK_EQ(coir_loop_run(loop, 0), 0);
     coir_loop_free(loop);
-    remove_all();
 }
 
 TEST_EACH_BACKEND(stat, coming_and_going_is_told)
 {
-    make_dir();
+    begin();
     coir_loop *loop = backend_loop(backend);
     coir_stat w;
     start(loop, &w, 0);
@@ -98,12 +88,11 @@ TEST_EACH_BACKEND(stat, coming_and_going_is_told)
     CHECK(w.attr.st_nlink > 0);
     coir_stat_stop(loop, &w);
     coir_loop_free(loop);
-    remove_all();
 }
 
 TEST(stat, several_watchers_of_one_file)
 {
-    make_dir();
+    begin();
     put("one");
     coir_loop *loop = backend_loop(&coir__backend_poll);
     coir_stat a, b;
@@ -115,13 +104,12 @@ TEST(stat, several_watchers_of_one_file)
     CHECK_EQ(b.attr.st_size, 6);
     coir_stat_stop(loop, &b);
     coir_loop_free(loop);
-    remove_all();
 }
 
 /* Without inotify a timer looks; on a fake clock it takes no time. */
 TEST(stat, without_inotify_it_looks_at_intervals)
 {
-    make_dir();
+    begin();
     fake f = {0};
     coir_loop *loop = fake_loop(&f);
     loop->flags |= COIR_LOOP_NOINOTIFY;
@@ -139,12 +127,11 @@ TEST(stat, without_inotify_it_looks_at_intervals)
     coir_stat_stop(loop, &w);
     CHECK_EQ(coir_loop_run(loop, COIR_RUN_NOWAIT), 0);
     coir_loop_free(loop);
-    remove_all();
 }
 
 TEST(stat, same_is_no_change)
 {
-    make_dir();
+    begin();
     put("one");
     fake f = {0};
     coir_loop *loop = fake_loop(&f);
@@ -158,7 +145,6 @@ TEST(stat, same_is_no_change)
     CHECK_EQ(w.attr.st_size, 3);
     coir_stat_stop(loop, &w);
     coir_loop_free(loop);
-    remove_all();
 }
 
 TEST(stat, without_a_path_it_is_refused)
