@@ -97,9 +97,10 @@ COIR_API const char *coir_green_waits_for(const coir_green *g);
 
 /* Ask it to end: the wait that it is in, and all that it begins from now on,
  * fail with COIR_ECANCELED, except in shields. It is to clean up and return.
- * One that has not run yet will not. The main one may be cancelled, too. Any
- * thread; but for another one it is up to the caller that `g` is not joined
- * before this returns, nor detached. */
+ * One that has not run yet will not, and what was to be freed by it, its
+ * argument, is left to whoever cancels. The main one may be cancelled, too.
+ * Any thread; but for another one it is up to the caller that `g` is not
+ * joined before this returns, nor detached. */
 COIR_API void coir_cancel(coir_green *g);
 /* That, or a scope that it has begun was cancelled. */
 COIR_API int coir_is_cancelled(const coir_green *g);
@@ -183,8 +184,8 @@ COIR_API coir_loop *coir_hub_loop(coir_hub *hub);
 COIR_API int coir_hub_run(void);
 
 /* Free this thread's hub. COIR_EBUSY: there are other green threads, or this
- * is not the main one. Happens by itself when the thread ends; green threads
- * that wait then are abandoned. */
+ * is not the main one. Happens by itself when the thread ends; if green
+ * threads wait then, they are abandoned, and the hub is lost with them. */
 COIR_API int coir_hub_fini(void);
 
 /* How many green threads may run before the hub looks at its loop; 100 at

@@ -969,7 +969,13 @@ at_thread_exit(void)
     send_guests_away(hub);
     coir__hub = NULL;
     coir__hub_delist(hub);
-    coir_loop_free(hub->owns_loop ? hub->loop : NULL);
+    /* It stays, with its loop, as other threads may come to wake those who
+     * wait; in a list, so that leak checkers find it. */
+    static coir_hub *_Atomic abandoned;
+    coir_hub *next = atomic_load(&abandoned);
+    do
+        hub->listed.next = next;
+    while (!atomic_compare_exchange_weak(&abandoned, &next, hub));
 }
 
 /* A loop that is not ours already, in hub->loop, stays the caller's. */

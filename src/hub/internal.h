@@ -268,6 +268,9 @@ void coir__native_awakes(coir__native *t);
  * nothing to say until somebody gives them something to do: to be taken back
  * by who does. */
 void coir__idle_threads_add(int count);
+/* One of them was added: have hubs that are asleep look again whether anything
+ * can happen still. */
+void coir__idle_thread_sleeps(void);
 
 /* May `g` begin to wait? 0 or COIR_ECANCELED. */
 static inline int

@@ -64,6 +64,16 @@ coir__idle_threads_add(int count)
     atomic_fetch_add(&idle_threads, count);
 }
 
+void
+coir__idle_thread_sleeps(void)
+{
+    coir__hubs_lock();
+    for (const coir_hub *h = hubs; h != NULL; h = h->listed.next)
+        if (h->listed.asleep)
+            coir_loop_wakeup(h->loop);
+    coir__hubs_unlock();
+}
+
 /* --- who there is -------------------------------------------------------- */
 
 static void

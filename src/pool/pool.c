@@ -183,6 +183,16 @@ limit(const coir_pool *pool)
     return pool->max + pool->blocked;
 }
 
+/* With the pool locked: a thread begins to sleep, or was taken out of the
+ * queue. What sleeps there wakes nobody, so it does not keep a deadlock from
+ * being one; who takes it out is awake itself. One with a hub has a timer. */
+static void
+count_idle(const coir_waiter *w, int change)
+{
+    if (w->green == NULL)
+        coir__idle_threads_add(change);
+}
+
 /* What is to be done to have the queue looked at, once the lock is given up.
  */
 typedef struct recruit {
@@ -200,6 +210,7 @@ find_thread(coir_pool *pool)
     coir_waiter *w = pool->idle.tail;
     if (w != NULL) {
         (void)coir__waitq_take(&pool->idle, w);
+        count_idle(w, -1);
         w->value = pool; /* it is one that searches */
         coir__wakes_add(&r.wakes, w);
     }
@@ -271,10 +282,14 @@ sleep_idle(coir_pool *pool, int *over)
     if (w == NULL)
         return 0; /* it must not wait: what ran here has cancelled it */
     w->value = NULL;
+    count_idle(w, 1);
     unlock(pool);
+    coir__idle_thread_sleeps();
     err = coir__waitq_block(w, "a job", pool, pool->idle_ns);
     lock(pool);
     *over = err < 0;
+    if (err < 0)
+        count_idle(w, -1);
     return err == 0 && w->value != NULL;
 }
 
@@ -709,6 +724,8 @@ close_pool(coir_pool *pool, int64_t timeout_ns)
     pool->closed = 1;
     coir__job *jobs = take_all(pool);
     coir__wakes wakes = {NULL, NULL};
+    for (const coir_waiter *w = pool->idle.head; w != NULL; w = w->next)
+        count_idle(w, -1);
     coir__waitq_pop_all(&pool->idle, &wakes, 0);
     unlock(pool);
     coir__wake(&wakes);

@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -512,6 +513,25 @@ TEST(pool, with_fewer_threads_than_wanted)
 }
 
 /* --- closing ------------------------------------------------------------- */
+
+static int
+nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* As soon as the thread of the pool sleeps, too. */
+TEST(pool, idle_threads_hide_no_deadlock)
+{
+    if (COIR_TEST_TSAN || getenv("QEMU_LD_PREFIX") != NULL)
+        SKIP("TSan and qemu have threads of their own, which might end waits");
+    coir_event never = COIR_EVENT_INIT;
+    CHECK(coir_hub_get() != NULL);
+    CHECK_EQ(coir_blocking(NULL, nothing, NULL, NULL, NULL, FOREVER), 0);
+    CHECK_EQ(coir_event_wait(&never, FOREVER), COIR_EDEADLK);
+    finish();
+}
 
 TEST(pool, free_answers_those_not_begun)
 {
