@@ -48,6 +48,7 @@ collect_asyncs(coir_loop *loop)
 static void
 woken(coir_loop *loop, coir_io *w, int revents)
 {
+    coir__io_retry(loop, w, revents);
     if (revents & COIR_READ) {
         uint64_t count;
         (void)!read(w->fd, &count, sizeof count);

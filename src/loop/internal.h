@@ -324,6 +324,14 @@ void coir__io_kill(coir_loop *loop, int fd);
 /* An io watcher of the loop itself: does not count as active. */
 int coir__io_start_own(coir_loop *loop, coir_io *w);
 void coir__io_stop_own(coir_loop *loop, coir_io *w);
+/* For callbacks of the loop's own descriptors, which nobody closes: if this
+ * one could not be watched, for want of memory, it is tried again. */
+static inline void
+coir__io_retry(coir_loop *loop, coir_io *w, int revents)
+{
+    if (coir__unlikely(revents & COIR_ERROR))
+        (void)coir__io_start_own(loop, w);
+}
 
 /* close() of a number that loops of other threads may be about to register:
  * they come to know by themselves when it means another file. ThreadSanitizer,

@@ -209,7 +209,7 @@ arm_timerfd(coir_loop *loop)
 static void
 clock_was_set(coir_loop *loop, coir_io *w, int revents)
 {
-    (void)revents;
+    coir__io_retry(loop, w, revents);
     uint64_t times;
     (void)!read(w->fd, &times, sizeof times); /* ECANCELED: that is it */
     loop->wall_checked = loop->now - COIR_NS_PER_S;

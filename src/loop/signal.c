@@ -78,7 +78,7 @@ coir__signals_collect(coir_loop *loop)
 static void
 read_signals(coir_loop *loop, coir_io *w, int revents)
 {
-    (void)revents;
+    coir__io_retry(loop, w, revents);
     struct signalfd_siginfo info[4];
     ssize_t n;
     do {

@@ -184,7 +184,7 @@ on_event(coir_loop *loop, const struct inotify_event *event)
 static void
 read_events(coir_loop *loop, coir_io *io, int revents)
 {
-    (void)revents;
+    coir__io_retry(loop, io, revents);
     _Alignas(struct inotify_event) char buf[4096];
     ssize_t len = read(io->fd, buf, sizeof buf);
     for (ssize_t at = 0; at < len;) {

@@ -1,5 +1,6 @@
 /* test_loop.c - turns of the event loop, and the watchers that need nothing
  * else. */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -698,5 +699,83 @@ TEST(loop, verify_finds_an_overwritten_watcher)
     }
     w.active = 1;
     coir_prepare_stop(loop, &w);
+    coir_loop_free(loop);
+}
+
+static int
+modify_without_memory(coir_loop *loop, int fd, int events)
+{
+    (void)loop;
+    (void)fd;
+    return events != 0 ? ENOMEM : 0;
+}
+
+static void
+no_async(coir_loop *loop, coir_async *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+static void
+no_signal(coir_loop *loop, coir_signal *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+static void
+no_periodic(coir_loop *loop, coir_periodic *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+static void
+no_stat(coir_loop *loop, coir_stat *w, int revents)
+{
+    (void)loop;
+    (void)w;
+    (void)revents;
+}
+
+/* Else no thread would wake it any more, nor a signal. */
+TEST(loop, own_descriptors_that_could_not_be_watched_are_tried_again)
+{
+    coir__backend backend = coir__backend_poll;
+    backend.modify = modify_without_memory;
+    coir_loop *loop;
+    CHECK_EQ(coir__loop_new_with(&loop, COIR_LOOP_NOENV | COIR_LOOP_SIGNALFD,
+                                 &backend, &coir__clock_system),
+             0);
+    coir_async async;
+    coir_async_init(&async, no_async);
+    CHECK_EQ(coir_async_start(loop, &async), 0);
+    coir_signal sig;
+    coir_signal_init(&sig, no_signal, SIGUSR2);
+    CHECK_EQ(coir_signal_start(loop, &sig), 0);
+    coir_periodic periodic;
+    coir_periodic_init(&periodic, no_periodic, 0, 1000 * S, NULL);
+    CHECK_EQ(coir_periodic_start(loop, &periodic), 0);
+    coir_stat stat;
+    coir_stat_init(&stat, no_stat, "/", 0);
+    CHECK_EQ(coir_stat_start(loop, &stat), 0);
+    const int fds[] = {loop->wake_fd, loop->signal_fd, loop->timer_fd,
+                       loop->inotify_fd};
+    for (int i = 0; i < 3; i++)
+        (void)coir_loop_run(loop, COIR_RUN_ONCE); /* does not block */
+    for (int i = 0; i < 4; i++)
+        CHECK(fds[i] >= 0 && loop->fds[fds[i]].registered == 0);
+    backend.modify = coir__backend_poll.modify;
+    (void)coir_loop_run(loop, COIR_RUN_NOWAIT);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(loop->fds[fds[i]].registered, COIR_READ);
+    coir_async_stop(loop, &async);
+    coir_signal_stop(loop, &sig);
+    coir_periodic_stop(loop, &periodic);
+    coir_stat_stop(loop, &stat);
     coir_loop_free(loop);
 }
