@@ -394,6 +394,8 @@ void coir__periodics_expire(coir_loop *loop);
 void coir__periodics_reschedule(coir_loop *loop); /* the wall clock jumped */
 void coir__periodics_fini(coir_loop *loop);
 void coir__periodics_verify(coir_loop *loop);
+void coir__periodics_walk(coir_loop *loop,
+                          void (*cb)(coir_loop *loop, int type, void *w));
 
 /* --- async.c, signal.c, child.c, stat.c, embed.c ------------------------- */
 

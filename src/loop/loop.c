@@ -1042,9 +1042,7 @@ coir_loop_walk(coir_loop *loop, int types,
         coir__timers_walk(loop, walk_timer, &arg);
     }
     if (types & COIR_PERIODIC)
-        for (int i = loop->periodic_count; i-- > 0;)
-            if (i < loop->periodic_count)
-                cb(loop, COIR_PERIODIC, loop->periodics[i].w);
+        coir__periodics_walk(loop, cb);
     if (types & COIR_SIGNAL)
         coir__signals_walk(loop, cb);
     if ((types & COIR_CHILD) && coir_loop_is_default(loop))

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -375,6 +376,29 @@ coir__periodics_reschedule(coir_loop *loop)
     }
     for (int i = loop->periodic_count / 2; i-- > 0;)
         down(loop, i);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+    int64_t x = ((const coir__periodic_entry *)a)->at;
+    int64_t y = ((const coir__periodic_entry *)b)->at;
+    return (x > y) - (x < y);
+}
+
+void
+coir__periodics_walk(coir_loop *loop,
+                     void (*cb)(coir_loop *loop, int type, void *w))
+{
+    /* In order they are a heap, too, and one that is stopped leaves those
+     * before it where they are. */
+    if (loop->periodic_count > 0)
+        qsort(loop->periodics, (size_t)loop->periodic_count,
+              sizeof *loop->periodics, compare);
+    for (int i = 0; i < loop->periodic_count; i++)
+        place(loop, i, loop->periodics[i]);
+    for (int i = loop->periodic_count; i-- > 0;)
+        cb(loop, COIR_PERIODIC, loop->periodics[i].w);
 }
 
 void

@@ -330,3 +330,43 @@ TEST(periodic, again_that_fails_changes_nothing)
     (void)coir_clear_pending(loop, &w);
     coir_loop_free(loop);
 }
+
+static coir_periodic *stopped;
+
+static void
+walk_and_stop(coir_loop *loop, int type, void *w)
+{
+    CHECK_EQ(type, COIR_PERIODIC);
+    trace(((coir_periodic *)w)->data);
+    if (w == stopped || stopped == NULL)
+        coir_periodic_stop(loop, w);
+}
+
+/* In the heap the last one of these takes the place of one that is stopped,
+ * and from there goes up. */
+TEST(periodic, walk_calls_each_once_though_some_are_stopped)
+{
+    static const struct {
+        int64_t at;
+        char name[3];
+    } all[] = {{1, "1"},   {10, "10"}, {2, "2"}, {11, "11"},
+               {12, "12"}, {3, "3"},   {4, "4"}};
+    enum { COUNT = sizeof all / sizeof *all };
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    coir_periodic w[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        start(loop, &w[i], FAKE_WALL + all[i].at * S, 0);
+        w[i].data = (void *)all[i].name;
+    }
+    stopped = &w[3];
+    coir_loop_walk(loop, COIR_PERIODIC, walk_and_stop);
+    CHECK_TRACE("12 11 10 4 3 2 1");
+    coir_loop_verify(loop);
+    stopped = NULL;
+    coir_loop_walk(loop, COIR_PERIODIC, walk_and_stop);
+    CHECK_TRACE("12 10 4 3 2 1");
+    CHECK_EQ(coir_loop_run(loop, 0), 0);
+    CHECK_EQ(calls, 0);
+    coir_loop_free(loop);
+}
