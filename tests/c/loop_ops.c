@@ -697,19 +697,21 @@ has_onces(const side *s)
     return 0;
 }
 
-/* They cannot be taken back: let all of them happen. */
+/* They cannot be taken back: let all of them happen. One whose descriptor was
+ * closed does when the audit gets there, which looks at four in a turn. */
 static void
 drain_onces(side *s)
 {
+    int64_t longer = LAST_TIME / 1024; /* than any ops_duration() */
     for (int n = 0; s->loop != NULL && has_onces(s); n++) {
-        CHECK(n < 10);
+        CHECK(n < 10 + s->loop->fd_count / 4);
         for (int i = 0; i < MODEL_FDS; i++)
             s->fds[i] = (kernel_fd){.is_open = 1,
                                     .ready = 3,
                                     .events = s->fds[i].events,
                                     .generation = s->fds[i].generation};
-        ops.world.monotonic += LAST_TIME / 16;
-        ops.world.wall += LAST_TIME / 16;
+        ops.world.monotonic += longer;
+        ops.world.wall += longer;
         op_run(s, 1);
     }
 }
