@@ -200,6 +200,11 @@ set_signals(plan *p)
         action = (struct sigaction){.sa_handler = SIG_DFL};
         (void)sigaction(signum, &action, NULL);
     }
+    /* Those that libc keeps for itself, and from us, may have been ignored by
+     * whoever started this process. The kernel's structure, all default. */
+    static const uint64_t by_default[4];
+    for (int signum = 32; !keep && signum < SIGRTMIN; signum++)
+        (void)syscall(SYS_rt_sigaction, signum, by_default, NULL, 8);
     if (!keep)
         (void)sigemptyset(&p->mask);
     (void)sigprocmask(SIG_SETMASK, &p->mask, NULL);
