@@ -1679,11 +1679,19 @@ TEST_EACH_BACKEND(net, slow_peer_with_tiny_buffers)
     finish();
 }
 
+/* No more of them connect at a time than the listener keeps for those who
+ * accept, or the kernel would put them off, and refuse them in the end. */
+enum { CONNECTING = 100 };
+static coir_semaphore may_connect;
+static coir_event all_connected;
+static int clients_connected, clients_wanted;
+
 static int
 be_served(void *arg)
 {
     const struct sockaddr_in *addr = arg;
     coir_socket *s;
+    CHECK_EQ(coir_semaphore_acquire(&may_connect, COIR_FOREVER), 0);
     CHECK_EQ(coir_socket_open(&s, AF_INET, SOCK_STREAM, 0), 0);
     CHECK_EQ(coir_connect(s, (const struct sockaddr *)addr, sizeof *addr,
                           COIR_FOREVER),
@@ -1693,6 +1701,12 @@ be_served(void *arg)
         CHECK_EQ(coir_write_all(s, buf, sizeof buf, NULL, COIR_FOREVER), 0);
         CHECK_EQ(coir_read_exact(s, buf, sizeof buf, NULL, COIR_FOREVER), 0);
         CHECK_EQ(buf[0], i);
+        if (i > 0)
+            continue;
+        coir_semaphore_release(&may_connect, 1);
+        if (++clients_connected == clients_wanted)
+            coir_event_set(&all_connected);
+        CHECK_EQ(coir_event_wait(&all_connected, COIR_FOREVER), 0);
     }
     clients_done++;
     CHECK_EQ(coir_socket_close(s), 0);
@@ -1728,6 +1742,9 @@ TEST(net, ten_thousand_connections)
     CHECK(pid >= 0);
     if (pid == 0) {
         CHECK_EQ(coir_socket_close(l), 0);
+        coir_semaphore_init(&may_connect, CONNECTING);
+        coir_event_init(&all_connected);
+        clients_wanted = count;
         for (int i = 0; i < count; i++)
             CHECK_EQ(coir_spawn(NULL, be_served, &addr, &attr), 0);
         CHECK_EQ(coir_hub_run(), 0);
