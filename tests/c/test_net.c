@@ -1720,7 +1720,7 @@ serve_all(void *arg)
     coir_green_attr attr = {.detached = 1};
     int err;
     while ((err = coir_accept(arg, &s, NULL, NULL, COIR_FOREVER)) == 0)
-        CHECK_EQ(coir_spawn(NULL, patient_echo, s, &attr), 0);
+        CHECK_EQ(coir_spawn(NULL, echo, s, &attr), 0);
     return err;
 }
 
