@@ -188,8 +188,8 @@ COIR_API int coir_hub_run(void);
  * threads wait then, they are abandoned, and the hub is lost with them. */
 COIR_API int coir_hub_fini(void);
 
-/* How many green threads may run before the hub looks at its loop; 100 at
- * first. At least 1. */
+/* How many green threads may run before the hub looks at its loop; at least 1.
+ * At first 100, or more as long as that takes no more than 10 us. */
 COIR_API void coir_hub_set_budget(coir_hub *hub, unsigned budget);
 
 /* A call to be made in the hub: not in a green thread, so it must not wait. */

@@ -37,6 +37,9 @@
 #include <unistd.h>
 
 #define BUDGET 100
+/* If they took less time than that, it is used again, so often at most. */
+#define EARLY_NS 10000
+#define ROUNDS_MAX 16
 /* Coroutines that are kept when their green thread has ended. */
 #define KEPT_MAX 1024
 #define UNUSED_MAX 1024
@@ -861,11 +864,23 @@ run_ready(coir_hub *hub)
     }
 }
 
+/* The budget is used up. Is it too early to look at the loop? That is a system
+ * call, and takes as long as twenty switches or more. */
+static int
+is_early(coir_hub *hub)
+{
+    if (hub->ready == NULL || hub->budget_is_set || !hub->owns_loop ||
+        hub->sim != NULL || ++hub->rounds >= ROUNDS_MAX)
+        return 0;
+    return coir_clock_monotonic() - coir_loop_now(hub->loop) < EARLY_NS;
+}
+
 /* What keeps the loop from running for lack of watchers is that another thread
  * may wake it. */
 static void
 run_loop(coir_hub *hub)
 {
+    hub->rounds = 0;
     if (hub->ready != NULL) {
         (void)coir_loop_run(hub->loop, COIR_RUN_NOWAIT);
         return;
@@ -892,7 +907,8 @@ hub_body(void *arg, void *value, void **result)
         run_ready(hub);
         if (hub->stop)
             break;
-        run_loop(hub);
+        if (!is_early(hub))
+            run_loop(hub);
         if (coir__unlikely(coir__hub == NULL)) /* a callback has forked */
             (void)coir__hub_back();
         if (atomic_load_explicit(&hub->inbox, memory_order_acquire) != NULL)
@@ -928,6 +944,7 @@ void
 coir_hub_set_budget(coir_hub *hub, unsigned budget)
 {
     hub->budget = budget > 0 ? budget : 1;
+    hub->budget_is_set = 1;
 }
 
 coir_loop *

@@ -116,6 +116,8 @@ struct coir_hub {
     coir_green *ready, **ready_tail;
     unsigned left; /* that may run before the loop is looked at */
     unsigned budget;
+    unsigned rounds; /* how often it was used since */
+    int budget_is_set;
     coir_loop *loop;
     coir__thread *thread;
     coir_green *idle;   /* disposed, with a coroutine: to be used again */
