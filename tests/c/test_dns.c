@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "dns/dns.h"
+#include "green_helper.h"
 #include "harness.h"
 
 #define MS COIR_NS_PER_MS
@@ -54,22 +55,6 @@ occupy_lane(void *arg)
     (void)arg;
     return coir_blocking(coir_pool_lane(COIR_LANE_DNS), pass_gate, NULL, NULL,
                          NULL, FOREVER);
-}
-
-static coir_green *
-spawn(coir_green_fn *fn, void *arg)
-{
-    coir_green *g;
-    CHECK_EQ(coir_spawn(&g, fn, arg, NULL), 0);
-    return g;
-}
-
-static int
-join(coir_green *g)
-{
-    int result = 1234;
-    CHECK_EQ(coir_join(g, &result), 0);
-    return result;
 }
 
 static void

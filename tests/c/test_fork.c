@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "green_helper.h"
 #include "hub/internal.h"
 #include "io_helper.h"
 #include "sync/waitq.h"
@@ -60,22 +61,6 @@ expect_status(int pid, int status)
     CHECK_EQ(WEXITSTATUS(got), status);
 }
 
-static coir_green *
-spawn(coir_green_fn *fn, void *arg)
-{
-    coir_green *g;
-    CHECK_EQ(coir_spawn(&g, fn, arg, NULL), 0);
-    return g;
-}
-
-static int
-join(coir_green *g)
-{
-    int result = 1234;
-    CHECK_EQ(coir_join(g, &result), 0);
-    return result;
-}
-
 static int
 say(void *arg)
 {
@@ -95,7 +80,7 @@ is_as_new(void)
 {
     trace_text[0] = '\0';
     int64_t before = f.monotonic;
-    coir_green *a = spawn(say, (void *)(uintptr_t) "a");
+    coir_green *a = spawn(say, "a");
     coir_green *b = spawn(sleep_one, NULL);
     CHECK_EQ(coir_hub_run(), 0);
     CHECK_EQ(join(a), 3);
@@ -151,7 +136,7 @@ with_value(void *arg)
 TEST(fork, only_main)
 {
     begin();
-    coir_green *ended = spawn(say, (void *)(uintptr_t) "ended");
+    coir_green *ended = spawn(say, "ended");
     CHECK_EQ(coir_yield(), 0);
     int64_t time = 7 * S;
     coir_green *g[] = {spawn(wait_for_ever, NULL),
@@ -163,7 +148,7 @@ TEST(fork, only_main)
                        NULL};
     coir_detach(spawn(sleep_one, NULL));
     CHECK_EQ(coir_yield(), 0);
-    g[6] = spawn(say, (void *)(uintptr_t) "did not run");
+    g[6] = spawn(say, "did not run");
     CHECK_TRACE("ended");
     int pid = coir_hub_fork();
     if (pid == 0) {
@@ -211,7 +196,7 @@ fork_here(void *arg)
         CHECK_EQ(coir_sleep(5 * S), COIR_ETIMEDOUT);
         CHECK_EQ(coir_deadline_end(&deadline), 1);
         is_as_new();
-        coir_detach(spawn(say, (void *)(uintptr_t) "not waited for"));
+        coir_detach(spawn(say, "not waited for"));
         return child_status;
     }
     (void)coir_deadline_end(&deadline);
@@ -842,7 +827,7 @@ fork_in_thread(void *arg)
     if (pid == 0) {
         if (hub)
             CHECK_EQ(join(g), COIR_ECANCELED);
-        g = spawn(say, (void *)(uintptr_t) "thread");
+        g = spawn(say, "thread");
         CHECK_EQ(coir_sleep(S / 1000), 0);
         CHECK_EQ(join(g), 3);
         CHECK_TRACE("thread");

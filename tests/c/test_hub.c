@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "green_helper.h"
 #include "hub/internal.h"
 #include "loop_helper.h"
 
@@ -32,22 +33,6 @@ say(void *arg)
 {
     trace(arg);
     return 7;
-}
-
-static coir_green *
-spawn(coir_green_fn *fn, const char *arg)
-{
-    coir_green *g;
-    CHECK_EQ(coir_spawn(&g, fn, (void *)(uintptr_t)arg, NULL), 0);
-    return g;
-}
-
-static int
-join(coir_green *g)
-{
-    int result = 1234;
-    CHECK_EQ(coir_join(g, &result), 0);
-    return result;
 }
 
 TEST(hub, spawned_run_when_this_one_waits)

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "green_helper.h"
 #include "harness.h"
 
 #define MS COIR_NS_PER_MS
@@ -111,22 +112,6 @@ make_call(void *arg)
     call *c = arg;
     return coir_blocking(c->pool, c->fn, c, c->drop, &c->result,
                          c->timeout_ns);
-}
-
-static coir_green *
-spawn(coir_green_fn *fn, void *arg)
-{
-    coir_green *g;
-    CHECK_EQ(coir_spawn(&g, fn, arg, NULL), 0);
-    return g;
-}
-
-static int
-join(coir_green *g)
-{
-    int result = 1234;
-    CHECK_EQ(coir_join(g, &result), 0);
-    return result;
 }
 
 static void

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "green_helper.h"
 #include "hub/internal.h"
 #include "loop_helper.h"
 
@@ -24,22 +25,6 @@ finish(void)
 {
     CHECK_EQ(coir_hub_fini(), 0);
     coir_loop_free(loop);
-}
-
-static coir_green *
-spawn(coir_green_fn *fn, const void *arg)
-{
-    coir_green *g;
-    CHECK_EQ(coir_spawn(&g, fn, (void *)(uintptr_t)arg, NULL), 0);
-    return g;
-}
-
-static int
-join(coir_green *g)
-{
-    int result = 1234;
-    CHECK_EQ(coir_join(g, &result), 0);
-    return result;
 }
 
 /* --- events -------------------------------------------------------------- */
