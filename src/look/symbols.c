@@ -24,6 +24,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/platform.h"
+
+#if COIR__HAVE_VALGRIND
+#include <valgrind/memcheck.h>
+#endif
+
 enum {
     PATH_SIZE = 512,
     LINE_SIZE = PATH_SIZE + 128,
@@ -167,11 +173,25 @@ static const ElfW(Ehdr) * elf_header(const file *f)
     return at(f, 0, sizeof(ElfW(Ehdr)));
 }
 
+/* Of valgrind itself, which does not like to be looked at? */
+static int
+is_hidden(const file *f)
+{
+#if COIR__HAVE_VALGRIND
+    enum { UNADDRESSABLE = 3 };
+    char bits[sizeof(ElfW(Ehdr))];
+    return VALGRIND_GET_VBITS(f->start, bits, sizeof bits) == UNADDRESSABLE;
+#else
+    (void)f;
+    return 0;
+#endif
+}
+
 static int
 is_what_was_loaded(const file *f)
 {
     const ElfW(Ehdr) *header = elf_header(f);
-    return header != NULL && f->start != NULL &&
+    return header != NULL && f->start != NULL && !is_hidden(f) &&
            memcmp(header->e_ident, ELFMAG, SELFMAG) == 0 &&
            header->e_ident[EI_CLASS] ==
                (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32) &&
