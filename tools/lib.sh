@@ -152,8 +152,13 @@ configure() {
 }
 
 # install_package VENV: build the Python package and install it there. Its
-# build directory stays in there, so that a second time is quick.
+# build directory stays in there, so that a second time is quick; but Meson
+# refuses options that are new since it set that up.
 install_package() {
+    if ! cmp -s meson.options "$1/meson.options"; then
+        rm -rf "$1/build"
+        cp meson.options "$1/meson.options"
+    fi
     "$1/bin/python" -m pip install -q --no-deps --no-build-isolation \
         --no-index --config-settings=build-dir="$1/build" .
 }

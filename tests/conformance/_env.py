@@ -133,9 +133,16 @@ class Environment:
         stamp.unlink(missing_ok=True)
         bin_dir = str(self.dir / "bin")
         os.environ["PATH"] = bin_dir + os.pathsep + os.environ["PATH"]
+        build = self.dir / "build"
+        # Meson refuses options that are new since it set up a directory.
+        known = self.dir / "meson.options"
+        options = (TREE / "meson.options").read_bytes()
+        if not known.exists() or known.read_bytes() != options:
+            shutil.rmtree(build, ignore_errors=True)
+            known.write_bytes(options)
         self.pip("install", "--no-build-isolation", "--no-deps",
                  "--force-reinstall", "--no-cache-dir", "--no-index",
-                 f"--config-settings=build-dir={self.dir / 'build'}",
+                 f"--config-settings=build-dir={build}",
                  str(TREE), what="building coir")
         stamp.write_text(want)
 
