@@ -17,6 +17,10 @@ run() {
 }
 
 for name; do
-    check "$name prints what it should" run "$name"
+    if [ "$name" = deadlock_report ] && [ -n "${EMULATOR:-}" ]; then
+        skip "$name" "an emulator has threads, which might end the waits"
+    else
+        check "$name prints what it should" run "$name"
+    fi
 done
 tap_done

@@ -987,10 +987,12 @@ TEST_EACH_BACKEND(net, descriptors_in_messages)
     pair(s);
     CHECK_EQ(pipe(fds), 0);
     fds[2] = fds[0];
-    CHECK_EQ(coir_send_fds(s[0], "abc", 3, fds, 3, S), 3);
+    /* qemu leaves those open that there is no room for. */
+    size_t sent = getenv("QEMU_LD_PREFIX") != NULL ? 1 : 3;
+    CHECK_EQ(coir_send_fds(s[0], "abc", 3, fds, sent, S), 3);
     CHECK_EQ(coir_send_fds(s[0], "d", 1, NULL, 0, S), 1);
     int got[2];
-    size_t count = 1; /* room for two, says the kernel, and three came */
+    size_t count = 1; /* room for two, says the kernel, if three came */
     CHECK_EQ(coir_recv_fds(s[1], buf, 4, got, &count, S), 3);
     CHECK_EQ(count, 1);
     CHECK(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
