@@ -299,10 +299,15 @@ op_defer(side *s, int slot)
     coir_timer_defer(s->loop, &ops.slots[slot]->timer, timeout);
 }
 
+/* A backend that audits has registered the file, which is gone now; others
+ * go by its number. */
 static void
-close_fd(kernel_fd *k)
+close_fd(side *s, int fd)
 {
-    k->is_open = k->events = k->told = 0;
+    kernel_fd *k = &s->fds[fd];
+    k->is_open = k->told = 0;
+    if (s->loop->backend->audit != NULL)
+        k->events = 0;
 }
 
 static void
@@ -317,7 +322,7 @@ op_close_edge(side *s, int slot)
     /* There is no such descriptor really. */
     CHECK_EQ(coir_edge_close(s->loop, &ops.slots[slot]->edge), -1);
     model_edge_closed(&s->m);
-    close_fd(&s->fds[w->fd]);
+    close_fd(s, w->fd);
 }
 
 /* --- operations on a loop ------------------------------------------------ */
@@ -564,7 +569,7 @@ op_close(side *s, unsigned b)
              : b & 0x40 ? "close, open"
                         : "close");
     if (!(b & 0x80))
-        close_fd(k);
+        close_fd(s, (int)(b % MODEL_FDS));
     k->is_open = (b & 0xc0) != 0;
 }
 
