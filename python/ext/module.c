@@ -5,7 +5,7 @@
  * of the process, and a thread's greenlets are found by a thread-local. Any
  * other interpreter is refused. Hence the one coir_core, which a module that
  * is imported a second time shares with the first. */
-#include "state.h"
+#include "hub.h"
 
 #include <time.h>
 
@@ -168,6 +168,16 @@ core_exec(PyObject *m)
         PyModule_AddIntConstant(m, "GREENLET_USE_STANDARD_THREADING", 1) < 0 ||
         PyModule_AddIntConstant(m, "CLOCKS_PER_SEC", CLOCKS_PER_SEC) < 0)
         return -1;
+    static int (*const inits[])(PyObject *) = {
+        coir__loop_types_init,    coir__watcher_types_init,
+        coir__hub_types_init,     coir__green_types_init,
+        coir__event_types_init,   coir__lock_types_init,
+        coir__timeout_types_init, coir__queue_types_init,
+        coir__local_types_init,   coir__socket_types_init,
+    };
+    for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
+        if (inits[i](m) < 0)
+            return -1;
     return 0;
 }
 
