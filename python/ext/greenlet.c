@@ -19,7 +19,7 @@
  *
  * A chain of a million parents is released without recursion by CPython's
  * trashcan. */
-#include "state.h"
+#include "hub.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -60,6 +60,8 @@ block_free(coir_block *b)
 {
     if (b->flags & GREENLET_LOST)
         return; /* a stack nobody returns to still points to it */
+    if (b->wait != NULL)
+        coir__wait_free(b->wait);
     if (free_count < BLOCKS_KEPT) {
         b->next = free_blocks;
         free_blocks = b;

@@ -1,9 +1,659 @@
-/* hub.c - */
+/* hub.c - the hub: parking, waking, and who goes on next.
+ *
+ * A greenlet that parks stands in a list and leaves the processor. If the head
+ * of the ready queue is a greenlet, and the loop has been looked at lately, it
+ * is switched to at once; else the hub is, which runs what is ready. So in the
+ * midst of work the hub's own greenlet is seldom run.
+ *
+ * What a greenlet waits in, coir_wait, belongs to its block and is made when
+ * it first waits. It is referred to by the list, the timer and the ready
+ * queue, which are left
+ * - by coir__wake() or the timer, which put it into the ready queue;
+ * - by who takes it from there and switches to it;
+ * - or, if somebody else switches to the greenlet, throws into it, or
+ *   collects it, by coir__wait_left(), before any Python code runs there.
+ *
+ * A waiting greenlet is kept alive by its wait. If that has no timer, only who
+ * owns the list can ever wake it: so the collector is to see that reference as
+ * the owner's, see coir__list_traverse(), and finds those nobody can wake.
+ *
+ * A thread's hub is made when it first waits, by the class that
+ * set_hub_class() was given, and destroyed with the thread. */
 #include "hub.h"
+
+static PyObject *hub_class; /* strong */
+static int idle_threads;    /* that will do nothing by themselves */
+
+/* --- waits --------------------------------------------------------------- */
+
+coir_wait *
+coir__wait_get(coir_pythread *t)
+{
+    coir_block *b = t->current->block;
+    if (COIR__LIKELY(b->wait != NULL))
+        return b->wait;
+    coir_wait *w = PyMem_Calloc(1, sizeof *w);
+    if (w == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    w->green = t->current;
+    b->wait = w;
+    return w;
+}
+
+static void
+stop_timer(coir_wait *w)
+{
+    if (coir_is_active(&w->timer) || coir_is_pending(&w->timer)) {
+        if (w->loop->loop != NULL)
+            coir_timer_stop(w->loop->loop, &w->timer);
+        w->timer.active = w->timer.pending = 0;
+    }
+}
+
+/* It waits no more; in this thread. Whether it held its greenlet. */
+static int
+end_wait(coir_wait *w)
+{
+    int held = w->holds;
+    w->is_waiting = 0;
+    w->holds = 0;
+    stop_timer(w);
+    if (w->is_foreign) {
+        w->is_foreign = 0;
+        w->loop->foreign_waits--;
+    }
+    return held;
+}
+
+void
+coir__wait_left(coir_wait *w)
+{
+    coir__list_remove(&w->node);
+    coir__list_remove(&w->ready.node);
+    w->was_woken = w->woken == COIR_WOKEN_BY_WAKE;
+    w->woken = COIR_WOKEN_BY_OTHER;
+    if (end_wait(w))
+        Py_DECREF(w->green); /* it runs, or is being collected */
+}
+
+void
+coir__wait_free(coir_wait *w)
+{
+    if (w->is_waiting) {
+        w->holds = 0;
+        coir__wait_left(w);
+    }
+    LoopObject *loop = w->loop;
+    PyObject *value = w->value;
+    PyMem_Free(w);
+    Py_XDECREF(value);
+    Py_XDECREF(loop);
+}
+
+int
+coir__list_traverse(const coir_list *list, visitproc visit, void *arg)
+{
+    for (coir_node *n = list->head; n != NULL; n = n->next) {
+        const coir_wait *w = coir__wait_of(n);
+        if (w->holds && !coir_is_active(&w->timer))
+            Py_VISIT((PyObject *)w->green);
+    }
+    return 0;
+}
+
+static void
+make_ready(coir_wait *w, int woken)
+{
+    coir__list_remove(&w->node);
+    w->woken = (uint8_t)woken;
+    coir__loop_ready(w->loop, &w->ready);
+}
+
+void
+coir__wake(coir_wait *w, PyObject *value)
+{
+    assert(w->is_waiting && w->woken == COIR_WOKEN_WAITS);
+    w->value = value;
+    w->throws = 0;
+    make_ready(w, COIR_WOKEN_BY_WAKE);
+}
+
+void
+coir__wake_with_error(coir_wait *w, PyObject *exc)
+{
+    assert(w->is_waiting && w->woken == COIR_WOKEN_WAITS);
+    w->value = exc;
+    w->throws = 1;
+    make_ready(w, COIR_WOKEN_BY_WAKE);
+}
+
+static void
+time_is_over(coir_loop *Py_UNUSED(loop), coir_timer *timer,
+             int Py_UNUSED(revents))
+{
+    coir_wait *w = timer->data;
+    if (w->is_waiting && w->woken == COIR_WOKEN_WAITS)
+        make_ready(w, COIR_WOKEN_BY_TIME);
+}
+
+/* --- leaving ------------------------------------------------------------- */
+
+/* It was taken from the ready queue, in its own thread: what it is brought.
+ * Returns its greenlet, a new reference. */
+static GreenletObject *
+take(coir_wait *w, coir_payload *p)
+{
+    PyObject *value = w->value;
+    w->value = NULL;
+    p->kwargs = NULL;
+    p->packed = 0;
+    if (COIR__UNLIKELY(w->throws && w->woken == COIR_WOKEN_BY_WAKE)) {
+        p->value = NULL;
+        coir__error_give(value);
+    }
+    else {
+        p->value = value != NULL ? value : Py_NewRef(Py_None);
+    }
+    if (!end_wait(w))
+        Py_INCREF(w->green);
+    return w->green;
+}
+
+void
+coir__resume(coir_ready *r, LoopObject *Py_UNUSED(loop))
+{
+    coir_wait *w = (coir_wait *)r;
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    coir_payload p;
+    GreenletObject *g = take(w, &p);
+    PyObject *res = coir__greenlet_switch(t, g, p);
+    Py_DECREF(g);
+    if (res == NULL) {
+        HubObject *hub = coir__hub_if_any(t);
+        if (hub != NULL && hub->loop != NULL)
+            coir__loop_error(hub->loop, NULL);
+        else
+            PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(res);
+}
+
+/* A subclass written in Python may want to know: 0, or -1 if it refused. */
+static COIR__COLD int
+call_switch_out(GreenletObject *g)
+{
+    static PyObject *name;
+    if (name == NULL)
+        name = PyUnicode_InternFromString("switch_out");
+    PyObject *func = PyObject_GetAttr((PyObject *)g, name);
+    if (func == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *res = PyObject_CallNoArgs(func);
+    Py_DECREF(func);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
+static inline int
+has_switch_out(const GreenletObject *g)
+{
+    static PyObject *name;
+    if (COIR__LIKELY(!PyType_HasFeature(Py_TYPE(g), Py_TPFLAGS_HEAPTYPE) &&
+                     g->dict == NULL))
+        return 0;
+    if (name == NULL)
+        name = PyUnicode_InternFromString("switch_out");
+    if (_PyType_Lookup(Py_TYPE(g), name) != NULL)
+        return 1;
+    return g->dict != NULL && PyDict_Contains(g->dict, name) > 0;
+}
+
+/* May the running greenlet wait? 0, or -1 with an exception. */
+static inline int
+may_leave(coir_pythread *t, HubObject *hub)
+{
+    if (COIR__UNLIKELY(has_switch_out(t->current)) &&
+        call_switch_out(t->current) < 0)
+        return -1;
+    if (COIR__UNLIKELY(t->current == &hub->base)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_AssertionError,
+                            "Cannot switch to MAINLOOP from MAINLOOP");
+        return -1;
+    }
+    if (COIR__UNLIKELY(hub->loop == NULL || hub->loop->destroyed)) {
+        PyErr_SetString(coir__core.error, "the hub was destroyed");
+        return -1;
+    }
+    return 0;
+}
+
+/* Leave the running greenlet, which stands in its wait: to the next ready one,
+ * or the hub. Returns what it is brought. */
+static inline PyObject *
+leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
+{
+    LoopObject *loop = hub->loop;
+    coir_node *n = loop->ready.head;
+    coir_payload p = {NULL, NULL, 0};
+    GreenletObject *to = &hub->base;
+    if (COIR__LIKELY(n != NULL && loop->left > 0 &&
+                     ((coir_ready *)n)->run == NULL &&
+                     t->tracefunc == NULL)) {
+        loop->left--;
+        coir__list_remove(n);
+        coir_wait *next = (coir_wait *)n; /* ready, its first member */
+        if (COIR__UNLIKELY(next == w)) {
+            to = take(w, &p);
+            *how = w->woken;
+            Py_DECREF(to); /* it runs */
+            return p.value;
+        }
+        to = take(next, &p);
+        PyObject *res = coir__greenlet_park(t, to, p, w, how);
+        Py_DECREF(to);
+        return res;
+    }
+    p.value = Py_NewRef(Py_None);
+    return coir__greenlet_park(t, to, p, w, how);
+}
+
+static inline PyObject *
+park(coir_pythread *t, HubObject *hub, coir_list *list, int first,
+     const char *what, PyObject *object, int64_t timeout_ns, int *how)
+{
+    coir_wait *w = coir__wait_get(t);
+    if (COIR__UNLIKELY(w == NULL || may_leave(t, hub) < 0))
+        return NULL;
+    LoopObject *loop = hub->loop;
+    if (COIR__UNLIKELY(w->loop != loop))
+        Py_XSETREF(w->loop, (LoopObject *)Py_NewRef((PyObject *)loop));
+    if (COIR__UNLIKELY(w->value != NULL))
+        Py_CLEAR(w->value); /* handed over, and left there */
+    w->woken = COIR_WOKEN_WAITS;
+    w->was_woken = 0;
+    w->throws = 0;
+    w->what = what;
+    w->object = object;
+    w->since_ns = coir_loop_now(loop->loop);
+    w->is_waiting = 1;
+    w->holds = 1;
+    Py_INCREF(w->green);
+    if (list != NULL) {
+        w->is_foreign = 1;
+        loop->foreign_waits++;
+        if (first)
+            coir__list_prepend(list, &w->node);
+        else
+            coir__list_append(list, &w->node);
+    }
+    if (timeout_ns != COIR_FOREVER) {
+        coir_loop_now_update(loop->loop);
+        coir_timer_init(&w->timer, time_is_over, timeout_ns, 0);
+        w->timer.data = w;
+        coir_timer_start(loop->loop, &w->timer);
+    }
+    return leave(t, hub, w, how);
+}
+
+PyObject *
+coir__park(coir_pythread *t, HubObject *hub, coir_list *list, const char *what,
+           PyObject *object, int64_t timeout_ns, int *how)
+{
+    return park(t, hub, list, 0, what, object, timeout_ns, how);
+}
+
+PyObject *
+coir__park_first(coir_pythread *t, HubObject *hub, coir_list *list,
+                 const char *what, PyObject *object, int64_t timeout_ns,
+                 int *how)
+{
+    return park(t, hub, list, 1, what, object, timeout_ns, how);
+}
+
+int
+coir__yield(coir_pythread *t, HubObject *hub)
+{
+    coir_wait *w = coir__wait_get(t);
+    if (COIR__UNLIKELY(w == NULL || may_leave(t, hub) < 0))
+        return -1;
+    if (COIR__UNLIKELY(w->loop != hub->loop))
+        Py_XSETREF(w->loop, (LoopObject *)Py_NewRef((PyObject *)hub->loop));
+    if (COIR__UNLIKELY(w->value != NULL))
+        Py_CLEAR(w->value);
+    w->woken = COIR_WOKEN_BY_WAKE;
+    w->was_woken = 0;
+    w->throws = 0;
+    w->what = "sleep";
+    w->object = NULL;
+    w->is_waiting = 1;
+    w->holds = 1;
+    Py_INCREF(w->green);
+    coir__list_append(&hub->loop->ready, &w->ready.node);
+    int how;
+    PyObject *res = leave(t, hub, w, &how);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
+/* --- hubs ---------------------------------------------------------------- */
+
+HubObject *
+coir__hub_if_any(coir_pythread *t)
+{
+    HubObject *hub = t->hub;
+    return hub != NULL && hub->loop != NULL && !hub->loop->destroyed ? hub
+                                                                     : NULL;
+}
+
+static COIR__COLD HubObject *
+make_hub(coir_pythread *t)
+{
+    if (hub_class == NULL) {
+        PyObject *module = PyImport_ImportModule("coir.gevent.hub");
+        if (module == NULL)
+            return NULL;
+        Py_DECREF(module);
+        if (hub_class == NULL) {
+            PyErr_SetString(PyExc_RuntimeError, "there is no hub class");
+            return NULL;
+        }
+    }
+    PyObject *hub = PyObject_CallNoArgs(hub_class);
+    if (hub == NULL)
+        return NULL;
+    if (!PyObject_TypeCheck(hub, &coir__hub_type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no hub", hub);
+        Py_DECREF(hub);
+        return NULL;
+    }
+    Py_XSETREF(t->hub, (HubObject *)hub);
+    return t->hub;
+}
+
+HubObject *
+coir__hub_get(coir_pythread *t)
+{
+    HubObject *hub = coir__hub_if_any(t);
+    return COIR__LIKELY(hub != NULL) ? hub : make_hub(t);
+}
+
+void
+coir__hub_thread_ends(HubObject *hub)
+{
+    if (hub->loop == NULL)
+        return;
+    hub->loop->depth = 0; /* its greenlet is never resumed */
+    coir__loop_destroy(hub->loop);
+}
+
+int
+coir__other_threads(void)
+{
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    int count = -1; /* this one */
+    for (; ts != NULL; ts = PyThreadState_Next(ts))
+        count++;
+    return count - idle_threads;
+}
+
+/* --- the type ------------------------------------------------------------ */
+
+#define SELF ((HubObject *)op)
+
+static PyObject *
+hub_switch(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    if (nargs > 0 || t->hub != SELF || SELF->loop == NULL ||
+        t->current == &SELF->base) {
+        if (has_switch_out(t->current) && call_switch_out(t->current) < 0)
+            return NULL;
+        coir_payload p = {NULL, NULL, 1};
+        p.value = PyTuple_New(nargs);
+        if (p.value == NULL)
+            return NULL;
+        for (Py_ssize_t i = 0; i < nargs; i++)
+            PyTuple_SET_ITEM(p.value, i, Py_NewRef(args[i]));
+        return coir__greenlet_switch(t, &SELF->base, p);
+    }
+    coir_wait *w = coir__wait_get(t);
+    if (w == NULL || may_leave(t, SELF) < 0)
+        return NULL;
+    if (w->loop != SELF->loop)
+        Py_XSETREF(w->loop,
+                   (LoopObject *)Py_NewRef((PyObject *)SELF->loop));
+    Py_CLEAR(w->value);
+    w->woken = COIR_WOKEN_WAITS;
+    w->was_woken = 0;
+    w->what = "switch";
+    w->object = NULL;
+    w->since_ns = coir_loop_now(w->loop->loop);
+    /* Who is to switch back refers to it, nobody else. */
+    w->is_waiting = 1;
+    w->holds = 0;
+    int how;
+    return leave(t, SELF, w, &how);
+}
+
+static PyObject *
+hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    return coir__greenlet_type.tp_new(type, args, kwargs);
+}
+
+static PyObject *
+hub_get_loop(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *loop = (PyObject *)SELF->loop;
+    return Py_NewRef(loop != NULL ? loop : Py_None);
+}
+
+static int
+hub_set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL || value == Py_None) {
+        Py_CLEAR(SELF->loop);
+        return 0;
+    }
+    if (!PyObject_TypeCheck(value, &coir__loop_type)) {
+        PyErr_Format(PyExc_TypeError, "a hub's loop must be a loop, not %R",
+                     value);
+        return -1;
+    }
+    Py_XSETREF(SELF->loop, (LoopObject *)Py_NewRef(value));
+    return 0;
+}
+
+static int
+hub_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(SELF->loop);
+    return coir__greenlet_type.tp_traverse(op, visit, arg);
+}
+
+static int
+hub_clear(PyObject *op)
+{
+    Py_CLEAR(SELF->loop);
+    return coir__greenlet_type.tp_clear(op);
+}
+
+static void
+hub_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+        return;
+    Py_CLEAR(SELF->loop);
+    coir__greenlet_type.tp_dealloc(op);
+}
+
+static PyMethodDef hub_methods[] = {
+    {"switch", (PyCFunction)(void (*)(void))hub_switch, METH_FASTCALL,
+     "switch() -> object\n\n"
+     "Wait until somebody switches back to the calling greenlet; meanwhile\n"
+     "others run. Returns what that brings."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef hub_getset[] = {
+    {"loop", hub_get_loop, hub_set_loop, "Its event loop; None once it was "
+                                         "destroyed.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject coir__hub_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir._core.HubBase",
+    .tp_basicsize = sizeof(HubObject),
+    .tp_dealloc = hub_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "The greenlet that runs a loop: base of gevent's Hub.",
+    .tp_traverse = hub_traverse,
+    .tp_clear = hub_clear,
+    .tp_methods = hub_methods,
+    .tp_getset = hub_getset,
+    .tp_base = &coir__greenlet_type,
+    .tp_new = hub_new,
+};
+
+/* --- functions ----------------------------------------------------------- */
+
+static PyObject *
+get_hub(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(args),
+        PyObject *Py_UNUSED(kwargs))
+{
+    coir_pythread *t = coir__pythread_get();
+    return t != NULL ? Py_XNewRef((PyObject *)coir__hub_get(t)) : NULL;
+}
+
+static PyObject *
+get_hub_if_exists(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    PyObject *hub = (PyObject *)coir__hub_if_any(t);
+    return Py_NewRef(hub != NULL ? hub : Py_None);
+}
+
+static PyObject *
+set_hub(PyObject *Py_UNUSED(module), PyObject *hub)
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    if (hub != Py_None && !PyObject_TypeCheck(hub, &coir__hub_type)) {
+        PyErr_Format(PyExc_TypeError, "%R is no hub", hub);
+        return NULL;
+    }
+    Py_XSETREF(t->hub, hub != Py_None ? (HubObject *)Py_NewRef(hub) : NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+get_hub_class(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    return Py_NewRef(hub_class != NULL ? hub_class : Py_None);
+}
+
+static PyObject *
+set_hub_class(PyObject *Py_UNUSED(module), PyObject *cls)
+{
+    Py_XSETREF(hub_class, Py_NewRef(cls));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+add_idle_threads(PyObject *Py_UNUSED(module), PyObject *count)
+{
+    long n = PyLong_AsLong(count);
+    if (n == -1 && PyErr_Occurred())
+        return NULL;
+    idle_threads += (int)n;
+    Py_RETURN_NONE;
+}
+
+static int
+add_wait(PyObject *list, const coir_block *b, PyObject *of)
+{
+    const coir_wait *w = b->wait;
+    if (w == NULL || !w->is_waiting || w->loop == NULL ||
+        w->woken != COIR_WOKEN_WAITS || w->loop->loop == NULL ||
+        (of != Py_None && (PyObject *)w->loop != of))
+        return 0;
+    double since = (double)(coir_clock_monotonic() - w->since_ns) / 1e9;
+    PyObject *item =
+        Py_BuildValue("(OsOd)", (PyObject *)b->self, w->what,
+                      w->object != NULL ? w->object : Py_None, since);
+    int err = item != NULL ? PyList_Append(list, item) : -1;
+    Py_XDECREF(item);
+    return err;
+}
+
+static PyObject *
+waits(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *of = Py_None;
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL || !PyArg_ParseTuple(args, "|O:waits", &of))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    if (list == NULL)
+        return NULL;
+    int err = add_wait(list, t->main->block, of);
+    const coir_block *b = t->live;
+    if (b != NULL)
+        do {
+            err = err < 0 ? err : add_wait(list, b, of);
+            b = b->next;
+        } while (b != t->live);
+    if (err < 0)
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyMethodDef functions[] = {
+    {"get_hub", (PyCFunction)(void (*)(void))get_hub,
+     METH_VARARGS | METH_KEYWORDS,
+     "get_hub() -> Hub\n\nThis thread's hub; it is made if there is none."},
+    {"get_hub_if_exists", get_hub_if_exists, METH_NOARGS,
+     "get_hub_if_exists() -> Hub | None\n\nThis thread's hub, or None."},
+    {"set_hub", set_hub, METH_O,
+     "set_hub(hub) -> None\n\nMake it this thread's; None: none."},
+    {"get_hub_class", get_hub_class, METH_NOARGS,
+     "get_hub_class() -> type | None\n\nWhat makes the hubs of threads."},
+    {"set_hub_class", set_hub_class, METH_O,
+     "set_hub_class(cls) -> None\n\nWhat is called, without arguments, to "
+     "make a thread's hub."},
+    {"add_idle_threads", add_idle_threads, METH_O,
+     "add_idle_threads(count) -> None\n\n"
+     "So many more threads (or less, if negative) do nothing by themselves,\n"
+     "and will not end anybody's wait until they are given something to do."},
+    {"waits", waits, METH_VARARGS,
+     "waits(loop=None) -> list\n\n"
+     "(greenlet, what, object, seconds) of each greenlet of this thread that\n"
+     "waits: for what kind of event, of which object or None, and since when."
+    },
+    {NULL, NULL, 0, NULL},
+};
 
 int
 coir__hub_types_init(PyObject *module)
 {
-    (void)module;
-    return 0;
+    if (PyType_Ready(&coir__hub_type) < 0 ||
+        PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "HubBase",
+                                 (PyObject *)&coir__hub_type);
 }

@@ -63,6 +63,19 @@ coir__list_remove(coir_node *n)
     n->list = NULL;
 }
 
+static inline void
+coir__list_prepend(coir_list *list, coir_node *n)
+{
+    n->list = list;
+    n->prev = NULL;
+    n->next = list->head;
+    if (list->head != NULL)
+        list->head->prev = n;
+    else
+        list->tail = n;
+    list->head = n;
+}
+
 /* --- the ready queue ----------------------------------------------------- */
 
 typedef struct coir_loop_object LoopObject;
@@ -95,12 +108,19 @@ struct coir_loop_object {
     PyObject *weakreflist;
     PyObject *dict;
     unsigned long thread; /* ident of the one that made it */
-    unsigned left;        /* greenlets that may run before the loop is run */
-    int depth;            /* of run() */
+    unsigned flags;       /* it was made with */
+    unsigned left; /* that may run before libcoir's loop is looked at */
+    int depth;     /* of run() */
     int is_default;
-    int stop; /* break_() */
-    int blocks; /* waits without the GIL */
+    int stop;               /* break_() */
+    int destroyed;          /* or it is to be, once it has returned */
+    int may_block;          /* in this turn */
+    int blocks;             /* waits without the GIL */
+    int foreign_waits;      /* in it that other threads could end */
     PyObject *pending_error; /* that is to leave run() */
+    coir_list watchers;     /* that are active: see watcher.c */
+    int watches_signals;
+    coir_io signal_io;
 };
 
 /* A hub: the greenlet that runs the loop. */
@@ -126,6 +146,16 @@ coir__loop_call(LoopObject *loop, PyObject *func, PyObject *args);
  * the loop's error handler; no exception is pending afterwards. */
 COIR__HIDDEN void coir__loop_error(LoopObject *loop, PyObject *context);
 
+/* One run(), flags of coir_loop_run(). Whether there is anything left to do,
+ * or -1 with an exception. */
+COIR__HIDDEN int coir__loop_run(LoopObject *loop, int flags);
+/* Stop its watchers and free it, once it does not run. */
+COIR__HIDDEN void coir__loop_destroy(LoopObject *loop);
+/* It is about to block: have signals end that. */
+COIR__HIDDEN void coir__loop_watch_signals(LoopObject *loop);
+/* Stop the active watcher that stands in the loop's list with this node. */
+COIR__HIDDEN void coir__watcher_stop_node(coir_node *n);
+
 /* --- this thread's hub --------------------------------------------------- */
 
 /* This thread's hub, borrowed; it is made if there is none. NULL with an
@@ -149,11 +179,14 @@ enum coir_woken {
 typedef struct coir_wait {
     coir_ready ready;    /* first; node: in the ready queue */
     coir_node node;      /* in the list it waits in */
-    LoopObject *loop;    /* borrowed while it waits */
+    LoopObject *loop;    /* strong: of the hub it waits in, or did last */
     GreenletObject *green; /* borrowed: whose it is */
     PyObject *value;     /* strong: what it is brought; NULL for None */
     uint8_t woken;       /* enum coir_woken */
     uint8_t is_waiting;  /* in a list, or in the ready queue */
+    uint8_t was_woken;   /* before somebody else switched to it, see below */
+    uint8_t holds;       /* a reference to `green` */
+    uint8_t is_foreign;  /* counted in loop->foreign_waits */
     uint8_t throws;      /* `value` is an exception to be raised in it */
     int tag;             /* the caller's, to tell kinds of waiters apart */
     void *data;          /* the same; valid while it waits */
@@ -173,6 +206,11 @@ coir__wait_of(coir_node *n)
     return (coir_wait *)((char *)n - offsetof(coir_wait, node));
 }
 
+/* For tp_traverse of who owns a list of nothing but coir_waits: those who wait
+ * there for ever are kept alive by it. */
+COIR__HIDDEN int coir__list_traverse(const coir_list *list, visitproc visit,
+                                     void *arg);
+
 /* Wait at the end of `list` (NULL: in none, for coir__wake() by who knows the
  * coir_wait) until woken, or until `timeout_ns` is over: COIR_FOREVER for no
  * limit; 0 lets others run once. Call it again to go on waiting.
@@ -181,6 +219,10 @@ coir__wait_of(coir_node *n)
  * in *how, enum coir_woken, the reason; or NULL with an exception, one that
  * was thrown into it for instance, or one because this is the hub itself or
  * nothing else can ever happen (LoopExit). It is in no list then.
+ * After an exception, and after COIR_WOKEN_BY_OTHER, `was_woken` in its
+ * coir_wait tells whether it had been woken already, but did not come to run
+ * before somebody else switched to it: then `value` there is what it was
+ * brought, and both are the caller's to pass on, now.
  * `what` and `object` are for reports. Runs any code. */
 COIR__HIDDEN PyObject *
 coir__park(coir_pythread *t, HubObject *hub, coir_list *list, const char *what,
@@ -198,6 +240,25 @@ coir__park_first(coir_pythread *t, HubObject *hub, coir_list *list,
 COIR__HIDDEN void coir__wake(coir_wait *w, PyObject *value);
 /* The same; the exception (stolen) is raised in it. */
 COIR__HIDDEN void coir__wake_with_error(coir_wait *w, PyObject *exc);
+
+/* From run(): switch to a greenlet that was in the ready queue. */
+COIR__HIDDEN void coir__resume(coir_ready *r, LoopObject *loop);
+/* The greenlet was switched to while it waited: it waits no more. Called by
+ * switch.c, before any Python code runs. */
+COIR__HIDDEN void coir__wait_left(coir_wait *w);
+/* Its block goes. */
+COIR__HIDDEN void coir__wait_free(coir_wait *w);
+
+/* Switch from the running greenlet, which waits in `w`, to `to`; as
+ * coir__greenlet_switch(), and *how is how the wait ended. In switch.c. */
+COIR__HIDDEN PyObject *coir__greenlet_park(coir_pythread *t,
+                                           GreenletObject *to, coir_payload p,
+                                           coir_wait *w, int *how);
+/* The thread ends, or its record does: destroy its hub's loop. */
+COIR__HIDDEN void coir__hub_thread_ends(HubObject *hub);
+
+/* How many other threads there are that may do anything. */
+COIR__HIDDEN int coir__other_threads(void);
 
 /* Let the running greenlet go on after all that are ready now: sleep(0).
  * 0, or -1 with an exception. */

@@ -31,6 +31,8 @@
 
 typedef struct coir_block coir_block;
 typedef struct coir_pythread coir_pythread;
+struct coir_wait;
+struct coir_hub_object;
 
 /* Exactly greenlet's: gevent and others embed it as their first member. */
 typedef struct {
@@ -80,6 +82,7 @@ struct coir_block {
     coir_block *next;       /* in the thread's list of started ones, a ring */
     coir_block *prev;
     coir_block *queued; /* next in a queue of condemned ones */
+    struct coir_wait *wait; /* owned: see hub.h; NULL if it never waited */
     coir_pystate py;
     coir_coro coro;
 };
@@ -98,6 +101,7 @@ struct coir_pythread {
     coir_block *condemned; /* queue, each with a strong reference to self */
     coir_block **condemned_tail;
     int exits; /* its greenlets are being unwound; no scheduler starts */
+    struct coir_hub_object *hub; /* strong or NULL */
 };
 
 /* There is one, never freed: other interpreters are refused, and modules that

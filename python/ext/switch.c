@@ -21,7 +21,7 @@
  * is started. To find what a NEW one runs, attributes are looked up, so that
  * any code may run, which may start it, kill it, or move it in the tree: all
  * is looked at again afterwards. */
-#include "state.h"
+#include "hub.h"
 
 #include <errno.h>
 
@@ -116,6 +116,8 @@ swap(coir_pythread *t, GreenletObject *to, const coir_payload *p)
     int err = coir_coro_switch(to->block->co, NULL, NULL);
     coir_pystate_restore(&b->py, ts);
     errno = saved_errno;
+    if (COIR__UNLIKELY(b->wait != NULL && b->wait->is_waiting))
+        coir__wait_left(b->wait);
     if (COIR__UNLIKELY(err < 0)) {
         swap_failed(t);
         return -1;
@@ -360,6 +362,39 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
         return NULL;
     }
     return switch_slowly(t, to, p);
+}
+
+PyObject *
+coir__greenlet_park(coir_pythread *t, GreenletObject *to, coir_payload p,
+                    coir_wait *w, int *how)
+{
+    const coir_block *b = to->block;
+    if (COIR__LIKELY(t->condemned == NULL && b->state == GREENLET_ACTIVE &&
+                     b->main == t->main && to != t->current &&
+                     (b->flags & GREENLET_GUARDED) == 0)) {
+        Py_INCREF(to);
+        int err = swap(t, to, &p);
+        /* Before any code runs that may wait, too. */
+        *how = w->woken;
+        PyObject *handed = w->value;
+        int was_woken = w->was_woken;
+        w->value = NULL;
+        if (COIR__UNLIKELY(err < 0)) {
+            Py_DECREF(to);
+            return NULL;
+        }
+        PyObject *res = arrive(t);
+        if (COIR__UNLIKELY(was_woken)) {
+            w->was_woken = 1;
+            Py_XSETREF(w->value, handed);
+        }
+        return res;
+    }
+    PyObject *res = coir__greenlet_switch(t, to, p);
+    if (w->is_waiting) /* it never left */
+        coir__wait_left(w);
+    *how = w->woken;
+    return res;
 }
 
 /* --- a greenlet's life --------------------------------------------------- */

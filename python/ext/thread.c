@@ -24,7 +24,7 @@
  *
  * While the interpreter finalizes nothing unwinds: suspended greenlets are
  * abandoned, as greenlet does. */
-#include "state.h"
+#include "hub.h"
 
 #include <time.h>
 
@@ -149,6 +149,8 @@ coir__greenlet_abandon(coir_block *b)
      * state in a thread state that is gone too. */
     if (!running)
         coir_pystate_abandon(&b->py);
+    if (b->wait != NULL && b->wait->is_waiting)
+        coir__wait_left(b->wait);
 }
 
 /* --- threads ------------------------------------------------------------- */
@@ -205,6 +207,10 @@ unwind_all(coir_pythread *t)
 static void
 thread_free(coir_pythread *t)
 {
+    HubObject *hub = t->hub;
+    t->hub = NULL;
+    if (hub != NULL)
+        coir__hub_thread_ends(hub);
     if (coir__pythread == t)
         coir__pythread = NULL;
     while (t->live != NULL)
@@ -220,6 +226,7 @@ thread_free(coir_pythread *t)
     Py_DECREF(t->current);
     Py_DECREF(t->main);
     Py_XDECREF(t->tracefunc);
+    Py_XDECREF(hub);
     PyMem_Free(t);
 }
 

@@ -1,9 +1,1174 @@
-/* watcher.c - */
+/* watcher.c - watchers of a loop as Python objects.
+ *
+ * One C type, of which the kinds are subtypes that differ in what they are
+ * made with and in a few attributes. A watcher that is active keeps itself
+ * alive, and stands in a list of its loop, which stops it when it is
+ * destroyed.
+ *
+ * Children are waited for by descriptors of their processes (pidfd), one
+ * each, so that a loop reaps nobody whom it was not asked for, in any loop of
+ * any thread. Where that does not work, or any child is waited for (pid 0),
+ * SIGCHLD is. */
 #include "hub.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum watcher_kind {
+    KIND_IO,
+    KIND_TIMER,
+    KIND_SIGNAL,
+    KIND_CHILD,
+    KIND_STAT,
+    KIND_IDLE,
+    KIND_PREPARE,
+    KIND_CHECK,
+    KIND_FORK,
+    KIND_ASYNC,
+    KINDS
+};
+
+typedef struct {
+    PyObject_HEAD
+    LoopObject *loop;   /* strong; NULL: closed */
+    PyObject *callback; /* strong or NULL */
+    PyObject *args;     /* strong, a tuple, or NULL */
+    PyObject *weakreflist;
+    coir_node node; /* in loop->watchers while active */
+    uint8_t kind;
+    uint8_t no_ref;      /* is not to keep the loop running */
+    uint8_t is_unrefd;   /* and does not, at present */
+    uint8_t is_active;   /* as its user sees it */
+    uint8_t pass_events; /* the events come first among the arguments */
+    int pid, rpid, rstatus; /* of a child */
+    int pidfd;
+    PyObject *path; /* of a stat: strong, bytes */
+    union {
+        coir_watcher any;
+        coir_io io;
+        coir_timer timer;
+        coir_signal signal;
+        coir_stat stat;
+        coir_idle idle;
+        coir_prepare prepare;
+        coir_check check;
+        coir_fork fork;
+        coir_async async;
+    } w;
+} WatcherObject;
+
+static PyTypeObject watcher_type;
+static PyTypeObject kind_types[KINDS];
+
+#define SELF ((WatcherObject *)op)
+
+/* --- starting and stopping ----------------------------------------------- */
+
+static int
+start_any(WatcherObject *self)
+{
+    coir_loop *loop = self->loop->loop;
+    switch ((enum watcher_kind)self->kind) {
+    case KIND_IO:
+        return coir_io_start(loop, &self->w.io);
+    case KIND_TIMER:
+        coir_timer_start(loop, &self->w.timer);
+        return 0;
+    case KIND_SIGNAL:
+        return coir_signal_start(loop, &self->w.signal);
+    case KIND_CHILD:
+        return self->pidfd >= 0 ? coir_io_start(loop, &self->w.io)
+                                : coir_signal_start(loop, &self->w.signal);
+    case KIND_STAT:
+        return coir_stat_start(loop, &self->w.stat);
+    case KIND_IDLE:
+        return coir_idle_start(loop, &self->w.idle);
+    case KIND_PREPARE:
+        return coir_prepare_start(loop, &self->w.prepare);
+    case KIND_CHECK:
+        return coir_check_start(loop, &self->w.check);
+    case KIND_FORK:
+        return coir_fork_start(loop, &self->w.fork);
+    default:
+        return coir_async_start(loop, &self->w.async);
+    }
+}
+
+static void
+stop_any(WatcherObject *self)
+{
+    coir_loop *loop = self->loop->loop;
+    switch ((enum watcher_kind)self->kind) {
+    case KIND_IO:
+        coir_io_stop(loop, &self->w.io);
+        break;
+    case KIND_TIMER:
+        coir_timer_stop(loop, &self->w.timer);
+        break;
+    case KIND_SIGNAL:
+        coir_signal_stop(loop, &self->w.signal);
+        break;
+    case KIND_CHILD:
+        if (self->pidfd >= 0)
+            coir_io_stop(loop, &self->w.io);
+        else
+            coir_signal_stop(loop, &self->w.signal);
+        break;
+    case KIND_STAT:
+        coir_stat_stop(loop, &self->w.stat);
+        break;
+    case KIND_IDLE:
+        coir_idle_stop(loop, &self->w.idle);
+        break;
+    case KIND_PREPARE:
+        coir_prepare_stop(loop, &self->w.prepare);
+        break;
+    case KIND_CHECK:
+        coir_check_stop(loop, &self->w.check);
+        break;
+    case KIND_FORK:
+        coir_fork_stop(loop, &self->w.fork);
+        break;
+    default:
+        coir_async_stop(loop, &self->w.async);
+        break;
+    }
+}
+
+/* Whether it keeps the loop running, if active, is as `no_ref` says. */
+static void
+apply_ref(WatcherObject *self)
+{
+    int unrefd = self->is_active && self->no_ref;
+    if (unrefd && !self->is_unrefd)
+        coir_loop_unref(self->loop->loop);
+    else if (!unrefd && self->is_unrefd)
+        coir_loop_ref(self->loop->loop);
+    self->is_unrefd = (uint8_t)unrefd;
+}
+
+/* May release it. */
+static void
+stop(WatcherObject *self)
+{
+    PyObject *callback = self->callback, *args = self->args;
+    int was_active = self->is_active;
+    self->callback = self->args = NULL;
+    if (self->loop != NULL && self->loop->loop != NULL) {
+        if (was_active) {
+            self->is_active = 0;
+            apply_ref(self);
+        }
+        stop_any(self); /* takes a pending call back, too */
+    }
+    self->is_active = 0;
+    coir__list_remove(&self->node);
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
+    if (was_active)
+        Py_DECREF(self);
+}
+
+void
+coir__watcher_stop_node(coir_node *n)
+{
+    stop((WatcherObject *)((char *)n - offsetof(WatcherObject, node)));
+}
+
+static int
+is_alive(const WatcherObject *self)
+{
+    if (self->loop != NULL && self->loop->loop != NULL)
+        return 1;
+    PyErr_SetString(PyExc_ValueError, self->loop == NULL
+                                          ? "operation on closed watcher"
+                                          : "operation on destroyed loop");
+    return 0;
+}
+
+static int
+set_call(WatcherObject *self, PyObject *callback, PyObject *args)
+{
+    if (callback == NULL || !PyCallable_Check(callback)) {
+        PyErr_Format(PyExc_TypeError, "Expected callable, not %R",
+                     callback != NULL ? callback : Py_None);
+        return -1;
+    }
+    Py_XSETREF(self->callback, Py_NewRef(callback));
+    Py_XSETREF(self->args, Py_NewRef(args));
+    return 0;
+}
+
+/* The watcher is started by the loop, with its callback set. */
+static int
+activate(WatcherObject *self)
+{
+    int err = start_any(self);
+    if (err < 0) {
+        if (err == COIR_ENOMEM)
+            PyErr_NoMemory();
+        else
+            PyErr_Format(PyExc_ValueError, "cannot start %R: %s",
+                         (PyObject *)self, coir_strerror(err));
+        return -1;
+    }
+    if (!self->is_active) {
+        self->is_active = 1;
+        Py_INCREF(self);
+        coir__list_append(&self->loop->watchers, &self->node);
+    }
+    apply_ref(self);
+    return 0;
+}
+
+/* --- being called -------------------------------------------------------- */
+
+/* Call the callback; in the hub. The watcher may be gone after it. */
+static void
+call(WatcherObject *self, int revents)
+{
+    LoopObject *loop = self->loop;
+    PyObject *callback = self->callback, *args = self->args, *res = NULL;
+    if (callback == NULL || loop == NULL)
+        return;
+    Py_INCREF(self);
+    Py_INCREF(loop);
+    Py_INCREF(callback);
+    Py_XINCREF(args);
+    if (self->pass_events) {
+        PyObject *first = Py_BuildValue("(i)", revents);
+        PyObject *all = first != NULL ? PySequence_Concat(first, args) : NULL;
+        Py_XDECREF(first);
+        if (all != NULL)
+            res = PyObject_Call(callback, all, NULL);
+        Py_XDECREF(all);
+    }
+    else if (args == NULL || PyTuple_GET_SIZE(args) == 0) {
+        res = PyObject_CallNoArgs(callback);
+    }
+    else {
+        res = PyObject_Call(callback, args, NULL);
+    }
+    if (res == NULL)
+        coir__loop_error(loop, (PyObject *)self);
+    Py_XDECREF(res);
+    Py_DECREF(callback);
+    Py_XDECREF(args);
+    /* One that fires once is not active any more. */
+    if (self->is_active && self->w.any.active == 0)
+        stop(self);
+    Py_DECREF(loop);
+    Py_DECREF(self);
+}
+
+static void
+fires(coir_loop *Py_UNUSED(loop), coir_watcher *w, int revents)
+{
+    WatcherObject *self = w->data;
+    if (revents & COIR_ERROR) {
+        /* libcoir has stopped it: its descriptor is no more. */
+        revents |= COIR_READ | COIR_WRITE;
+        if (self->kind == KIND_IO)
+            revents = self->w.io.events & (COIR_READ | COIR_WRITE);
+    }
+    call(self, revents);
+}
+
+/* Has the child ended, or for pid 0 any? */
+static void
+child_fires(coir_loop *Py_UNUSED(loop), coir_watcher *w,
+            int Py_UNUSED(revents))
+{
+    WatcherObject *self = w->data;
+    int status;
+    Py_INCREF(self);
+    for (;;) {
+        pid_t pid = waitpid(self->pid > 0 ? self->pid : -1, &status, WNOHANG);
+        if (pid == 0 || (pid < 0 && errno == EINTR))
+            break;
+        if (pid < 0) {
+            if (self->pid <= 0)
+                break;
+            /* Somebody else has reaped it: its status is lost. */
+            pid = self->pid;
+            status = 0;
+        }
+        self->rpid = pid;
+        self->rstatus = status;
+        if (self->pid > 0) {
+            if (self->pidfd >= 0)
+                coir_io_stop(self->loop->loop, &self->w.io);
+            else
+                coir_signal_stop(self->loop->loop, &self->w.signal);
+            call(self, COIR_CHILD);
+            break;
+        }
+        call(self, COIR_CHILD);
+        if (!self->is_active)
+            break;
+    }
+    Py_DECREF(self);
+}
+
+/* --- making -------------------------------------------------------------- */
+
+static WatcherObject *
+make(LoopObject *loop, enum watcher_kind kind, int ref, PyObject *priority)
+{
+    int level = 0;
+    if (loop->loop == NULL) {
+        PyErr_SetString(PyExc_ValueError, "operation on destroyed loop");
+        return NULL;
+    }
+    if (priority != NULL && priority != Py_None) {
+        level = (int)PyLong_AsLong(priority);
+        if (level == -1 && PyErr_Occurred())
+            return NULL;
+    }
+    PyTypeObject *type = &kind_types[kind];
+    WatcherObject *self = (WatcherObject *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->kind = (uint8_t)kind;
+    self->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
+    self->no_ref = !ref;
+    self->pidfd = -1;
+    COIR__INIT(&self->w.any, fires);
+    self->w.any.data = self;
+    self->w.any.priority = level < COIR_MINPRI   ? COIR_MINPRI
+                           : level > COIR_MAXPRI ? COIR_MAXPRI
+                                                 : level;
+    return self;
+}
+
+static int
+check_fd(PyObject *op, int *fd)
+{
+    long n = PyLong_AsLong(op);
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    if (n < 0 || n > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "fd must be non-negative: %R", op);
+        return -1;
+    }
+    *fd = (int)n;
+    return 0;
+}
+
+static int
+check_events(int events)
+{
+    if ((events & ~(COIR_READ | COIR_WRITE | COIR__FDSET)) == 0)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "illegal event mask: %d", events);
+    return -1;
+}
+
+static PyObject *
+loop_io(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"fd", "events", "ref", "priority", NULL};
+    PyObject *fd_op, *priority = NULL;
+    int events, ref = 1, fd;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi|pO:io", names, &fd_op,
+                                     &events, &ref, &priority) ||
+        check_fd(fd_op, &fd) < 0 || check_events(events) < 0)
+        return NULL;
+    WatcherObject *self = make((LoopObject *)op, KIND_IO, ref, priority);
+    if (self != NULL) {
+        self->w.io.fd = fd;
+        self->w.io.events = events | COIR__FDSET;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+loop_timer(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"after", "repeat", "ref", "priority", NULL};
+    double after, repeat = 0;
+    int ref = 1;
+    PyObject *priority = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d|dpO:timer", names,
+                                     &after, &repeat, &ref, &priority))
+        return NULL;
+    if (!(repeat >= 0)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "repeat must be positive or zero");
+        return NULL;
+    }
+    WatcherObject *self = make((LoopObject *)op, KIND_TIMER, ref, priority);
+    if (self != NULL) {
+        self->w.timer.timeout_ns = coir__seconds_to_ns(after);
+        self->w.timer.repeat_ns = coir__seconds_to_ns(repeat);
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+loop_signal(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"signum", "ref", "priority", NULL};
+    int signum, ref = 1;
+    PyObject *priority = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|pO:signal", names,
+                                     &signum, &ref, &priority))
+        return NULL;
+    if (signum < 1 || signum >= NSIG) {
+        PyErr_Format(PyExc_ValueError, "illegal signal number: %d", signum);
+        return NULL;
+    }
+    WatcherObject *self = make((LoopObject *)op, KIND_SIGNAL, ref, priority);
+    if (self != NULL)
+        self->w.signal.signum = signum;
+    return (PyObject *)self;
+}
+
+static PyObject *
+loop_child(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"pid", "trace", "ref", NULL};
+    int pid, trace = 0, ref = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|ip:child", names, &pid,
+                                     &trace, &ref))
+        return NULL;
+    if (!((LoopObject *)op)->is_default) {
+        PyErr_SetString(PyExc_TypeError, "child watchers are only available "
+                                         "on the default loop");
+        return NULL;
+    }
+    WatcherObject *self = make((LoopObject *)op, KIND_CHILD, ref, NULL);
+    if (self == NULL)
+        return NULL;
+    self->pid = pid;
+    self->w.any.cb = child_fires;
+#ifdef SYS_pidfd_open
+    if (pid > 0 && !trace)
+        self->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+#endif
+    if (self->pidfd >= 0) {
+        self->w.io.fd = self->pidfd;
+        self->w.io.events = COIR_READ | COIR__FDSET;
+    }
+    else {
+        self->w.signal.signum = SIGCHLD;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+loop_stat(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"path", "interval", "ref", "priority", NULL};
+    PyObject *path, *bytes, *priority = NULL;
+    double interval = 0;
+    int ref = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|dpO:stat", names, &path,
+                                     &interval, &ref, &priority) ||
+        !PyUnicode_FSConverter(path, &bytes))
+        return NULL;
+    WatcherObject *self = make((LoopObject *)op, KIND_STAT, ref, priority);
+    if (self == NULL) {
+        Py_DECREF(bytes);
+        return NULL;
+    }
+    self->path = bytes;
+    self->w.stat.path = PyBytes_AS_STRING(bytes);
+    self->w.stat.interval_ns = coir__seconds_to_ns(interval);
+    self->w.stat.wd = -2;
+    return (PyObject *)self;
+}
+
+/* Those that are made with nothing. */
+static PyObject *
+loop_plain(PyObject *op, PyObject *args, PyObject *kwargs,
+           enum watcher_kind kind)
+{
+    static char *names[] = {"ref", "priority", NULL};
+    int ref = 1;
+    PyObject *priority = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|pO", names, &ref,
+                                     &priority))
+        return NULL;
+    return (PyObject *)make((LoopObject *)op, kind, ref, priority);
+}
+
+#define PLAIN(name, kind)                                                     \
+    static PyObject *name(PyObject *op, PyObject *args, PyObject *kwargs)     \
+    {                                                                         \
+        return loop_plain(op, args, kwargs, kind);                            \
+    }
+PLAIN(loop_idle, KIND_IDLE)
+PLAIN(loop_prepare, KIND_PREPARE)
+PLAIN(loop_check, KIND_CHECK)
+PLAIN(loop_fork, KIND_FORK)
+PLAIN(loop_async, KIND_ASYNC)
+
+#define METHOD(name, func, doc)                                               \
+    {name, (PyCFunction)(void (*)(void))(func), METH_VARARGS | METH_KEYWORDS, \
+     doc}
+
+static PyMethodDef loop_methods[] = {
+    METHOD("io", loop_io,
+           "io(fd, events, ref=True, priority=None)\n\n"
+           "A watcher of a descriptor: events 1 (readable), 2 (writable)."),
+    METHOD("timer", loop_timer,
+           "timer(after, repeat=0.0, ref=True, priority=None)\n\n"
+           "A watcher of time: `after` seconds, then every `repeat`."),
+    METHOD("signal", loop_signal,
+           "signal(signum, ref=True, priority=None)\n\n"
+           "A watcher of a signal, whose Python handler it replaces."),
+    METHOD("child", loop_child,
+           "child(pid, trace=0, ref=True)\n\n"
+           "A watcher of the end of a child process, which it reaps."),
+    METHOD("stat", loop_stat,
+           "stat(path, interval=0.0, ref=True, priority=None)\n\n"
+           "A watcher of changes of a file."),
+    METHOD("idle", loop_idle,
+           "idle(ref=True, priority=None)\n\n"
+           "A watcher that is called when there is nothing else to do."),
+    METHOD("prepare", loop_prepare,
+           "prepare(ref=True, priority=None)\n\n"
+           "A watcher that is called before the loop blocks."),
+    METHOD("check", loop_check,
+           "check(ref=True, priority=None)\n\n"
+           "A watcher that is called after the loop has blocked."),
+    METHOD("fork", loop_fork,
+           "fork(ref=True, priority=None)\n\n"
+           "A watcher that is called in the child after a fork."),
+    METHOD("async_", loop_async,
+           "async_(ref=True, priority=None)\n\n"
+           "A watcher that other threads can call, by send()."),
+    METHOD("async", loop_async,
+           "async(ref=True, priority=None)\n\nAs async_()."),
+};
+
+/* --- methods ------------------------------------------------------------- */
+
+/* Read start()'s arguments: the callback, what it is called with, and of the
+ * keywords the one that is allowed. */
+static int
+parse_start(PyObject *args, PyObject *kwargs, const char *keyword, int *flag,
+            PyObject **callback, PyObject **rest)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    *callback = n > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
+    if (kwargs != NULL) {
+        PyObject *key, *value;
+        Py_ssize_t at = 0;
+        while (PyDict_Next(kwargs, &at, &key, &value)) {
+            if (n == 0 && PyUnicode_CompareWithASCIIString(key,
+                                                           "callback") == 0) {
+                *callback = value;
+                continue;
+            }
+            if (keyword == NULL ||
+                PyUnicode_CompareWithASCIIString(key, keyword) != 0) {
+                PyErr_Format(PyExc_TypeError,
+                             "start() got an unexpected keyword argument %R",
+                             key);
+                return -1;
+            }
+            *flag = PyObject_IsTrue(value);
+            if (*flag < 0)
+                return -1;
+        }
+    }
+    if (*callback == NULL) {
+        PyErr_SetString(PyExc_TypeError, "start() needs something to call");
+        return -1;
+    }
+    *rest = PyTuple_GetSlice(args, 1, n > 0 ? n : 1);
+    return *rest != NULL ? 0 : -1;
+}
+
+static PyObject *
+watcher_start(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    PyObject *callback, *rest;
+    int is_timer = SELF->kind == KIND_TIMER, is_io = SELF->kind == KIND_IO;
+    int flag = is_timer; /* update the time first; pass the events */
+    if (parse_start(args, kwargs,
+                    is_timer ? "update"
+                    : is_io  ? "pass_events"
+                             : NULL,
+                    &flag, &callback, &rest) < 0)
+        return NULL;
+    int err = is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
+    Py_DECREF(rest);
+    if (err < 0)
+        return NULL;
+    if (is_timer && flag)
+        coir_loop_now_update(SELF->loop->loop);
+    SELF->pass_events = is_io && flag;
+    if (activate(SELF) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+timer_again(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    PyObject *callback, *rest;
+    int update = 1;
+    if (parse_start(args, kwargs, "update", &update, &callback, &rest) < 0)
+        return NULL;
+    int err = is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
+    Py_DECREF(rest);
+    if (err < 0)
+        return NULL;
+    coir_loop *loop = SELF->loop->loop;
+    if (update)
+        coir_loop_now_update(loop);
+    if (SELF->is_active) { /* as if it had kept the loop running all along */
+        SELF->is_active = 0;
+        apply_ref(SELF);
+        SELF->is_active = 1;
+    }
+    coir_timer_again(loop, &SELF->w.timer);
+    if (SELF->w.any.active && !SELF->is_active) {
+        SELF->is_active = 1;
+        Py_INCREF(op);
+        coir__list_append(&SELF->loop->watchers, &SELF->node);
+    }
+    if (SELF->w.any.active)
+        apply_ref(SELF);
+    else
+        stop(SELF);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watcher_stop(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    stop(SELF);
+    Py_RETURN_NONE;
+}
+
+static void
+close_watcher(WatcherObject *self)
+{
+    Py_INCREF(self);
+    stop(self);
+    if (self->pidfd >= 0)
+        (void)close(self->pidfd);
+    self->pidfd = -1;
+    Py_CLEAR(self->loop);
+    Py_DECREF(self);
+}
+
+static PyObject *
+watcher_close(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    close_watcher(SELF);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watcher_enter(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return Py_NewRef(op);
+}
+
+static PyObject *
+watcher_exit(PyObject *op, PyObject *Py_UNUSED(args))
+{
+    return watcher_close(op, NULL);
+}
+
+static PyObject *
+watcher_feed(PyObject *op, PyObject *args)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    if (n < 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "feed() needs events and something to call");
+        return NULL;
+    }
+    long revents = PyLong_AsLong(PyTuple_GET_ITEM(args, 0));
+    if (revents == -1 && PyErr_Occurred())
+        return NULL;
+    PyObject *rest = PyTuple_GetSlice(args, 2, n);
+    if (rest == NULL)
+        return NULL;
+    int err = is_alive(SELF)
+                  ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest)
+                  : -1;
+    Py_DECREF(rest);
+    if (err < 0)
+        return NULL;
+    coir_feed_event(SELF->loop->loop, &SELF->w.any, (int)revents);
+    if (!SELF->is_active) { /* until it was called */
+        SELF->is_active = 1;
+        Py_INCREF(op);
+        coir__list_append(&SELF->loop->watchers, &SELF->node);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+async_send(PyObject *op, PyObject *Py_UNUSED(arg))
+{
+    if (!is_alive(SELF))
+        return NULL;
+    coir_async_send(SELF->loop->loop, &SELF->w.async);
+    Py_RETURN_NONE;
+}
+
+/* --- attributes ---------------------------------------------------------- */
+
+static PyObject *
+get_active(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(SELF->loop != NULL && SELF->w.any.active != 0);
+}
+
+static PyObject *
+get_pending(PyObject *op, void *Py_UNUSED(closure))
+{
+    int pending = SELF->w.any.pending != 0;
+    if (SELF->kind == KIND_ASYNC)
+        pending |= coir_async_pending(&SELF->w.async);
+    return PyBool_FromLong(SELF->loop != NULL && pending);
+}
+
+static PyObject *
+get_ref(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(!SELF->no_ref);
+}
+
+static int
+set_ref(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    int ref = value != NULL ? PyObject_IsTrue(value) : 1;
+    if (ref < 0 || !is_alive(SELF))
+        return -1;
+    SELF->no_ref = !ref;
+    apply_ref(SELF);
+    return 0;
+}
+
+static PyObject *
+get_priority(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(SELF->w.any.priority);
+}
+
+static int
+set_priority(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    long level = value != NULL ? PyLong_AsLong(value) : 0;
+    if (level == -1 && PyErr_Occurred())
+        return -1;
+    if (SELF->w.any.active || SELF->w.any.pending) {
+        PyErr_SetString(PyExc_AttributeError,
+                        "Cannot set priority of an active watcher");
+        return -1;
+    }
+    SELF->w.any.priority = (int)level;
+    return 0;
+}
+
+static PyObject *
+get_callback(PyObject *op, void *closure)
+{
+    PyObject *value = closure == NULL ? SELF->callback : SELF->args;
+    return Py_NewRef(value != NULL ? value : Py_None);
+}
+
+static int
+set_callback(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value != NULL && value != Py_None && !PyCallable_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "Expected callable, not %R", value);
+        return -1;
+    }
+    Py_XSETREF(SELF->callback,
+               value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+static int
+set_args(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value != NULL && value != Py_None && !PyTuple_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "args must be a tuple or None");
+        return -1;
+    }
+    Py_XSETREF(SELF->args, value == Py_None ? NULL : Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+get_loop(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *loop = (PyObject *)SELF->loop;
+    return Py_NewRef(loop != NULL ? loop : Py_None);
+}
+
+static PyObject *
+io_get(PyObject *op, void *closure)
+{
+    if (closure == NULL)
+        return PyLong_FromLong(SELF->w.io.fd);
+    return PyLong_FromLong(SELF->w.io.events & (COIR_READ | COIR_WRITE));
+}
+
+static int
+io_set(PyObject *op, PyObject *value, void *closure)
+{
+    int fd = 0, events = 0;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot be deleted");
+        return -1;
+    }
+    if (closure == NULL ? check_fd(value, &fd) < 0
+                        : ((events = (int)PyLong_AsLong(value)) == -1 &&
+                           PyErr_Occurred()) ||
+                              check_events(events) < 0)
+        return -1;
+    if (SELF->w.any.active) {
+        PyErr_SetString(PyExc_AttributeError,
+                        closure == NULL
+                            ? "'io' watcher attribute 'fd' is read-only "
+                              "while watcher is active"
+                            : "'io' watcher attribute 'events' is read-only "
+                              "while watcher is active");
+        return -1;
+    }
+    if (closure == NULL)
+        SELF->w.io.fd = fd;
+    else
+        SELF->w.io.events = events & (COIR_READ | COIR_WRITE);
+    SELF->w.io.events |= COIR__FDSET;
+    return 0;
+}
+
+static PyObject *
+io_events_str(PyObject *op, void *Py_UNUSED(closure))
+{
+    static const char *const names[] = {"0", "READ", "WRITE", "READ|WRITE"};
+    return PyUnicode_FromString(names[SELF->w.io.events & 3]);
+}
+
+static PyObject *
+timer_at(PyObject *op, void *Py_UNUSED(closure))
+{
+    int64_t at = SELF->w.timer.timeout_ns;
+    if (coir_is_active(&SELF->w.timer))
+        at = SELF->w.timer.deadline_ns;
+    return PyFloat_FromDouble((double)at / 1e9);
+}
+
+static PyObject *
+child_get(PyObject *op, void *closure)
+{
+    const int *fields[] = {&SELF->pid, &SELF->rpid, &SELF->rstatus};
+    return PyLong_FromLong(*fields[(uintptr_t)closure]);
+}
+
+static int
+child_set(PyObject *op, PyObject *value, void *closure)
+{
+    int *fields[] = {&SELF->pid, &SELF->rpid, &SELF->rstatus};
+    long n = value != NULL ? PyLong_AsLong(value) : 0;
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    *fields[(uintptr_t)closure] = (int)n;
+    return 0;
+}
+
+/* None for a file that does not exist. */
+static PyObject *
+stat_result(const struct stat *s)
+{
+    if (s->st_nlink == 0)
+        Py_RETURN_NONE;
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *res = NULL;
+    if (os != NULL)
+        res = PyObject_CallMethod(
+            os, "stat_result", "((kKkkkkLddd))", (unsigned long)s->st_mode,
+            (unsigned long long)s->st_ino, (unsigned long)s->st_dev,
+            (unsigned long)s->st_nlink, (unsigned long)s->st_uid,
+            (unsigned long)s->st_gid, (long long)s->st_size,
+            (double)s->st_atim.tv_sec + 1e-9 * (double)s->st_atim.tv_nsec,
+            (double)s->st_mtim.tv_sec + 1e-9 * (double)s->st_mtim.tv_nsec,
+            (double)s->st_ctim.tv_sec + 1e-9 * (double)s->st_ctim.tv_nsec);
+    Py_XDECREF(os);
+    return res;
+}
+
+static PyObject *
+stat_get(PyObject *op, void *closure)
+{
+    switch ((uintptr_t)closure) {
+    case 0:
+        return stat_result(&SELF->w.stat.attr);
+    case 1:
+        return stat_result(&SELF->w.stat.prev);
+    case 2:
+        return PyFloat_FromDouble((double)SELF->w.stat.interval_ns / 1e9);
+    default:
+        return PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(SELF->path));
+    }
+}
+
+static PyObject *
+signal_get(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(SELF->w.signal.signum);
+}
+
+static PyObject *
+watcher_repr(PyObject *op)
+{
+    const char *name = strrchr(Py_TYPE(op)->tp_name, '.');
+    name = name != NULL ? name + 1 : Py_TYPE(op)->tp_name;
+    char details[60] = "";
+    if (SELF->kind == KIND_IO)
+        snprintf(details, sizeof details, " fd=%d events=%s", SELF->w.io.fd,
+                 (const char *[]){"0", "READ", "WRITE",
+                                  "READ|WRITE"}[SELF->w.io.events & 3]);
+    else if (SELF->kind == KIND_CHILD)
+        snprintf(details, sizeof details, " pid=%d rstatus=%d", SELF->pid,
+                 SELF->rstatus);
+    else if (SELF->kind == KIND_SIGNAL)
+        snprintf(details, sizeof details, " signum=%d",
+                 SELF->w.signal.signum);
+    PyObject *call = NULL;
+    if (SELF->callback != NULL)
+        call = PyUnicode_FromFormat(" callback=%R args=%R", SELF->callback,
+                                    SELF->args != NULL
+                                        ? SELF->args
+                                        : coir__core.empty_tuple);
+    else
+        call = PyUnicode_FromString(SELF->loop == NULL ? " closed" : "");
+    if (call == NULL)
+        return NULL;
+    PyObject *repr = PyUnicode_FromFormat(
+        "<%s at %p%s%s%s%U>", name, op, details,
+        SELF->w.any.active ? " active" : "",
+        SELF->w.any.pending ? " pending" : "", call);
+    Py_DECREF(call);
+    return repr;
+}
+
+static int
+watcher_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(SELF->loop);
+    Py_VISIT(SELF->callback);
+    Py_VISIT(SELF->args);
+    return 0;
+}
+
+static int
+watcher_clear(PyObject *op)
+{
+    close_watcher(SELF);
+    return 0;
+}
+
+/* It is not active, which would keep it alive. */
+static void
+watcher_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    if (SELF->weakreflist != NULL)
+        PyObject_ClearWeakRefs(op);
+    if (SELF->loop != NULL && SELF->loop->loop != NULL)
+        stop_any(SELF);
+    if (SELF->pidfd >= 0)
+        (void)close(SELF->pidfd);
+    Py_CLEAR(SELF->callback);
+    Py_CLEAR(SELF->args);
+    Py_CLEAR(SELF->path);
+    Py_CLEAR(SELF->loop);
+    Py_TYPE(op)->tp_free(op);
+}
+
+static PyMethodDef watcher_methods[] = {
+    METHOD("start", watcher_start,
+           "start(callback, *args)\n\n"
+           "Call callback(*args) in the hub whenever it happens. A timer\n"
+           "reads the clock first unless update=False; an io watcher hands\n"
+           "over the events first if pass_events=True."),
+    {"stop", watcher_stop, METH_NOARGS,
+     "stop()\n\nNo more, and not what is pending either."},
+    {"close", watcher_close, METH_NOARGS,
+     "close()\n\nStop for good; it cannot be started again."},
+    {"feed", watcher_feed, METH_VARARGS,
+     "feed(revents, callback, *args)\n\nAct as if it had happened."},
+    {"__enter__", watcher_enter, METH_NOARGS, "Returns itself."},
+    {"__exit__", watcher_exit, METH_VARARGS, "Closes it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef watcher_getset[] = {
+    {"active", get_active, NULL, "Started, and not stopped.", NULL},
+    {"pending", get_pending, NULL, "It has happened, and the callback will "
+                                   "be called.",
+     NULL},
+    {"ref", get_ref, set_ref, "Whether it keeps the loop running.", NULL},
+    {"priority", get_priority, set_priority,
+     "From -2 to 2: pending ones of higher priority are called first.", NULL},
+    {"callback", get_callback, set_callback, "What is called.", NULL},
+    {"args", get_callback, set_args, "With what.", (void *)1},
+    {"loop", get_loop, NULL, "Its loop; None once closed.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    METHOD("again", timer_again,
+           "again(callback, *args)\n\n"
+           "Restart it with its interval; without one stop it."),
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef async_methods[] = {
+    {"send", async_send, METH_NOARGS,
+     "send()\n\nHave it called in its loop. Any thread."},
+    {"send_ignoring_arg", async_send, METH_O,
+     "send_ignoring_arg(arg)\n\nAs send()."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef io_getset[] = {
+    {"fd", io_get, io_set, "The descriptor.", NULL},
+    {"events", io_get, io_set, "1: readable, 2: writable.", (void *)1},
+    {"events_str", io_events_str, NULL, "The same in words.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"at", timer_at, NULL, "When it will be called, of the loop's clock.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef child_getset[] = {
+    {"pid", child_get, NULL, "Of the process; 0: of any.", (void *)0},
+    {"rpid", child_get, child_set, "Of the one that has ended.", (void *)1},
+    {"rstatus", child_get, child_set, "As from os.waitpid().", (void *)2},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef stat_getset[] = {
+    {"attr", stat_get, NULL, "As from os.stat(), now; None: not there.",
+     (void *)0},
+    {"prev", stat_get, NULL, "The same before the change.", (void *)1},
+    {"interval", stat_get, NULL, "Seconds between looks.", (void *)2},
+    {"path", stat_get, NULL, "Of the file.", (void *)3},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef signal_getset[] = {
+    {"signum", signal_get, NULL, "Its number.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject watcher_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir._core.watcher",
+    .tp_basicsize = sizeof(WatcherObject),
+    .tp_dealloc = watcher_dealloc,
+    .tp_repr = watcher_repr,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE |
+                Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_doc = "What a loop waits for, and calls when it happens.",
+    .tp_traverse = watcher_traverse,
+    .tp_clear = watcher_clear,
+    .tp_weaklistoffset = offsetof(WatcherObject, weakreflist),
+    .tp_methods = watcher_methods,
+    .tp_getset = watcher_getset,
+};
+
+static const struct {
+    const char *name;
+    PyMethodDef *methods;
+    PyGetSetDef *getset;
+} kinds[KINDS] = {
+    [KIND_IO] = {"gevent.core.io", NULL, io_getset},
+    [KIND_TIMER] = {"gevent.core.timer", timer_methods, timer_getset},
+    [KIND_SIGNAL] = {"gevent.core.signal", NULL, signal_getset},
+    [KIND_CHILD] = {"gevent.core.child", NULL, child_getset},
+    [KIND_STAT] = {"gevent.core.stat", NULL, stat_getset},
+    [KIND_IDLE] = {"gevent.core.idle", NULL, NULL},
+    [KIND_PREPARE] = {"gevent.core.prepare", NULL, NULL},
+    [KIND_CHECK] = {"gevent.core.check", NULL, NULL},
+    [KIND_FORK] = {"gevent.core.fork", NULL, NULL},
+    [KIND_ASYNC] = {"gevent.core.async_", async_methods, NULL},
+};
+
+static int
+add_loop_methods(void)
+{
+    for (size_t i = 0; i < sizeof loop_methods / sizeof *loop_methods; i++) {
+        PyObject *func =
+            PyDescr_NewMethod(&coir__loop_type, &loop_methods[i]);
+        if (func == NULL)
+            return -1;
+        int err = PyDict_SetItemString(coir__loop_type.tp_dict,
+                                       loop_methods[i].ml_name, func);
+        Py_DECREF(func);
+        if (err < 0)
+            return -1;
+    }
+    PyObject *max = PyLong_FromLong(COIR_MAXPRI);
+    PyObject *min = PyLong_FromLong(COIR_MINPRI);
+    int err = max == NULL || min == NULL ||
+                      PyDict_SetItemString(coir__loop_type.tp_dict, "MAXPRI",
+                                           max) < 0 ||
+                      PyDict_SetItemString(coir__loop_type.tp_dict, "MINPRI",
+                                           min) < 0 ||
+                      PyDict_SetItemString(coir__loop_type.tp_dict,
+                                           "WatcherType",
+                                           (PyObject *)&watcher_type) < 0
+                  ? -1
+                  : 0;
+    Py_XDECREF(max);
+    Py_XDECREF(min);
+    PyType_Modified(&coir__loop_type);
+    return err;
+}
 
 int
 coir__watcher_types_init(PyObject *module)
 {
-    (void)module;
+    if (!PyType_HasFeature(&watcher_type, Py_TPFLAGS_READY)) {
+        if (PyType_Ready(&watcher_type) < 0 || add_loop_methods() < 0)
+            return -1;
+        for (int i = 0; i < KINDS; i++) {
+            PyTypeObject *type = &kind_types[i];
+            Py_SET_REFCNT((PyObject *)type, 1);
+            type->tp_name = kinds[i].name;
+            type->tp_basicsize = sizeof(WatcherObject);
+            type->tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE |
+                             Py_TPFLAGS_HAVE_GC |
+                             Py_TPFLAGS_DISALLOW_INSTANTIATION;
+            type->tp_doc = watcher_type.tp_doc;
+            type->tp_traverse = watcher_traverse;
+            type->tp_clear = watcher_clear;
+            type->tp_methods = kinds[i].methods;
+            type->tp_getset = kinds[i].getset;
+            type->tp_base = &watcher_type;
+            if (PyType_Ready(type) < 0)
+                return -1;
+        }
+    }
+    if (PyModule_AddObjectRef(module, "watcher", (PyObject *)&watcher_type) <
+        0)
+        return -1;
+    for (int i = 0; i < KINDS; i++) {
+        const char *name = strrchr(kinds[i].name, '.') + 1;
+        if (PyModule_AddObjectRef(module, name,
+                                  (PyObject *)&kind_types[i]) < 0)
+            return -1;
+    }
     return 0;
 }

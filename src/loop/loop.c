@@ -652,6 +652,20 @@ coir_loop_unref(coir_loop *loop)
     loop->active--;
 }
 
+int
+coir_loop_active_count(const coir_loop *loop)
+{
+    return loop->active;
+}
+
+int
+coir_loop_fd(coir_loop *loop)
+{
+    if (loop->backend->descriptor == NULL)
+        return COIR_EINVAL;
+    return loop->backend->descriptor(loop);
+}
+
 unsigned
 coir_loop_iteration(const coir_loop *loop)
 {

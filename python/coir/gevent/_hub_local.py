@@ -1,0 +1,40 @@
+"""This thread's hub.
+
+The engine keeps it; it is made when it is first asked for, and destroyed when
+the thread ends. Calls are of the calling thread, and never block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._core import (
+    get_hub,
+    get_hub_class,
+    get_hub_if_exists,
+    set_hub,
+    set_hub_class,
+)
+
+__all__ = ["get_hub", "get_hub_noargs", "get_hub_if_exists", "set_hub"]
+
+get_hub_noargs = get_hub
+
+
+def get_loop() -> Any:
+    """The event loop of this thread's hub, or None."""
+    hub = get_hub_if_exists()
+    return hub.loop if hub is not None else None
+
+
+def set_loop(loop: Any) -> None:
+    """Have this thread's hub run `loop`. It is made if there is none."""
+    get_hub().loop = loop
+
+
+def set_default_hub_class(hubtype: Any) -> None:
+    """Make hubs of threads that have none yet by calling `hubtype`."""
+    set_hub_class(hubtype)
+
+
+__all__ += ["get_hub_class", "set_default_hub_class", "get_loop", "set_loop"]

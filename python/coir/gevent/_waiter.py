@@ -1,0 +1,7 @@
+"""Where one greenlet waits for what callbacks bring."""
+
+from __future__ import annotations
+
+from .._core import MultipleWaiter, Waiter
+
+__all__ = ["Waiter", "MultipleWaiter"]
