@@ -262,7 +262,8 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
         Py_DECREF(to);
         return res;
     }
-    p.value = Py_NewRef(Py_None);
+    p.value = Py_NewRef(coir__core.empty_tuple); /* it may be started by it */
+    p.packed = 1;
     return coir__greenlet_park(t, to, p, w, how);
 }
 

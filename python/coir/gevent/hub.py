@@ -258,7 +258,6 @@ class Hub(WaitOperationsGreenlet):
     def _thread_ident_changed(self) -> None:
         self.thread_ident = _get_ident()
 
-    @property
     def __repr__(self) -> str:
         if self.loop is None:
             info = "destroyed"
