@@ -373,6 +373,11 @@ greenlet_dealloc(PyObject *op)
         PyObject_ClearWeakRefs(op);
     (void)greenlet_clear(op);
     if (b != NULL) {
+        if (COIR__UNLIKELY(b->locals != NULL)) {
+            PyObject *exc = coir__error_take();
+            coir__locals_drop(b);
+            coir__error_give(exc);
+        }
         if (b->flags & GREENLET_MAIN)
             coir__core.main_count--;
         else

@@ -33,6 +33,7 @@ typedef struct coir_block coir_block;
 typedef struct coir_pythread coir_pythread;
 struct coir_wait;
 struct coir_hub_object;
+typedef struct coir_local_entry coir_local_entry;
 
 /* Exactly greenlet's: gevent and others embed it as their first member. */
 typedef struct {
@@ -83,6 +84,7 @@ struct coir_block {
     coir_block *prev;
     coir_block *queued; /* next in a queue of condemned ones */
     struct coir_wait *wait; /* owned: see hub.h; NULL if it never waited */
+    coir_local_entry *locals; /* what it has in locals, a list; local.c */
     coir_pystate py;
     coir_coro coro;
 };
@@ -252,6 +254,12 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *g, coir_payload p);
  * may be NULL. */
 COIR__HIDDEN PyObject *coir__greenlet_throw(GreenletObject *g, PyObject *typ,
                                             PyObject *val, PyObject *tb);
+
+/* --- local.c ------------------------------------------------------------- */
+
+/* A greenlet ends: forget what it has in locals. Runs any code; no exception
+ * is pending. */
+COIR__HIDDEN void coir__locals_drop(coir_block *b);
 
 /* --- settings.c: stack size and policy ----------------------------------- */
 

@@ -476,6 +476,8 @@ finish(coir_pythread *t, GreenletObject *g, PyObject *result)
     Py_CLEAR(b->callable);
     Py_CLEAR(b->args);
     Py_CLEAR(b->kwargs);
+    if (COIR__UNLIKELY(b->locals != NULL))
+        coir__locals_drop(b);
     GreenletObject *heir = find_heir(t, g, &result, &exc);
 
     /* No Python code from here on. The context outlives the greenlet, as

@@ -238,10 +238,13 @@ capsule_free(PyObject *capsule)
     coir_pythread *t = PyCapsule_GetPointer(capsule, capsule_name);
     PyObject *exc = coir__error_take();
     if (t == coir__pythread && t->tstate == PyThreadState_Get() &&
-        t->live != NULL && coir__core.cleanup && !coir__is_finalizing()) {
-        clock_t start = clock();
-        unwind_all(t);
-        coir__core.cleanup_clocks += (long)(clock() - start);
+        !coir__is_finalizing()) {
+        if (t->live != NULL && coir__core.cleanup) {
+            clock_t start = clock();
+            unwind_all(t);
+            coir__core.cleanup_clocks += (long)(clock() - start);
+        }
+        coir__locals_drop(t->main->block);
     }
     thread_free(t);
     coir__error_give(exc);
