@@ -1,8 +1,8 @@
 """Coir: green threads on a C engine.
 
-``coir.greenlet`` offers greenlet's API. :func:`install_as` makes it answer to
-the name ``greenlet`` as well, so that programs written for greenlet run on it
-unchanged.
+``coir.greenlet`` offers greenlet's API, ``coir.gevent`` that of gevent.
+:func:`install_as` makes them answer to the names ``greenlet`` and ``gevent``
+as well, so that programs written for those run on them unchanged.
 
 Importing this package loads no C code and changes nothing.
 """

@@ -19,15 +19,16 @@ Run a Python program on Coir's greenlets.
 
 What follows the options is given to the same Python as it is, so that
 "coir run app.py --port 80" is "python app.py --port 80", except that
-"import greenlet" gives coir.greenlet, in this process and, through the
-environment variable COIR_AS, in all Pythons that it starts.
+"import greenlet" gives coir.greenlet, and with "--as gevent" "import gevent"
+gives coir.gevent, too; in this process and, through the environment variable
+COIR_AS, in all Pythons that it starts.
 """
 
 _RUN_EPILOG = """\
 examples:
   coir run app.py --port 80
   coir run -m pytest -x
-  coir run --as greenlet -X dev -c "import greenlet; print(greenlet)"
+  coir run --as gevent -m gunicorn -k gevent app:app
 """
 
 _RUN_USAGE = "coir run [-h] [--as NAMES] (script.py | -m MODULE | -c CODE) ..."
@@ -39,7 +40,7 @@ be included in reports of problems.
 
 _EPILOG = """\
 environment:
-  COIR_AS          names to answer to, such as "greenlet", in every Python
+  COIR_AS          names to answer to, "gevent" or "greenlet", in every Python
                    that has Coir installed
   COIR_STACK_SIZE  stack of a greenlet, in bytes, or with suffix K or M
   COIR_STACK       "dedicated" or "slice": how greenlets get their stacks
@@ -193,6 +194,7 @@ def _info() -> int:
         ("COIR_AS", os.environ.get(_alias.VARIABLE) or "not set"),
         ("start-up file", _hook() or f"missing: {_alias.HOOK}"),
         ("greenlet", _original_version("greenlet")),
+        ("gevent", _original_version("gevent")),
         ("system", f"{platform.platform()}, {platform.machine()}"),
         ("limits", _limits()),
     ]

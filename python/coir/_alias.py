@@ -4,13 +4,21 @@ One finder at the head of ``sys.meta_path`` knows the names that were asked
 for. For such a name it gives the spec of our package's own file under the
 name asked for, with the ordinary source loader: ``greenlet`` is then a module
 like any other, with its own ``__name__`` and ``__spec__``, so that reload,
-``find_spec``, ``python -m`` and pickled names need no further care. It is a
-second module beside ``coir.greenlet``, but neither holds any state: the
-objects in both are those of ``coir._core``.
+``find_spec``, ``python -m`` and pickled names need no further care.
 
-The directory of an original that is installed as well comes second on the
-module's ``__path__``. So what we do not have, its tests for one, is found
-there, and what we have is found here.
+``greenlet`` is a second module beside ``coir.greenlet``, which does no harm:
+neither holds any state, the objects in both are those of ``coir._core``.
+``gevent`` holds a lot of it (configuration, what was patched and by what, the
+class of the hub), and classes written in Python besides. So ``gevent.X`` and
+``coir.gevent.X`` are one module under two names. It is called by the name
+under which the package was imported first: ``gevent``, in a program that asks
+for that. For a module's other name the finder gives a spec whose loader
+imports it under its own.
+
+What we do not have is found in the original, if that is installed as well.
+Of greenlet this is everything: its directory comes second on ``__path__``.
+gevent's modules rest on each other's private parts, so what else is there must
+not mix with ours: only what ``BORROWED`` lists is found there.
 
 ``importlib.metadata`` asks the same finder for distributions.
 
@@ -36,8 +44,15 @@ VARIABLE = "COIR_AS"
 HOOK = "coir_as.pth"
 
 #: What can be asked for in this release, and what cannot yet.
-SUPPORTED = ("greenlet",)
-PLANNED = ("gevent", "eventlet")
+SUPPORTED = ("greenlet", "gevent")
+PLANNED = ("eventlet",)
+
+#: Names that a name brings with it: the switches of both must be the same.
+IMPLIED = {"gevent": ("greenlet",)}
+
+#: Packages of which there must be one in a process, and those of their
+#: modules that are the original's: written in Python, on its public names.
+BORROWED = {"gevent": ("pywsgi", "testing", "tests")}
 
 _here = os.path.dirname(os.path.abspath(__file__))
 _lock = allocate_lock()
@@ -57,16 +72,50 @@ class _Finder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        if fullname not in self.names:
+        name, _, rest = fullname.removeprefix("coir.").partition(".")
+        if name not in self.names:
             return None
+        if name in BORROWED:
+            return self._find_shared(fullname, name, rest)
+        return None if fullname != name else self._find_ours(name)
+
+    def _find_ours(self, name: str) -> ModuleSpec | None:
         from importlib.util import spec_from_file_location
 
-        ours = os.path.join(_here, fullname)
+        ours = os.path.join(_here, name)
+        paths = [ours]
+        if name not in BORROWED:
+            paths += self._original(name)
         return spec_from_file_location(
-            fullname,
+            name,
             os.path.join(ours, "__init__.py"),
-            submodule_search_locations=[ours, *self._original(fullname)],
+            submodule_search_locations=paths,
         )
+
+    def _find_shared(
+        self, fullname: str, name: str, rest: str
+    ) -> ModuleSpec | None:
+        """Find a module of a package that has two names, and one state."""
+        modules = sys.modules
+        package = modules.get(f"coir.{name}") or modules.get(name)
+        own_name = name if package is None else package.__name__
+        if fullname == own_name == name:
+            return self._find_ours(name)
+        if not fullname.startswith(own_name) and _has(name, rest):
+            from coir._loader import spec_of_other_name
+
+            return spec_of_other_name(
+                fullname, f"{own_name}.{rest}" if rest else own_name
+            )
+        if (
+            fullname == f"{name}.{rest}"
+            and rest in BORROWED[name]
+            and not _has(name, rest)
+        ):
+            from importlib.machinery import PathFinder
+
+            return PathFinder.find_spec(fullname, [*self._original(name)])
+        return None
 
     def _original(self, name: str) -> Iterable[str]:
         """Directories of the package of that name that we stand in for."""
@@ -109,6 +158,9 @@ def install_as(*names: str) -> None:
     has and Coir has not, such as ``greenlet.tests``, is still found if the
     original is installed.
 
+    ``"gevent"`` brings ``"greenlet"`` with it. ``gevent`` and ``coir.gevent``
+    then are the same modules under two names.
+
     Call it first thing in the program, before anything imports the original.
     Child processes do not inherit it: set ``COIR_AS=greenlet`` in the
     environment for those, or start the program with ``coir run``, which does.
@@ -116,7 +168,7 @@ def install_as(*names: str) -> None:
     Asking again for a name is allowed and does nothing. If an error is raised,
     no name was installed. May be called from any thread.
 
-    :param names: ``"greenlet"`` in this release.
+    :param names: ``"gevent"`` or ``"greenlet"``, in this release.
     :raises ValueError: for a name that this release has no package for.
     :raises RuntimeError: if the original of that name was imported already.
     """
@@ -126,7 +178,8 @@ def install_as(*names: str) -> None:
         check_name(name)
     with _lock:
         before = _finder.names
-        new = set(names) - before
+        new = set(names).union(*(IMPLIED.get(name, ()) for name in names))
+        new -= before
         # The finder first: what another thread imports from here on is ours.
         _finder.names = before | new
         if _finder not in sys.meta_path:
@@ -157,6 +210,12 @@ def check_name(name: str) -> None:
             f"only for: {have}"
         )
     raise ValueError(f"Coir does not stand in for {name!r}, only for: {have}")
+
+
+def _has(name: str, rest: str) -> bool:
+    """True if our package `name` has the module `rest`, itself if ""."""
+    path = os.path.join(_here, name, *rest.split("."))
+    return os.path.isdir(path) or os.path.isfile(f"{path}.py")
 
 
 def _is_foreign(name: str) -> bool:

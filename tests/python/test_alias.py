@@ -28,6 +28,20 @@ FAKE = {
         Name: greenlet
         Version: 0.4
     """,
+    "gevent/__init__.py": "IS_ORIGINAL = True\n",
+    "gevent/_hub_primitives.py": "IS_ORIGINAL = True\n",
+    "gevent/event.py": "IS_ORIGINAL = True\n",
+    "gevent/tests/__init__.py": "",
+    "gevent/tests/test_it.py": """\
+        import gevent.event
+        print(__name__, gevent.event.Event.__name__)
+    """,
+    "gevent-1.0.dist-info/METADATA": """\
+        Metadata-Version: 2.1
+        Name: gevent
+        Version: 1.0
+        Provides-Extra: test
+    """,
 }
 
 
@@ -160,12 +174,13 @@ def test_metadata_of_a_given_path_is_what_lies_there(original):
     out = code(
         f"""
         import importlib.metadata as metadata, sys
-        print([d.version for d in metadata.distributions(path=[{original!r}])])
+        found = metadata.distributions(path=[{original!r}])
+        print(sorted(d.version for d in found))
         print([d for d in metadata.distributions(path=["/nonexistent"])])
         """,
         coir_as="greenlet",
     )
-    assert out.split("\n") == ["['0.4']", "[]"]
+    assert out.split("\n") == ["['0.4', '1.0']", "[]"]
 
 
 def test_metadata_satisfies_a_requirement(original):
@@ -362,7 +377,7 @@ def test_set_by_hand():
     ("call", "message"),
     [
         ("'no_such'", "ValueError: Coir does not stand in for 'no_such'"),
-        ("'greenlet', 'gevent'", "ValueError: this release of Coir does not"),
+        ("'greenlet', 'eventlet'", "ValueError: this release of Coir does"),
         ("'eventlet'", "ValueError: this release of Coir does not"),
         ("['greenlet']", "TypeError: names must be str"),
         ("", "TypeError: install_as() needs at least one name"),
@@ -387,13 +402,13 @@ def test_bad_names(call, message, original):
 def test_bad_names_in_the_environment():
     out = code(
         "import greenlet; print(greenlet.__file__)",
-        coir_as="no_such,greenlet,gevent",
+        coir_as="no_such,greenlet,eventlet",
     )
     file, *messages = out.split("\n")
     assert "coir" in file
     assert len(messages) == 2
     assert "COIR_AS" in messages[0] and "'no_such'" in messages[0]
-    assert "COIR_AS" in messages[1] and "'gevent'" in messages[1]
+    assert "COIR_AS" in messages[1] and "'eventlet'" in messages[1]
 
 
 def test_threads_that_install_and_import(original):
@@ -442,6 +457,204 @@ def test_multiprocessing_spawn(tmp_path, original):
     )
     out = python(str(program), coir_as="greenlet", path=original)
     assert out == "[(1,), (2,), (3,)]"
+
+
+#: Ways to have gevent, and what its modules are called then.
+GEVENT = pytest.mark.parametrize(
+    ("ask", "coir_as", "name"),
+    [
+        ("import coir; coir.install_as('gevent')", None, "gevent"),
+        ("pass", "gevent", "gevent"),
+        ("import coir.gevent", "gevent", "gevent"),
+        (
+            "import coir.gevent; coir.install_as('gevent')",
+            None,
+            "coir.gevent",
+        ),
+    ],
+    ids=["install_as", "COIR_AS", "both names", "imported before"],
+)
+
+
+@GEVENT
+def test_gevent_is_one_package_under_two_names(ask, coir_as, name, original):
+    text = f"""
+        {ask}
+        import sys
+        import gevent.event, coir.gevent.hub
+        import gevent.hub, coir.gevent.event
+        import coir.gevent.monkey as a
+        import gevent.monkey as b
+        import coir.gevent as c
+        import gevent.resolver.thread, coir.gevent.resolver.thread
+        assert gevent is coir.gevent is c and a is b
+        assert gevent.event is coir.gevent.event
+        pairs = [
+            (module, sys.modules[key.removeprefix("coir.")])
+            for key, module in list(sys.modules.items())
+            if key.startswith("coir.gevent.")
+            and key.removeprefix("coir.") in sys.modules
+        ]
+        assert len(pairs) > 4 and all(x is y for x, y in pairs)
+        for module in gevent, gevent.event, a:
+            assert module.__name__ == module.__spec__.name
+            assert module.__name__.startswith({name!r})
+            assert module.__package__ == module.__spec__.parent
+        assert not hasattr(gevent, "IS_ORIGINAL")
+        assert gevent.hub.Hub.__module__ == {name!r} + ".hub"
+        print(gevent.spawn(lambda: 42).get())
+    """
+    assert code(text, coir_as=coir_as) == "42"
+    assert code(text, coir_as=coir_as, path=original) == "42"
+
+
+@GEVENT
+def test_gevent_brings_greenlet(ask, coir_as, name, original):
+    out = code(
+        f"""
+        {ask}
+        import gevent, greenlet, coir.greenlet
+        assert isinstance(gevent.getcurrent(), greenlet.greenlet)
+        print(greenlet.greenlet is coir.greenlet.greenlet)
+        """,
+        coir_as=coir_as,
+        path=original,
+    )
+    assert out == "True"
+
+
+@GEVENT
+def test_only_what_is_listed_comes_from_the_original_gevent(
+    ask, coir_as, name, original
+):
+    out = code(
+        f"""
+        {ask}
+        import importlib
+        import gevent.tests.test_it
+        for module in "_hub_primitives", "no_such", "tests.no_such":
+            for package in "gevent", "coir.gevent":
+                try:
+                    importlib.import_module(f"{{package}}.{{module}}")
+                except ModuleNotFoundError:
+                    pass
+                else:
+                    print("found", package, module)
+        """,
+        coir_as=coir_as,
+        path=original,
+    )
+    assert out == "gevent.tests.test_it Event"
+
+
+@GEVENT
+def test_gevent_without_the_original(ask, coir_as, name):
+    out = code(
+        f"""
+        {ask}
+        import sys
+        import gevent
+        from importlib.machinery import PathFinder
+        assert gevent.config is coir.gevent.config
+        if PathFinder.find_spec("gevent") is None:
+            try:
+                import gevent.tests
+            except ModuleNotFoundError as exc:
+                assert exc.name == "gevent.tests"
+        print("ok")
+        """.replace("import sys", "import sys, coir.gevent"),
+        coir_as=coir_as,
+    )
+    assert out == "ok"
+
+
+@GEVENT
+def test_metadata_of_gevent(ask, coir_as, name, original):
+    out = code(
+        f"""
+        {ask}
+        import importlib.metadata as metadata
+        import coir.gevent
+        assert metadata.version("gevent") == coir.gevent.__version__
+        assert metadata.metadata("gevent")["Name"] == "gevent"
+        print(metadata.requires("gevent"))
+        """,
+        coir_as=coir_as,
+        path=original,
+    )
+    assert out == "None"
+
+
+@GEVENT
+def test_import_gevent_again(ask, coir_as, name, original):
+    out = code(
+        f"""
+        {ask}
+        import importlib
+        import gevent.util, coir.gevent.util
+        kept = gevent.util
+        assert importlib.reload(gevent.util) is kept is coir.gevent.util
+        assert importlib.reload(coir.gevent.util) is kept
+        assert importlib.util.find_spec("gevent.util") is kept.__spec__
+        assert importlib.util.find_spec("gevent.no_such") is None
+        print("ok")
+        """,
+        coir_as=coir_as,
+        path=original,
+    )
+    assert out == "ok"
+
+
+def test_gevent_monkey_as_program(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import socket, sys, gevent.socket, coir.gevent.monkey as m\n"
+        "assert m.is_module_patched('socket')\n"
+        "print(socket.socket is gevent.socket.socket, sys.argv[1:])\n"
+    )
+    for module in "gevent.monkey", "coir.gevent.monkey":
+        out = python("-m", module, str(program), "x", coir_as="gevent")
+        assert out == "True ['x']"
+
+
+def test_the_original_gevent_or_greenlet_was_imported_before(original):
+    for name in "gevent", "greenlet":
+        out = code(
+            f"""
+            import {name}, coir
+            try:
+                coir.install_as("gevent")
+            except RuntimeError as exc:
+                print(exc)
+            import gevent, greenlet
+            assert gevent.IS_ORIGINAL and greenlet.IS_ORIGINAL
+            """,
+            path=original,
+        )
+        assert out.startswith(f"{name} was imported before")
+
+
+def test_threads_that_import_gevent_by_both_names():
+    out = code(
+        """
+        import sys, threading
+        sys.setswitchinterval(1e-6)
+        import importlib
+        seen, start = [], threading.Barrier(8)
+        def work(prefix):
+            start.wait()
+            seen.append(importlib.import_module(prefix + "gevent.pool"))
+        threads = [
+            threading.Thread(target=work, args=(prefix,))
+            for prefix in ["", "coir."] * 4
+        ]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        print(len(seen), len(set(seen)))
+        """,
+        coir_as="gevent",
+    )
+    assert out == "8 1"
 
 
 def test_what_the_module_has():

@@ -143,8 +143,8 @@ def test_killed_by_a_signal():
         (["run", "--as"], "expected one argument"),
         (["run", "--as", ",", "x.py"], "--as needs a name"),
         (
-            ["run", "--as", "gevent", "x.py"],
-            "does not stand in for 'gevent' yet",
+            ["run", "--as", "eventlet", "x.py"],
+            "does not stand in for 'eventlet' yet",
         ),
         (["run", "--as", "foo", "x.py"], "does not stand in for 'foo'"),
         (["walk"], "invalid choice: 'walk'"),
