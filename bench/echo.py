@@ -1,13 +1,14 @@
 """One measurement of an echo server: what a row of the echo suite runs.
 
-    echo.py LOAD SERVER --connections N [--size B] [--seconds S]
+    echo.py LOAD SERVER... --connections N [--size B] [--seconds S]
 
-Starts the server on a CPU of its own, lets the client (bench/c/load.c) talk to
-it from the others, and prints a line of JSON as the programs of the other
-suites do. A sample is the CPU time of the server process for a message, the
-kernel's part included; with --idle the resident memory of a connection on
-which one message came and went. With --count it is what callgrind and the
-kernel's tracepoint count: instructions and system calls of a message.
+Starts the server, a program with its arguments, on a CPU of its own, lets
+the client (bench/c/load.c) talk to it from the others, and prints a line of
+JSON as the programs of the other suites do. A sample is the CPU time of the
+server process for a message, the kernel's part included; with --idle the
+resident memory of a connection on which one message came and went. With
+--count it is what callgrind and the kernel's tracepoint count: instructions
+and system calls of a message.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def load(program, process, port, *arguments):
 
 def measure(options):
     """Samples and further figures."""
-    with server([options.server]) as (process, port):
+    with server(options.server) as (process, port):
         if options.idle:
             got = load(options.load, process, port, "--messages", 1,
                        "--connections", options.connections)
@@ -96,7 +97,7 @@ def total_instructions(options, messages):
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "callgrind.out"
         argv = ["valgrind", "--tool=callgrind", "-q",
-                f"--callgrind-out-file={out}", options.server]
+                f"--callgrind-out-file={out}", *options.server]
         with server(argv) as (process, port):
             load(options.load, process, port, "--messages", messages,
                  "--connections", COUNTED_CONNECTIONS)
@@ -108,14 +109,15 @@ def total_instructions(options, messages):
 def count(options):
     """What can be counted here: neither, one or both."""
     counts = {}
-    with server([options.server]) as (process, port):
+    with server(options.server) as (process, port):
         got = load(options.load, process, port, "--count-calls",
                    "--messages", COUNTED_MESSAGES,
                    "--connections", COUNTED_CONNECTIONS)
     if "server_calls" in got:
         counts["system_calls"] = got["server_calls"]
-    # Go's runtime and valgrind do not go together.
-    if shutil.which("valgrind") and not options.server.endswith("_go"):
+    # Go's runtime and valgrind do not go together, nor Python's stacks.
+    name, *arguments = options.server
+    if shutil.which("valgrind") and not (name.endswith("_go") or arguments):
         few, many = (total_instructions(options, n) for n in (20, 60))
         counts["instructions"] = (many - few) / (40 * COUNTED_CONNECTIONS)
     return counts
@@ -126,7 +128,7 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("load", metavar="LOAD")
-    parser.add_argument("server", metavar="SERVER")
+    parser.add_argument("server", metavar="SERVER", nargs="+")
     parser.add_argument("--connections", type=int, default=50, metavar="N")
     parser.add_argument("--size", type=int, default=64, metavar="BYTES")
     parser.add_argument("--seconds", type=float, default=2, metavar="S")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from targets import C_PROGRAMS, GO_PROGRAMS, GREENLET_REQUIREMENT
+from targets import C_PROGRAMS, GO_PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,38 +65,45 @@ def find_python(name):
     return path
 
 
-def python_environment(python):
-    """A virtual environment with greenlet and with Coir built from this tree.
+def python_environment(python, kind, peers):
+    """A virtual environment with peers and with Coir built from this tree.
 
-    :returns: its interpreter, and implementation -> why it cannot be used.
+    :param kind: a word for its name.
+    :param peers: package -> what pip is asked for.
+    :returns: its interpreter, and package -> why it cannot be used.
     """
     what = subprocess.run(
         [python, "-c", "import sys; print(sys.version, sys.base_prefix)"],
         capture_output=True, text=True, check=True,
     ).stdout.split()
     key = hashlib.sha256(" ".join(what).encode()).hexdigest()[:8]
-    home = cache_dir() / f"venv-{what[0]}-{key}"
+    home = cache_dir() / f"venv-{kind}-{what[0]}-{key}"
     interpreter = home / "bin" / "python"
     home.mkdir(parents=True, exist_ok=True)
     log = home / "setup.log"
     stamp = home / "installed.json"
-    wanted = {"greenlet": GREENLET_REQUIREMENT, "coir": source_digest()}
     have = json.loads(stamp.read_text()) if stamp.exists() else {}
     pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install"]
-    if have.get("greenlet") != wanted["greenlet"]:
+    missing = {}
+
+    def install(name, wanted, *argv):
+        if have.get(name) == wanted:
+            return
+        have.pop(name, None)
+        print(f"installing {name} for Python {what[0]} ...", flush=True)
+        try:
+            run_logged([*pip, *argv], log)
+            have[name] = wanted
+        except SetupError as error:
+            missing[name] = str(error)
+
+    if not interpreter.exists():
         print(f"setting up {home} ...", flush=True)
         run_logged([python, "-m", "venv", home], log)
-        run_logged([*pip, GREENLET_REQUIREMENT], log)
-        have = {"greenlet": wanted["greenlet"]}
-    missing = {}
-    if have.get("coir") != wanted["coir"]:
-        print(f"building Coir for Python {what[0]} ...", flush=True)
-        have.pop("coir", None)
-        try:
-            run_logged([*pip, "--no-deps", "--force-reinstall", ROOT], log)
-            have["coir"] = wanted["coir"]
-        except SetupError as error:
-            missing["Coir"] = str(error)
+        have = {}
+    for name, requirement in peers.items():
+        install(name, requirement, requirement)
+    install("coir", source_digest(), "--no-deps", "--force-reinstall", ROOT)
     stamp.write_text(json.dumps(have))
     return interpreter, missing
 
@@ -202,18 +209,23 @@ facts = {"python": sys.version.split()[0],
          "compiler": platform.python_compiler(),
          "optimised": "--enable-optimizations" in
                       (sysconfig.get_config_var("CONFIG_ARGS") or "")}
-for name in ("greenlet", "coir"):
+for name in sys.argv[1:]:
     try:
         facts[name] = __import__(name).__version__
     except ImportError as error:
         facts[name] = f"not available: {error}"
+if "gevent" in sys.argv:
+    import gevent.core
+    facts["gevent"] += ", " + gevent.core.loop.__module__.split(".")[1]
 print(json.dumps(facts))
 """
 
 
-def python_facts(interpreter):
+def python_facts(interpreter, packages):
+    """Versions of the interpreter and of packages."""
     done = subprocess.run(
-        [interpreter, "-c", VERSIONS], capture_output=True, text=True
+        [interpreter, "-c", VERSIONS, *packages],
+        capture_output=True, text=True,
     )
     if done.returncode:
         raise SetupError(f"{interpreter}: {done.stderr.strip()}")

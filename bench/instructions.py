@@ -95,8 +95,9 @@ def main():
         if not options.rows:
             break
         interpreter, _ = environment.python_environment(
-            environment.find_python(python))
-        version = environment.python_facts(interpreter)["python"]
+            environment.find_python(python), "greenlet",
+            targets.GREENLET_PEERS)
+        version = environment.python_facts(interpreter, [])["python"]
         for row in options.rows:
             for name, module in targets.GREENLET_IMPLEMENTATIONS.items():
                 program = HERE / "python" / "greenlet_rows.py"

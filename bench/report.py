@@ -5,9 +5,10 @@ import statistics
 from targets import LIMITS
 
 #: where the tables of a page begin: those of the event loop, of green
-#: threads, and the others.
+#: threads, of those in Python, and the others.
 BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN_HUB = "<!-- hub tables: bench/run.py --markdown -->"
+BEGIN_GEVENT = "<!-- gevent tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
 END = "<!-- end of tables -->"
 
@@ -112,11 +113,14 @@ def verdict(row, implementations):
 
 
 def run_title(run):
-    if "python" in run["facts"]:
-        return f"CPython {run['facts']['python']}"
-    return {"core": "libcoir", "loop": "Event loop", "hub": "Green threads",
-            "echo": "TCP echo, CPU time of the server for a message"}[
-                run["suite"]]
+    titles = {
+        "core": "libcoir", "loop": "Event loop", "hub": "Green threads",
+        "echo": "TCP echo, CPU time of the server for a message",
+    }
+    titles["gevent echo"] = titles["echo"]
+    parts = [f"CPython {run['facts']['python']}"] * ("python" in run["facts"])
+    return ": ".join(parts + [titles[s] for s in [run["suite"]]
+                              if s in titles])
 
 
 def counts_text(result):
@@ -154,19 +158,29 @@ def traffic_text(result):
             f" {number(note['p99_us'])} us")
 
 
+def is_echo(run):
+    return run["suite"].endswith("echo")
+
+
 def markdown_run(run):
     names = run["implementations"]
+    # What Coir stands in for may not be the best of the peers.
+    ratios = {"ratio": names}
+    if run["suite"].startswith("gevent"):
+        ratios["to gevent"] = ["gevent", "Coir"]
+    head = [*names, *ratios, "target"]
     lines = [
-        "| | " + " | ".join(names) + " | ratio | target | |",
-        "|---" * (len(names) + 4) + "|",
+        "| | " + " | ".join(head) + " | |",
+        "|---" * (len(head) + 2) + "|",
     ]
     for row in run["rows"]:
         cells = [cell(row["results"].get(n), row["unit"]) for n in names]
-        reached = ratio(row, names)
-        cells.append(ratio_text(reached) if reached else "")
+        for some in ratios.values():
+            reached = ratio(row, some)
+            cells.append(ratio_text(reached) if reached else "")
         cells += [target_text(row), verdict(row, names)]
         lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
-    if run["suite"] == "echo":
+    if is_echo(run):
         lines += further_table(
             run, traffic_text, "Messages in a second, and the time after which"
             " half and 99 % of them were back, all connections always busy:")
@@ -174,7 +188,7 @@ def markdown_run(run):
         run, counts_text, "Instructions, without the kernel's, and system"
         " calls of an operation:")
     notes = [text for row in run["rows"] for text in notes_of(row)
-             if run["suite"] != "echo"]
+             if not is_echo(run)]
     if notes:
         lines += ["", "Further figures: " + "; ".join(notes) + "."]
     return "\n".join(lines)
@@ -196,7 +210,8 @@ def notes_of(row):
 
 def facts_text(run):
     facts = run["facts"]
-    keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "libev",
+    keys = ("date", "kernel", "cpu", "libc", "compiler", "greenlet", "gevent",
+            "eventlet", "uvloop", "libev",
             "libuv", "boost.fiber", "State Threads", "Go", "coir", "commit",
             "context", "guards", "rounds", "load", "load_end", "environment")
     return "; ".join(
@@ -226,8 +241,10 @@ def replace_tables(page, runs):
     """The page's text with the tables of these runs between its marks."""
     loop = [run for run in runs if run["suite"] == "loop"]
     hub = [run for run in runs if run["suite"] in ("hub", "echo")]
-    others = [run for run in runs if run not in loop + hub]
-    for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub), (BEGIN, others)):
+    gevent = [run for run in runs if run["suite"].startswith("gevent")]
+    others = [run for run in runs if run not in loop + hub + gevent]
+    for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub),
+                       (BEGIN_GEVENT, gevent), (BEGIN, others)):
         if not some:
             continue
         head, begin, rest = page.partition(mark)

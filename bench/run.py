@@ -175,16 +175,19 @@ def greenlet_suite(options):
     runs = []
     for python in options.python or [sys.executable]:
         python = environment.find_python(python)
-        interpreter, missing = environment.python_environment(python)
-        facts = environment.facts() | environment.python_facts(interpreter)
+        interpreter, missing = environment.python_environment(
+            python, "greenlet", targets.GREENLET_PEERS)
+        facts = environment.facts() | environment.python_facts(
+            interpreter, ["greenlet", "coir"])
 
         def command(name, row, interpreter=interpreter, missing=missing):
             if name in row.programs:
                 return None
-            if name in missing:
+            module = targets.GREENLET_IMPLEMENTATIONS[name]
+            if module.partition(".")[0] in missing:
                 return "not built"
             argv = [interpreter, HERE / "python" / "greenlet_rows.py",
-                    targets.GREENLET_IMPLEMENTATIONS[name], row.name]
+                    module, row.name]
             return argv + ["--quick"] * options.quick
 
         for text in missing.values():
@@ -194,6 +197,58 @@ def greenlet_suite(options):
             targets.GREENLET_IMPLEMENTATIONS, facts, options,
         ))
     return runs
+
+
+def gevent_suite(options):
+    programs = environment.core_build()
+    runs = []
+    for python in options.python or [sys.executable]:
+        python = environment.find_python(python)
+        interpreter, missing = environment.python_environment(
+            python, "gevent", targets.GEVENT_PEERS)
+        facts = environment.facts() | environment.python_facts(
+            interpreter, ["greenlet", *targets.GEVENT_PEERS, "coir"])
+        for text in missing.values():
+            print(text, file=sys.stderr)
+        runs += [
+            gevent_run(interpreter, missing, dict(facts), options),
+            gevent_echo_run(interpreter, missing, programs, facts, options),
+        ]
+    return runs
+
+
+def gevent_run(interpreter, missing, facts, options):
+    def command(name, row):
+        peer = targets.GEVENT_IMPLEMENTATIONS[name]
+        if peer.partition(".")[0] in missing:
+            return "not installed"
+        argv = [interpreter, HERE / "python" / "green_rows.py", peer,
+                row.name]
+        return argv + ["--quick"] * options.quick
+
+    return run_rows("gevent", targets.GEVENT_ROWS, command,
+                    targets.GEVENT_IMPLEMENTATIONS, facts, options)
+
+
+def gevent_echo_run(interpreter, missing, programs, facts, options):
+    driver = [sys.executable, HERE / "echo.py", programs / "load"]
+
+    def command(name, row):
+        peer = targets.PYTHON_ECHO_IMPLEMENTATIONS[name]
+        if name in row.programs:
+            return None
+        if peer is None:
+            argv = [*driver, programs / "echo_epoll"]
+        elif peer.partition(".")[0] in missing:
+            return "not installed"
+        else:
+            argv = [*driver, interpreter,
+                    HERE / "python" / "echo_servers.py", peer]
+        return argv + echo_options(row, options, 5000)
+
+    return run_rows("gevent echo", targets.PYTHON_ECHO_ROWS, command,
+                    targets.PYTHON_ECHO_IMPLEMENTATIONS, facts, options,
+                    count_echo)
 
 
 def c_suite(suite, rows, implementations, programs, facts, options):
@@ -264,28 +319,34 @@ def echo_run(programs, facts, options):
             return f"not installed ({package})"
         argv = ["env", *(f"{k}={v}" for k, v in settings.items()), *driver,
                 programs / program]
-        if row.name == "idle":
-            count = 1000 if options.quick else 10000
-            return [*argv, "--idle", "--connections", count]
-        _, size, count = row.name.split("_")
-        seconds = 0.3 if options.quick else 2
-        return [*argv, "--size", size, "--connections", count,
-                "--seconds", seconds]
-
-    def count(argv, row, ops):
-        found = measure([*argv, "--count"])
-        return {} if "error" in found else found
+        return argv + echo_options(row, options, 10000)
 
     return run_rows("echo", targets.ECHO_ROWS, command,
-                    targets.ECHO_IMPLEMENTATIONS, facts, options, count)
+                    targets.ECHO_IMPLEMENTATIONS, facts, options, count_echo)
+
+
+def echo_options(row, options, idle):
+    """What echo.py is told for a row; `idle`: how many connections are."""
+    if row.name == "idle":
+        count = idle // 10 if options.quick else idle
+        return ["--idle", "--connections", count]
+    _, size, count = row.name.split("_")
+    seconds = 0.3 if options.quick else 2
+    return ["--size", size, "--connections", count, "--seconds", seconds]
+
+
+def count_echo(argv, row, ops):
+    found = measure([*argv, "--count"])
+    return {} if "error" in found else found
 
 
 SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite,
-          "hub": hub_suite}
+          "hub": hub_suite, "gevent": gevent_suite}
 #: suite -> tables of its rows
 ROWS = {"greenlet": targets.GREENLET_ROWS, "core": targets.CORE_ROWS,
         "loop": targets.LOOP_ROWS,
-        "hub": targets.HUB_ROWS + targets.ECHO_ROWS}
+        "hub": targets.HUB_ROWS + targets.ECHO_ROWS,
+        "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS}
 
 
 def parse(argv):
@@ -300,12 +361,13 @@ def parse(argv):
         help="greenlet: Python, against the greenlet package; core: C,"
              " against boost.context and ucontext; loop: C, against libev and"
              " libuv; hub: green threads and TCP echo in C, against"
-             " boost.fiber, State Threads, Go, libev and bare epoll; all (the"
-             " default)")
+             " boost.fiber, State Threads, Go, libev and bare epoll; gevent:"
+             " green threads and TCP echo in Python, against gevent,"
+             " eventlet, asyncio and uvloop; all (the default)")
     parser.add_argument(
         "--python", action="append", metavar="PYTHON",
-        help="interpreter for the greenlet suite, a path or a version such as"
-             " 3.13; may be given several times (default: the running one)")
+        help="interpreter for the suites in Python, a path or a version such"
+             " as 3.13; may be given several times (default: the running one)")
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N",
         help="turns per implementation and row; rows that take long have"

@@ -7,7 +7,11 @@ most that Coir may take, `ratio` how many times less than the best peer.
 from dataclasses import dataclass, field
 
 GREENLET = "greenlet 3.5.6"
-GREENLET_REQUIREMENT = "greenlet==3.5.6"
+
+#: package -> what pip is asked for.
+GREENLET_PEERS = {"greenlet": "greenlet==3.5.6"}
+GEVENT_PEERS = {"gevent": "gevent==26.9.0", "eventlet": "eventlet==0.41.3",
+                "uvloop": "uvloop==0.23.0"}
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,53 @@ ECHO_ROWS = (
     # Of those that have a stack for each.
     Row("idle", "memory of an idle connection, of 10,000", rounds=3,
         programs={ECHO_LIMIT: None, "libev": None}, memory=GIB),
+)
+
+#: name -> what it is called by bench/python/green_rows.py.
+GEVENT_IMPLEMENTATIONS = {
+    "gevent": "gevent", "eventlet": "eventlet", "asyncio": "asyncio",
+    "uvloop": "uvloop", "Coir": "coir.gevent",
+}
+
+GEVENT_ROWS = (
+    Row("spawn_many", "spawn 100,000 and join all, each", 700, 2.9, rounds=3,
+        memory=2 * GIB),
+    Row("spawn_one", "spawn one, join it", 800, 2.9),
+    Row("yield_100", "`sleep(0)`, 100 tasks", 120, 3.1),
+    Row("yield_10k", "`sleep(0)`, 10,000 tasks", 250, 2.3, rounds=3,
+        memory=GIB),
+    Row("sleep", "100,000 that sleep 1 to 1,000 ms, each", 3500, 4.4,
+        rounds=3, memory=2 * GIB),
+    Row("event", "Event ping-pong, there and back", 350, 9.5),
+    Row("event_10k", "Event that wakes 10,000, each", 300, 3.3, memory=GIB),
+    Row("semaphore", "Semaphore, free: acquire and release", 60, 2.3),
+    Row("semaphore_100", "Semaphore contended by 100, with a `sleep(0)` each",
+        250, 8.2),
+    Row("queue", "Queue ping-pong, there and back", 400, 9.4),
+    Row("queue_100", "`Queue(100)`, one way, per item", 100, 1.9),
+    Row("pool_map", "`pool(100).map` of 100,000, each", 1200, 3.7, rounds=3,
+        memory=GIB),
+    Row("timeout", "Timeout, arm and cancel", 250, 9.6),
+    Row("threadpool", "`threadpool.apply`, there and back"),
+    Row("popen", "`Popen(['true'])` and wait"),
+    Row("rss", "RSS of a sleeping task, of 20,000", 5000, rounds=3,
+        memory=GIB),
+)
+
+#: name -> argument of bench/python/echo_servers.py; None: the limit, in C.
+PYTHON_ECHO_IMPLEMENTATIONS = {
+    ECHO_LIMIT: None, "gevent": "gevent", "eventlet": "eventlet",
+    "asyncio streams": "asyncio", "uvloop streams": "uvloop",
+    "uvloop protocol": "uvloop-protocol", "Coir": "coir.gevent",
+}
+
+PYTHON_ECHO_ROWS = (
+    echo_row(1024, 50, 6.6),
+    Row("echo_1024_500", "1024 B, 500 connections (wanted: 125,000/s)"),
+    Row("echo_1024_5000",
+        "1024 B, 5,000 connections (wanted: 110,000/s, 99 % in 62 ms)"),
+    Row("idle", "memory of an idle connection, of 5,000", 6000, rounds=3,
+        programs={ECHO_LIMIT: None}, memory=GIB),
 )
 
 C_PROGRAMS = tuple(

@@ -76,7 +76,7 @@ bench)
         bench_counters
     }
     case " $* " in
-    *" --suite greenlet "*) ;;
+    *" --suite greenlet "* | *" --suite gevent "*) ;;
     *" --suite core "*) core_peers ;;
     *" --suite loop "*) core_peers; loop_peers ;;
     *" --suite hub "*) core_peers; hub_peers ;;
