@@ -21,8 +21,12 @@
  * set_hub_class() was given, and destroyed with the thread. */
 #include "hub.h"
 
+#define WAITS_KEPT 1000
+
 static PyObject *hub_class; /* strong */
 static int idle_threads;    /* that will do nothing by themselves */
+static coir_wait *free_waits; /* linked by `data` */
+static int free_waits_count;
 
 /* --- waits --------------------------------------------------------------- */
 
@@ -32,11 +36,19 @@ coir__wait_get(coir_pythread *t)
     coir_block *b = t->current->block;
     if (COIR__LIKELY(b->wait != NULL))
         return b->wait;
-    coir_wait *w = PyMem_Calloc(1, sizeof *w);
-    if (w == NULL) {
-        PyErr_NoMemory();
-        return NULL;
+    coir_wait *w = free_waits;
+    if (w != NULL) {
+        free_waits = w->data;
+        free_waits_count--;
     }
+    else {
+        w = PyMem_Malloc(sizeof *w);
+        if (w == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+    }
+    memset(w, 0, sizeof *w);
     w->green = t->current;
     b->wait = w;
     return w;
@@ -87,7 +99,14 @@ coir__wait_free(coir_wait *w)
     }
     LoopObject *loop = w->loop;
     PyObject *value = w->value;
-    PyMem_Free(w);
+    if (free_waits_count < WAITS_KEPT) {
+        w->data = free_waits;
+        free_waits = w;
+        free_waits_count++;
+    }
+    else {
+        PyMem_Free(w);
+    }
     Py_XDECREF(value);
     Py_XDECREF(loop);
 }
