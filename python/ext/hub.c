@@ -643,7 +643,35 @@ waits(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
+/* Who waited when somebody else forked is not to act in the child, too; not
+ * even to unwind. The main greenlet is: the process ends by it. */
+static PyObject *
+forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    coir_block *b = t->live;
+    if (b != NULL)
+        do {
+            coir_wait *w = b->wait;
+            if (b->self != t->current && w != NULL && w->is_waiting) {
+                coir__list_remove(&w->node);
+                coir__list_remove(&w->ready.node);
+                if (!end_wait(w))
+                    Py_INCREF(b->self); /* never to be collected */
+            }
+            b = b->next;
+        } while (b != t->live);
+    idle_threads = 0;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"forget_others", forget_others, METH_NOARGS,
+     "forget_others() -> None\n\n"
+     "In the child after a fork: no other greenlet that waits, but the main\n"
+     "one, will go on."},
     {"get_hub", (PyCFunction)(void (*)(void))get_hub,
      METH_VARARGS | METH_KEYWORDS,
      "get_hub() -> Hub\n\nThis thread's hub; it is made if there is none."},

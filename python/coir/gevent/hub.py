@@ -16,7 +16,7 @@ from _thread import get_ident as _get_ident
 from collections.abc import Callable
 from typing import Any
 
-from .._core import GreenletExit, error, getcurrent, greenlet
+from .._core import GreenletExit, error, forget_others, getcurrent, greenlet
 from ._config import config as GEVENT_CONFIG
 from ._hub_local import (
     get_hub,
@@ -187,20 +187,31 @@ class signal:
 def reinit(hub: Any = None) -> None:
     """In the child after a fork: give the hub fresh kernel objects.
 
-    ``gevent.os.fork`` does it. Greenlets of the parent that wait are not
-    run by surprise: their timers and descriptors are the child's own now.
+    Done by every `os.fork`, so there is no need to call it.
     """
     if hub is None:
         hub = get_hub_if_exists()
     if hub is None or hub.loop is None:
         return
     hub.loop.reinit()
+    hub.thread_ident = _get_ident()
     for part in (hub._threadpool, hub._resolver):
-        if part is not None:
-            init = getattr(part, "_on_fork", None)
-            if init is not None:
-                init()
-    hub._thread_ident_changed()
+        on_fork = getattr(part, "_on_fork", None)
+        if on_fork is not None:
+            on_fork()
+
+
+def _after_fork_in_child() -> None:
+    """The child goes on with the greenlet that forked, and no other.
+
+    Others that wait are of the parent; in two processes at once they would do
+    everything twice.
+    """
+    forget_others()
+    reinit()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # --- the hub -----------------------------------------------------------------
@@ -254,9 +265,6 @@ class Hub(WaitOperationsGreenlet):
         self._resolver = self._threadpool = None
         self.format_context = GEVENT_CONFIG.format_context
         self.minimal_ident = hub_ident_registry.get_ident(self)
-
-    def _thread_ident_changed(self) -> None:
-        self.thread_ident = _get_ident()
 
     def __repr__(self) -> str:
         if self.loop is None:
