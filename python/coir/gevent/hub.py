@@ -297,9 +297,7 @@ class Hub(WaitOperationsGreenlet):
         """
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
-            # It is to reach whoever is responsible for that.
-            self.handle_system_error(type, value, tb)
-            return
+            raise value  # it ends run()
         if not issubclass(type, self.NOT_ERROR):
             self.print_exception(context, type, value, tb)
         if context is None or issubclass(type, self.SYSTEM_ERROR):
