@@ -181,7 +181,7 @@ take(coir_wait *w, coir_payload *p)
 }
 
 void
-coir__resume(coir_ready *r, LoopObject *Py_UNUSED(loop))
+coir__resume(coir_ready *r, LoopObject *loop)
 {
     coir_wait *w = (coir_wait *)r;
     coir_pythread *t = coir__pythread_get();
@@ -192,15 +192,10 @@ coir__resume(coir_ready *r, LoopObject *Py_UNUSED(loop))
     coir_payload p;
     GreenletObject *g = take(w, &p);
     PyObject *res = coir__greenlet_switch(t, g, p);
-    Py_DECREF(g);
-    if (res == NULL) {
-        HubObject *hub = coir__hub_if_any(t);
-        if (hub != NULL && hub->loop != NULL)
-            coir__loop_error(hub->loop, NULL);
-        else
-            PyErr_WriteUnraisable(NULL);
-    }
+    if (res == NULL) /* it has ended */
+        coir__loop_error(loop, (PyObject *)g);
     Py_XDECREF(res);
+    Py_DECREF(g);
 }
 
 /* A subclass written in Python may want to know: 0, or -1 if it refused. */
