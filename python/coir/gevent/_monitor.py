@@ -19,8 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from coir._core import SwitchTracer
-from coir.greenlet import getcurrent
+from .._core import SwitchTracer, getcurrent
 
 from ._compat import get_this_psutil_process, perf_counter
 from ._config import config
