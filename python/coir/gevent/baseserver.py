@@ -14,12 +14,11 @@ of blocking mode.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Any
-
-import _socket
 
 from .event import Event
 from .greenlet import Greenlet
@@ -356,9 +355,7 @@ class BaseServer:
         return None
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} at {id(self):#x}{self._formatinfo()}>"
-        )
+        return f"<{type(self).__name__} at {id(self):#x}{self._formatinfo()}>"
 
     def __str__(self) -> str:
         return f"<{type(self).__name__}{self._formatinfo()}>"

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__, _core
 from .._core import Loop as loop
-from .._core import callback
+from .._core import callback as callback
 
 __all__ = [
     "get_version",
@@ -100,22 +100,29 @@ _flags = (
 _flags_str2int = {name: flag for flag, name in _flags}
 _flags_str2int["io_uring"] = BACKEND_IOURING
 
+
 class _EventsType:
-    """Stands before the arguments of an io watcher's callback: put it in
-    ``args`` to have the events there."""
+    """Stands for events in a list of arguments, in libev's loop.
+
+    Here, ``start(..., pass_events=True)`` has them passed.
+    """
 
     def __repr__(self) -> str:
         return "gevent.core.EVENTS"
 
-EVENTS: Any = getattr(_core, "EVENTS", None) or _EventsType()
+
+EVENTS = _EventsType()
+
 
 def get_version() -> str:
     """What runs the loop."""
     return f"coir-{__version__}"
 
+
 def get_header_version() -> str:
     """The same: there is no other to be compiled against."""
     return get_version()
+
 
 def supported_backends() -> list[str]:
     """Names of the backends that can be asked for here, best first."""
@@ -126,9 +133,11 @@ def supported_backends() -> list[str]:
         and _can_have(flag)
     ]
 
+
 def recommended_backends() -> list[str]:
     """Those that a loop is given without asking, best first."""
     return [name for name in supported_backends() if name != "linux_iouring"]
+
 
 def embeddable_backends() -> list[str]:
     """Those that can be watched by another loop: they have a descriptor."""
@@ -137,6 +146,7 @@ def embeddable_backends() -> list[str]:
         for name in supported_backends()
         if name in ("linux_iouring", "epoll")
     ]
+
 
 def _can_have(flag: int) -> bool:
     try:
@@ -148,9 +158,11 @@ def _can_have(flag: int) -> bool:
     finally:
         made.destroy()
 
+
 def time() -> float:
     """The time of day, in seconds."""
     return _time.time()
+
 
 def _names(bits: int, table: Any) -> tuple[list[str], int]:
     found = []
@@ -160,11 +172,13 @@ def _names(bits: int, table: Any) -> tuple[list[str], int]:
             bits &= ~bit
     return found, bits
 
+
 def _events_to_str(events: int) -> str:
     names, rest = _names(events, _events)
     if rest:
         names.append(hex(rest))
     return "|".join(names)
+
 
 def _flags_to_list(flags: int) -> list[Any]:
     names: list[Any]
@@ -172,6 +186,7 @@ def _flags_to_list(flags: int) -> list[Any]:
     if rest:
         names.append(rest)
     return names
+
 
 def _flags_to_int(flags: Any) -> int:
     if not flags:
@@ -190,6 +205,7 @@ def _flags_to_int(flags: Any) -> int:
                 f"no backend or flag is called {name!r}; there are {known}"
             ) from None
     return bits
+
 
 for _name in (
     "async_",

@@ -7,10 +7,9 @@ base class says how these are spawned, started and stopped.
 
 from __future__ import annotations
 
+import _socket
 from contextlib import closing
 from typing import Any
-
-import _socket
 
 from .baseserver import BaseServer
 from .socket import socket as _green_socket
