@@ -28,8 +28,10 @@ sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|core|loop|hub)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
-conformance: ## others' own tests on Coir (SUITE=greenlet|stock|libev)
-	@tools/run.sh conformance --suite $(or $(SUITE),greenlet)
+conformance: ## others' tests (SUITE=greenlet|gevent|stdlib|programs|stock|libev)
+	@tools/run.sh conformance --suite $(or $(SUITE),greenlet) \
+	    $(if $(ONLY),--only '$(ONLY)') \
+	    $(if $(VERSIONS),--versions $(VERSIONS))
 
 soak: ## for as long as you like (SUITE=greenlet|echo MINUTES=1)
 	@tools/run.sh soak-$(or $(SUITE),greenlet) --minutes $(MINUTES)

@@ -4,6 +4,9 @@
     run.py --suite greenlet     greenlet's tests
     run.py --suite stock        gevent, eventlet and SQLAlchemy, unmodified
     run.py --suite libev        libev's API and programs on Coir's event loop
+    run.py --suite gevent       gevent's tests on coir.gevent
+    run.py --suite stdlib       CPython's tests, patched by coir.gevent.monkey
+    run.py --suite programs     clients, servers and frameworks that use it
 
 All set-up is done here, in virtual environments below the user's cache
 directory. The last line is ``N passed, M failed, K skipped``; the exit
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import importlib
 import json
 import os
 import pathlib
@@ -23,13 +27,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from _env import SetupError, interpreter_tag  # noqa: E402
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
-SUITES = ("greenlet", "stock", "libev")
+SUITES = ("greenlet", "stock", "libev", "gevent", "stdlib", "programs")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -47,17 +52,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--all", action="store_true",
         help="run on every interpreter that the test matrix runs on")
+    parser.add_argument(
+        "--versions", metavar="LIST",
+        help="run on these of them, such as 3.11,3.14")
     parser.add_argument("-k", metavar="TEXT",
                         help="only tests with TEXT in their name")
-    parser.add_argument("-j", "--jobs", type=int,
-                        default=min(4, os.cpu_count() or 1))
+    parser.add_argument(
+        "-j", "--jobs", type=int,
+        help="processes at a time (default: 4, or one for each processor;\n"
+             "gevent, stdlib: one for two of them)")
     parser.add_argument(
         "--timeout", type=float, default=120, metavar="S",
         help="seconds without progress before a process is killed")
     parser.add_argument("--quick", action="store_true",
                         help="stock: a representative part only")
-    parser.add_argument("--only", metavar="PACKAGE", action="append",
-                        help="stock: only gevent, eventlet or sqlalchemy")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append",
+        help="stock: only gevent, eventlet or sqlalchemy; gevent, stdlib,\n"
+             "programs: only files with NAME in their names, which may have\n"
+             "wildcards")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path,
                         help="write all outcomes there")
     return parser.parse_args()
@@ -67,7 +80,9 @@ def run_elsewhere(options: argparse.Namespace, command: list[str]
                   ) -> tuple[int, int, int]:
     """Run this program under another interpreter and read its last line."""
     args = ["--suite", options.suite, "--on", options.on,
-            "--jobs", str(options.jobs), "--timeout", str(options.timeout)]
+            "--timeout", str(options.timeout)]
+    if options.jobs:
+        args += ["--jobs", str(options.jobs)]
     if options.k:
         args += ["-k", options.k]
     if options.quick:
@@ -87,15 +102,15 @@ def run_elsewhere(options: argparse.Namespace, command: list[str]
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def discover() -> list[list[str]]:
-    """Commands of the interpreters that the test matrix runs on.
+def discover(versions: Iterable[str]) -> list[list[str]]:
+    """Commands of interpreters of these versions.
 
     Those of this machine, and for versions that it has not those of the
     chroot that ``make test-matrix`` has made.
     """
     found = []
     tree = pathlib.Path(__file__).resolve().parents[2]
-    for version in VERSIONS:
+    for version in versions:
         candidates = [[sys.executable], [f"python{version}"]]
         if shutil.which("pyenv"):
             root = subprocess.run(["pyenv", "root"], capture_output=True,
@@ -123,12 +138,10 @@ def discover() -> list[list[str]]:
 
 
 def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
-    if options.suite == "greenlet":
-        import greenlet_suite as suite
-    elif options.suite == "libev":
-        import libev_suite as suite
-    else:
-        import stock_suite as suite
+    suite = importlib.import_module(f"{options.suite}_suite")
+    if options.jobs is None and options.suite in ("greenlet", "stock",
+                                                  "libev"):
+        options.jobs = min(4, os.cpu_count() or 1)
     print(f"{platform.python_implementation()} {platform.python_version()} "
           f"({interpreter_tag()}), suite {options.suite}, on {options.on}",
           flush=True)
@@ -143,9 +156,10 @@ def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
 def main() -> int:
     options = parse_arguments()
     commands = [shlex.split(command) for command in options.python]
-    if options.all:
-        commands += discover()
-    if options.json and (commands or options.all):
+    if options.all or options.versions:
+        commands += discover(options.versions.split(",") if options.versions
+                             else VERSIONS)
+    if options.json and commands:
         sys.exit("run.py: --json is for a single interpreter, the running one")
     try:
         counts = ([run_elsewhere(options, command) for command in commands]

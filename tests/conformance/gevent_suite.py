@@ -1,0 +1,355 @@
+"""gevent's own tests, from its installed package, on coir.gevent.
+
+Each file of gevent.tests is run as gevent's own runner would run it, on the
+original and on Coir, where `gevent` is coir.gevent. What fails is run again
+on Coir once the rest is done, with less company: what passes then is counted
+as passed and reported as unsteady, unless a process crashed or hung.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import fnmatch
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+import threading
+import tomllib
+
+from _env import (
+    HERE,
+    Environment,
+    SetupError,
+    Totals,
+    variables,
+)
+from _unittests import FileRun, Outcome, cause, run_file
+
+DATA = HERE / "gevent"
+SIDES = ("original", "coir")
+
+#: lines of a failure's text that are shown
+LINES_SHOWN = 30
+
+PROBE = """\
+import gevent, gevent.event, gevent.tests, greenlet, json, os
+print(json.dumps({
+    "file": os.path.realpath(gevent.__file__),
+    "version": gevent.__version__,
+    "greenlet": repr(greenlet.greenlet),
+    "module": gevent.event.__name__,
+    "tests": os.path.dirname(gevent.tests.__file__)}))
+"""
+
+
+@dataclasses.dataclass
+class Pair:
+    """A file and its runs on both sides."""
+
+    name: str
+    command: list[str]
+    timeout: float
+    alone: bool
+    runs: dict[str, FileRun] = dataclasses.field(default_factory=dict)
+    again: FileRun | None = None
+
+    def named(self, side: str) -> dict[str, Outcome]:
+        """Outcomes by the names that deviations have."""
+        return {self.test_name(test): outcome
+                for test, outcome in self.runs[side].tests.items()}
+
+    def test_name(self, test: str) -> str:
+        test = test.removeprefix("__main__.")
+        return f"{self.name}.{test.removeprefix(f'gevent.tests.{self.name}.')}"
+
+
+class Deviations:
+    """What Coir fails, or does not run, on purpose.
+
+    A table of TOML: names of tests, or of files, which may have wildcards;
+    the reason; ``versions`` if it is not all of Python's; ``unsteady`` if
+    they may pass.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        version = "{}.{}".format(*sys.version_info)
+        with open(path, "rb") as file:
+            entries = tomllib.load(file).get("deviation", [])
+        self.entries = [entry for entry in entries
+                        if version in entry.get("versions", [version])]
+        self.used: set[str] = set()
+
+    def find(self, name: str) -> dict | None:
+        """The entry for a test, or for the file it is in."""
+        for entry in self.entries:
+            for pattern in entry["tests"]:
+                if (fnmatch.fnmatchcase(name, pattern)
+                        or name.startswith(f"{pattern}.")):
+                    self.used.add(pattern)
+                    return entry
+        return None
+
+    def unused(self) -> list[str]:
+        return [pattern for entry in self.entries
+                for pattern in entry["tests"] if pattern not in self.used]
+
+
+def environ(on: str, tests: str = "") -> dict[str, str]:
+    """The variables that gevent's runner sets, less what needs a network."""
+    env = variables(on)
+    for name in list(env):
+        if name.startswith("GEVENT"):
+            del env[name]
+    if on == "coir":
+        env["COIR_AS"] = "gevent"
+    env["PYTHONDEVMODE"] = "1"
+    env["PYTHONWARNINGS"] = "default"
+    env["GEVENTTEST_USE_RESOURCES"] = "-network"
+    env["GEVENTTEST_QUIET"] = "True"
+    if tests:
+        env["PYTHONPATH"] = tests
+    return env
+
+
+def _probe(env: Environment, on: str) -> dict:
+    """Whose gevent is imported, and where its tests are."""
+    done = subprocess.run([env.python, "-P", "-c", PROBE], text=True,
+                          capture_output=True, env=environ(on))
+    if done.returncode:
+        raise SetupError(f"import gevent failed on {on}:\n{done.stderr}")
+    found = json.loads(done.stdout)
+    print(f"{on}: gevent {found['version']} from {found['file']}, on "
+          f"{found['greenlet']}", flush=True)
+    ours = "/coir/gevent/" in found["file"]
+    if ours != (on == "coir"):
+        raise SetupError(f"on {on}, gevent is not the one to be tested")
+    return found
+
+
+def _discover(env: Environment, options: argparse.Namespace) -> list[Pair]:
+    """Ask gevent's runner, on the original, what there is to run."""
+    done = subprocess.run(
+        [env.python, "-P", str(HERE / "stock" / "gevent_jobs.py")],
+        text=True, check=True, stdout=subprocess.PIPE,
+        env=environ("original"))
+    pairs = [Pair(job["name"], job["command"],
+                  min(job["timeout"], options.timeout), job["alone"])
+             for job in json.loads(done.stdout)]
+    if options.only:
+        pairs = [pair for pair in pairs
+                 if any(fnmatch.fnmatchcase(pair.name, f"*{pattern}*")
+                        for pattern in options.only)]
+    return pairs
+
+
+class Runner:
+    """Runs files side by side, with a line for each that is done."""
+
+    def __init__(self, tests: str, options: argparse.Namespace,
+                 total: int) -> None:
+        self._environ = {on: environ(on, tests) for on in SIDES}
+        self._only = options.k or ""
+        self._jobs = options.jobs or max(1, (os.cpu_count() or 2) // 2)
+        self._sides = SIDES if options.on == "coir" else SIDES[:1]
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def run(self, pairs: list[Pair]) -> None:
+        together = [pair for pair in pairs if not pair.alone]
+        with concurrent.futures.ThreadPoolExecutor(self._jobs) as pool:
+            list(pool.map(self._run_pair, together))
+        for pair in pairs:
+            if pair.alone:
+                self._run_pair(pair)
+
+    def _run_pair(self, pair: Pair) -> None:
+        for side in self._sides:
+            pair.runs[side] = self.run_side(pair, side)
+        with self._lock:
+            self._done += 1
+            seconds = sum(run.seconds for run in pair.runs.values())
+            print(f"  [{self._done:3}/{self._total}] {pair.name:38} "
+                  + "; ".join(f"{side}: {pair.runs[side]}"
+                              for side in reversed(self._sides))
+                  + f" ({seconds:.0f} s)", flush=True)
+
+    def run_side(self, pair: Pair, side: str) -> FileRun:
+        # 5: all tests were skipped, since CPython 3.12.
+        return run_file(pair.command, self._environ[side], pair.timeout,
+                        self._only, accepted=(5,))
+
+
+@dataclasses.dataclass
+class Report:
+    """The counts, and what is worth a line, by kind."""
+
+    totals: Totals = dataclasses.field(default_factory=Totals)
+    outcomes: dict[str, dict] = dataclasses.field(default_factory=dict)
+    lines: dict[str, list[str]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list))
+
+    def note(self, name: str, verdict: str, text: str = "") -> None:
+        self.outcomes[name] = {"verdict": verdict, "text": text}
+        if verdict == "passed":
+            self.totals.passed += 1
+        elif verdict == "unsteady":
+            self.totals.passed += 1
+            self.lines["unsteady"].append(name)
+        elif verdict == "failed":
+            self.totals.failed += 1
+        else:
+            self.totals.skipped += 1
+
+
+def _show(kind: str, name: str, text: str) -> None:
+    lines = text.strip().splitlines()
+    if len(lines) > LINES_SHOWN:
+        lines = ["...", *lines[-LINES_SHOWN:]]
+    print(f"\n{kind} {name}\n" + textwrap.indent("\n".join(lines), "    "))
+
+
+def _judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
+    mine, theirs = pair.named("coir"), pair.named("original")
+    run = pair.runs["coir"]
+    again = {} if pair.again is None else {
+        pair.test_name(test): outcome
+        for test, outcome in pair.again.tests.items()}
+    for name in sorted(mine.keys() | theirs.keys()):
+        outcome = mine.get(name)
+        other = theirs.get(name)
+        if outcome is None and run.end:
+            continue  # below, all at once
+        entry = deviations.find(name)
+        if outcome is not None and outcome.outcome == "pass":
+            report.note(name, "passed")
+            if entry is not None and not entry.get("unsteady"):
+                report.lines["passes"].append(name)
+            continue
+        if outcome is not None and outcome.outcome == "skip":
+            report.note(name, "skipped", outcome.text)
+            if other is not None and other.outcome == "pass":
+                report.lines["skips"].append(f"{name}: {outcome.text}")
+            continue
+        text = "run on the original, not on Coir"
+        if outcome is not None:
+            text = outcome.text
+        if entry is not None:
+            report.note(name, "deviation", entry["reason"])
+            report.lines["deviations"].append(name)
+        elif (name in again and again[name].outcome == "pass"
+                and not run.crashed):
+            report.note(name, "unsteady", text)
+        else:
+            if other is not None and other.outcome == "fail":
+                text += "\n(it fails on the original too)"
+            report.note(name, "failed", text)
+            _show("FAILED", name, text)
+    missing = sorted(theirs.keys() - mine.keys())
+    if run.end:
+        _judge_end(pair, missing, deviations, report)
+    wrong = [path for path in run.gevent if "/coir/gevent/" not in path]
+    if wrong:
+        report.note(pair.name, "failed", f"ran on {wrong}")
+        _show("FAILED", pair.name, f"it did not run on Coir but on {wrong}")
+
+
+def _judge_end(pair: Pair, missing: list[str], deviations: Deviations,
+               report: Report) -> None:
+    """A process of the file did not end well, and tests may be missing."""
+    run = pair.runs["coir"]
+    entry = deviations.find(pair.name)
+    passed_again = (pair.again is not None and not pair.again.end
+                    and not run.crashed)
+    for name in missing or [pair.name]:
+        if entry is not None or (found := deviations.find(name)) is not None:
+            entry_of = entry or found
+            report.note(name, "deviation", entry_of["reason"])
+            report.lines["deviations"].append(name)
+        elif passed_again:
+            report.note(name, "unsteady", run.end)
+        else:
+            report.note(name, "failed", f"not run: {cause(run)}")
+    if entry is None and not passed_again:
+        text = f"{cause(run)}\n{run.output}"
+        if pair.runs["original"].end:
+            text += f"\n(on the original: {pair.runs['original'].end})"
+        _show("FAILED", f"{pair.name}: {len(missing)} tests were not run",
+              text)
+    elif not missing and not run.tests:
+        report.note(pair.name, "passed")
+
+
+def _executed(pairs: list[Pair], side: str) -> int:
+    return sum(run.count("pass") + run.count("fail")
+               for pair in pairs for run in [pair.runs[side]])
+
+
+def _print_report(pairs: list[Pair], deviations: Deviations,
+                  report: Report, whole: bool) -> None:
+    by_reason = collections.defaultdict(list)
+    for name in report.lines["deviations"]:
+        by_reason[report.outcomes[name]["text"]].append(name)
+    for reason, names in by_reason.items():
+        print(f"\nDEVIATION {reason}")
+        for name in names:
+            print(f"    {name}")
+    for kind, title in (
+            ("passes", "PASS although listed as deviations"),
+            ("skips", "SKIPPED, but run on the original"),
+            ("unsteady", "UNSTEADY: failed, and passed when run again")):
+        if report.lines[kind]:
+            print(f"\n{title}")
+            for line in report.lines[kind]:
+                print(f"    {line}")
+    if whole:
+        for pattern in deviations.unused():
+            print(f"\nUNUSED deviation: {pattern}")
+    ours, theirs = _executed(pairs, "coir"), _executed(pairs, "original")
+    failing = sum(pair.runs["original"].count("fail") for pair in pairs)
+    print(f"\ntests executed: {ours} on Coir, {theirs} on the original, "
+          f"{100 * ours / max(theirs, 1):.1f} %; "
+          f"on the original {failing} of them failed")
+
+
+def run(options: argparse.Namespace) -> tuple[Totals, dict]:
+    """Run the suite on the running interpreter.
+
+    :returns: the counts, and outcomes for ``--json``.
+    :raises SetupError: if the environment cannot be made.
+    """
+    env = Environment("gevent", DATA / "requirements.txt")
+    env.prepare(coir=options.on == "coir")
+    found = _probe(env, "original")
+    if options.on == "coir":
+        _probe(env, "coir")
+    pairs = _discover(env, options)
+    runner = Runner(found["tests"], options, len(pairs))
+    runner.run(pairs)
+    report = Report()
+    if options.on == "original":
+        for pair in pairs:
+            for name, outcome in pair.named("original").items():
+                report.note(name, {"pass": "passed", "fail": "failed"}.get(
+                    outcome.outcome, "skipped"), outcome.text)
+        return report.totals, report.outcomes
+    deviations = Deviations(DATA / "deviations.toml")
+    for pair in pairs:
+        failed = [name for name, outcome in pair.named("coir").items()
+                  if outcome.outcome == "fail"
+                  and deviations.find(name) is None]
+        if (failed or pair.runs["coir"].end) and not (
+                pair.runs["coir"].crashed or deviations.find(pair.name)):
+            pair.again = runner.run_side(pair, "coir")
+            print(f"  again: {pair.name:38} {pair.again}", flush=True)
+    for pair in pairs:
+        _judge_file(pair, deviations, report)
+    _print_report(pairs, deviations, report,
+                  whole=not (options.only or options.k))
+    return report.totals, report.outcomes
