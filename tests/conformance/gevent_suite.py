@@ -9,18 +9,13 @@ as passed and reported as unsteady, unless a process crashed or hung.
 from __future__ import annotations
 
 import argparse
-import collections
 import concurrent.futures
 import dataclasses
 import fnmatch
 import json
 import os
-import pathlib
 import subprocess
-import sys
-import textwrap
 import threading
-import tomllib
 
 from _env import (
     HERE,
@@ -29,13 +24,11 @@ from _env import (
     Totals,
     variables,
 )
+from _report import Deviations, Report, show
 from _unittests import FileRun, Outcome, cause, run_file
 
 DATA = HERE / "gevent"
 SIDES = ("original", "coir")
-
-#: lines of a failure's text that are shown
-LINES_SHOWN = 30
 
 PROBE = """\
 import gevent, gevent.event, gevent.tests, greenlet, json, os
@@ -67,37 +60,6 @@ class Pair:
     def test_name(self, test: str) -> str:
         test = test.removeprefix("__main__.")
         return f"{self.name}.{test.removeprefix(f'gevent.tests.{self.name}.')}"
-
-
-class Deviations:
-    """What Coir fails, or does not run, on purpose.
-
-    A table of TOML: names of tests, or of files, which may have wildcards;
-    the reason; ``versions`` if it is not all of Python's; ``unsteady`` if
-    they may pass.
-    """
-
-    def __init__(self, path: pathlib.Path) -> None:
-        version = "{}.{}".format(*sys.version_info)
-        with open(path, "rb") as file:
-            entries = tomllib.load(file).get("deviation", [])
-        self.entries = [entry for entry in entries
-                        if version in entry.get("versions", [version])]
-        self.used: set[str] = set()
-
-    def find(self, name: str) -> dict | None:
-        """The entry for a test, or for the file it is in."""
-        for entry in self.entries:
-            for pattern in entry["tests"]:
-                if (fnmatch.fnmatchcase(name, pattern)
-                        or name.startswith(f"{pattern}.")):
-                    self.used.add(pattern)
-                    return entry
-        return None
-
-    def unused(self) -> list[str]:
-        return [pattern for entry in self.entries
-                for pattern in entry["tests"] if pattern not in self.used]
 
 
 def environ(on: str, tests: str = "") -> dict[str, str]:
@@ -186,35 +148,6 @@ class Runner:
                         self._only, accepted=(5,))
 
 
-@dataclasses.dataclass
-class Report:
-    """The counts, and what is worth a line, by kind."""
-
-    totals: Totals = dataclasses.field(default_factory=Totals)
-    outcomes: dict[str, dict] = dataclasses.field(default_factory=dict)
-    lines: dict[str, list[str]] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(list))
-
-    def note(self, name: str, verdict: str, text: str = "") -> None:
-        self.outcomes[name] = {"verdict": verdict, "text": text}
-        if verdict == "passed":
-            self.totals.passed += 1
-        elif verdict == "unsteady":
-            self.totals.passed += 1
-            self.lines["unsteady"].append(name)
-        elif verdict == "failed":
-            self.totals.failed += 1
-        else:
-            self.totals.skipped += 1
-
-
-def _show(kind: str, name: str, text: str) -> None:
-    lines = text.strip().splitlines()
-    if len(lines) > LINES_SHOWN:
-        lines = ["...", *lines[-LINES_SHOWN:]]
-    print(f"\n{kind} {name}\n" + textwrap.indent("\n".join(lines), "    "))
-
-
 def _judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
     mine, theirs = pair.named("coir"), pair.named("original")
     run = pair.runs["coir"]
@@ -250,14 +183,14 @@ def _judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
             if other is not None and other.outcome == "fail":
                 text += "\n(it fails on the original too)"
             report.note(name, "failed", text)
-            _show("FAILED", name, text)
+            show("FAILED", name, text)
     missing = sorted(theirs.keys() - mine.keys())
     if run.end:
         _judge_end(pair, missing, deviations, report)
     wrong = [path for path in run.gevent if "/coir/gevent/" not in path]
     if wrong:
         report.note(pair.name, "failed", f"ran on {wrong}")
-        _show("FAILED", pair.name, f"it did not run on Coir but on {wrong}")
+        show("FAILED", pair.name, f"it did not run on Coir but on {wrong}")
 
 
 def _judge_end(pair: Pair, missing: list[str], deviations: Deviations,
@@ -280,7 +213,7 @@ def _judge_end(pair: Pair, missing: list[str], deviations: Deviations,
         text = f"{cause(run)}\n{run.output}"
         if pair.runs["original"].end:
             text += f"\n(on the original: {pair.runs['original'].end})"
-        _show("FAILED", f"{pair.name}: {len(missing)} tests were not run",
+        show("FAILED", f"{pair.name}: {len(missing)} tests were not run",
               text)
     elif not missing and not run.tests:
         report.note(pair.name, "passed")
@@ -293,21 +226,11 @@ def _executed(pairs: list[Pair], side: str) -> int:
 
 def _print_report(pairs: list[Pair], deviations: Deviations,
                   report: Report, whole: bool) -> None:
-    by_reason = collections.defaultdict(list)
-    for name in report.lines["deviations"]:
-        by_reason[report.outcomes[name]["text"]].append(name)
-    for reason, names in by_reason.items():
-        print(f"\nDEVIATION {reason}")
-        for name in names:
-            print(f"    {name}")
-    for kind, title in (
-            ("passes", "PASS although listed as deviations"),
-            ("skips", "SKIPPED, but run on the original"),
-            ("unsteady", "UNSTEADY: failed, and passed when run again")):
-        if report.lines[kind]:
-            print(f"\n{title}")
-            for line in report.lines[kind]:
-                print(f"    {line}")
+    report.print_deviations()
+    report.print_lines("passes", "PASS although listed as deviations")
+    report.print_lines("skips", "SKIPPED, but run on the original")
+    report.print_lines("unsteady",
+                       "UNSTEADY: failed, and passed when run again")
     if whole:
         for pattern in deviations.unused():
             print(f"\nUNUSED deviation: {pattern}")

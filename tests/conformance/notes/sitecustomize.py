@@ -96,7 +96,7 @@ def _change_result(module, notes):
 
     def start(self, test):
         state[id(test)] = ("pass", "")
-        gevent = sys.modules.get("gevent")
+        gevent = sys.modules.get("gevent") or sys.modules.get("coir.gevent")
         notes.add(event="start", id=test.id(),
                   gevent=getattr(gevent, "__file__", None))
 
