@@ -1,9 +1,1196 @@
-/* queue.c - */
-#include "hub.h"
+/* queue.c - the queues and the channel of gevent.queue.
+ *
+ * An item stays in the queue until the greenlet that gets it runs. put() wakes
+ * as many waiting getters as there are items, but hands nothing over: a getter
+ * that is woken looks again, and if somebody was faster it waits on, at the
+ * head of the line. So whoever is killed, or has no more patience, between
+ * being woken and running takes nothing with it; it only has to pass its turn
+ * on. The same holds for putters and free places. `woken` counts those who
+ * were woken and did not run yet, so that nobody is woken in vain.
+ *
+ * Who peeks stands in line with the getters and passes its turn on always.
+ *
+ * First-in-first-out queues keep items in a ring of our own until somebody
+ * asks for the attribute `queue`: then in a deque, to which changes may be
+ * made behind our back. The others have a list from the start.
+ *
+ * Subclasses may override _init, _qsize, _put, _get and _peek, as those of the
+ * standard library's queues do; which ones is looked up once per object.
+ */
+#include "queue.h"
+
+#include <stddef.h>
+
+enum kind { FIFO, LIFO, PRIORITY };
+
+enum overridden {
+    OVER_QSIZE = 1,
+    OVER_PUT = 2,
+    OVER_GET = 4,
+    OVER_PEEK = 8,
+    OVER_INIT = 16,
+};
+
+typedef struct {
+    coir_list list;
+    Py_ssize_t woken; /* out of the list, but did not run since */
+} line;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakreflist;
+    PyObject **ring; /* owned; a power of two of strong references */
+    size_t cap;
+    size_t head;
+    size_t count;
+    PyObject *queue;    /* strong; instead of the ring if not NULL */
+    Py_ssize_t maxsize; /* -1: none */
+    line getters;       /* and who peeks */
+    line putters;
+    coir_list joiners;
+    Py_ssize_t unfinished;
+    uint8_t kind;
+    uint8_t over; /* enum overridden */
+    uint8_t counts; /* has join() */
+    uint8_t is_shutdown;
+} QueueObject;
+
+static PyTypeObject simple_type, queue_type, lifo_type, priority_type;
+
+/* Strong, and never released. */
+static PyObject *exc_shutdown;
+static PyObject *heappush, *heappop, *heapify, *deque;
+static PyObject *str_append, *str_popleft, *str_extend, *str_pop;
+static PyObject *str_init_, *str_qsize_, *str_put_, *str_get_, *str_peek_;
+static PyObject *str_get, *str_put, *str_peek;
+
+static int
+load_one(PyObject **to, const char *module, const char *name)
+{
+    if (*to != NULL)
+        return 0;
+    PyObject *m = PyImport_ImportModule(module);
+    PyObject *value = m != NULL ? PyObject_GetAttrString(m, name) : NULL;
+    Py_XDECREF(m);
+    Py_XSETREF(*to, value);
+    return value != NULL ? 0 : -1;
+}
+
+static int
+load(void)
+{
+    if (deque != NULL)
+        return 0;
+    if (load_one(&heappush, "heapq", "heappush") < 0 ||
+        load_one(&heappop, "heapq", "heappop") < 0 ||
+        load_one(&heapify, "heapq", "heapify") < 0)
+        return -1;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (load_one(&exc_shutdown, "queue", "ShutDown") < 0)
+        return -1;
+#endif
+    return load_one(&deque, "collections", "deque");
+}
+
+/* --- items --------------------------------------------------------------- */
+
+static int
+ring_put(QueueObject *q, PyObject *item)
+{
+    if (q->count == q->cap) {
+        size_t cap = q->cap > 0 ? 2 * q->cap : 8;
+        PyObject **ring = PyMem_New(PyObject *, cap);
+        if (ring == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        for (size_t i = 0; i < q->count; i++)
+            ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
+        PyMem_Free(q->ring);
+        q->ring = ring;
+        q->cap = cap;
+        q->head = 0;
+    }
+    q->ring[(q->head + q->count++) & (q->cap - 1)] = Py_NewRef(item);
+    return 0;
+}
+
+/* The ring's items as a list, in order. */
+static PyObject *
+ring_list(const QueueObject *q)
+{
+    PyObject *list = PyList_New((Py_ssize_t)q->count);
+    for (size_t i = 0; list != NULL && i < q->count; i++)
+        PyList_SET_ITEM(list, (Py_ssize_t)i,
+                        Py_NewRef(q->ring[(q->head + i) & (q->cap - 1)]));
+    return list;
+}
+
+static void
+ring_clear(QueueObject *q)
+{
+    while (q->count > 0) {
+        PyObject *item = q->ring[q->head];
+        q->head = (q->head + 1) & (q->cap - 1);
+        q->count--;
+        Py_DECREF(item);
+    }
+}
+
+static Py_ssize_t
+base_qsize(const QueueObject *q)
+{
+    return q->queue == NULL ? (Py_ssize_t)q->count : PyObject_Size(q->queue);
+}
+
+static int
+base_put(QueueObject *q, PyObject *item)
+{
+    PyObject *res = NULL;
+    if (q->queue == NULL) {
+        if (ring_put(q, item) < 0)
+            return -1;
+    }
+    else {
+        PyObject *args[] = {q->queue, item};
+        if (q->kind == PRIORITY)
+            res = PyObject_Vectorcall(heappush, args, 2, NULL);
+        else
+            res = PyObject_VectorcallMethod(str_append, args, 2, NULL);
+        if (res == NULL)
+            return -1;
+        Py_DECREF(res);
+    }
+    if (q->counts)
+        q->unfinished++;
+    return 0;
+}
+
+static PyObject *
+base_get(QueueObject *q)
+{
+    if (q->queue != NULL) {
+        if (q->kind == PRIORITY)
+            return PyObject_CallOneArg(heappop, q->queue);
+        return PyObject_CallMethodNoArgs(
+            q->queue, q->kind == LIFO ? str_pop : str_popleft);
+    }
+    if (q->count == 0) {
+        PyErr_SetString(PyExc_IndexError, "pop from an empty queue");
+        return NULL;
+    }
+    PyObject *item = q->ring[q->head];
+    q->head = (q->head + 1) & (q->cap - 1);
+    q->count--;
+    return item;
+}
+
+static PyObject *
+base_peek(const QueueObject *q)
+{
+    if (q->queue != NULL)
+        return PySequence_GetItem(q->queue, q->kind == LIFO ? -1 : 0);
+    if (q->count == 0) {
+        PyErr_SetString(PyExc_IndexError, "peek into an empty queue");
+        return NULL;
+    }
+    return Py_NewRef(q->ring[q->head]);
+}
+
+static COIR__COLD Py_ssize_t
+call_qsize(QueueObject *q)
+{
+    PyObject *res = PyObject_CallMethodNoArgs((PyObject *)q, str_qsize_);
+    if (res == NULL)
+        return -1;
+    Py_ssize_t n = PyNumber_AsSsize_t(res, PyExc_OverflowError);
+    Py_DECREF(res);
+    return n < 0 && !PyErr_Occurred() ? 0 : n;
+}
+
+/* How many items; -1 with an exception. */
+static inline Py_ssize_t
+size(QueueObject *q)
+{
+    if (COIR__UNLIKELY(q->over & OVER_QSIZE))
+        return call_qsize(q);
+    return base_qsize(q);
+}
+
+static int
+put_item(QueueObject *q, PyObject *item)
+{
+    if (COIR__LIKELY(!(q->over & OVER_PUT)))
+        return base_put(q, item);
+    PyObject *res = PyObject_CallMethodOneArg((PyObject *)q, str_put_, item);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
+static PyObject *
+get_item(QueueObject *q, int peek)
+{
+    if (COIR__UNLIKELY(q->over & (peek ? OVER_PEEK : OVER_GET)))
+        return PyObject_CallMethodNoArgs((PyObject *)q,
+                                         peek ? str_peek_ : str_get_);
+    return peek ? base_peek(q) : base_get(q);
+}
+
+/* --- whose turn it is ---------------------------------------------------- */
+
+static void
+wake_first(line *l)
+{
+    l->woken++;
+    coir__wake(coir__wait_of(l->list.head), NULL);
+}
+
+/* Wake waiting getters, or putters, for what there is for them. */
+static COIR__COLD void
+wake_slowly(QueueObject *q, line *l)
+{
+    PyObject *exc = coir__error_take();
+    Py_ssize_t n = size(q);
+    if (n < 0) {
+        PyErr_WriteUnraisable((PyObject *)q);
+        n = 0;
+    }
+    if (l == &q->putters)
+        n = q->maxsize < 0 ? PY_SSIZE_T_MAX : q->maxsize - n;
+    while (l->list.head != NULL && (l->woken < n || q->is_shutdown))
+        wake_first(l);
+    coir__error_give(exc);
+}
+
+static inline void
+wake_getters(QueueObject *q)
+{
+    if (q->getters.list.head != NULL)
+        wake_slowly(q, &q->getters);
+}
+
+static inline void
+wake_putters(QueueObject *q)
+{
+    if (q->putters.list.head != NULL)
+        wake_slowly(q, &q->putters);
+}
+
+/* Wait in line. 1: look again; 0: the time is over; -1 with an exception. */
+static int
+wait_in_line(QueueObject *q, line *l, coir_patience *p, const char *what,
+             const char *func)
+{
+    int how;
+    PyObject *value =
+        coir__patience_wait(p, &l->list, (PyObject *)q, what, func, &how);
+    if (COIR__LIKELY(value != NULL)) {
+        Py_DECREF(value);
+        if (how == COIR_WOKEN_BY_TIME)
+            return 0;
+        l->woken--;
+        return 1;
+    }
+    if (p->was_woken) {
+        l->woken--;
+        Py_CLEAR(p->value);
+        wake_slowly(q, l);
+    }
+    return -1;
+}
+
+/* --- get, peek, put ------------------------------------------------------ */
+
+/* There is an item: take it, or look at it. */
+static PyObject *
+take(QueueObject *q, int peek)
+{
+    PyObject *item = get_item(q, peek);
+    if (peek || COIR__UNLIKELY(item == NULL))
+        wake_getters(q);
+    wake_putters(q);
+    return item;
+}
+
+static PyObject *
+get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
+{
+    coir_patience p;
+    if (q->is_shutdown) {
+        PyErr_SetNone(exc_shutdown);
+        return NULL;
+    }
+    int may_wait = coir__patience_begin(&p, block, timeout);
+    if (may_wait < 0)
+        return NULL;
+    if (!may_wait) {
+        PyErr_SetNone(coir__exc_empty);
+        return NULL;
+    }
+    PyObject *res = NULL;
+    for (;;) {
+        int turn = wait_in_line(q, &q->getters, &p, peek ? "peek" : "get",
+                                peek ? "Queue.peek" : "Queue.get");
+        if (turn < 0)
+            break;
+        Py_ssize_t n = size(q);
+        if (n < 0)
+            break;
+        /* Who comes too late leaves those alone who were woken in time. */
+        if (n > (turn ? 0 : q->getters.woken)) {
+            res = take(q, peek);
+            break;
+        }
+        if (q->is_shutdown || !turn) {
+            PyErr_SetNone(q->is_shutdown ? exc_shutdown : coir__exc_empty);
+            break;
+        }
+    }
+    return coir__patience_end(&p, res);
+}
+
+static inline PyObject *
+get_or_peek(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
+{
+    Py_ssize_t n = size(q);
+    if (COIR__LIKELY(n > 0))
+        return take(q, peek);
+    if (n < 0)
+        return NULL;
+    return get_or_wait(q, peek, block, timeout);
+}
+
+/* 1: there is a free place; 0: none; -1 with an exception. */
+static inline int
+has_room(QueueObject *q)
+{
+    if (q->is_shutdown) {
+        PyErr_SetNone(exc_shutdown);
+        return -1;
+    }
+    if (q->maxsize < 0)
+        return 1;
+    Py_ssize_t n = size(q);
+    return n < 0 ? -1 : n < q->maxsize;
+}
+
+static int
+fill(QueueObject *q, PyObject *item)
+{
+    int err = put_item(q, item);
+    if (COIR__UNLIKELY(err < 0))
+        wake_putters(q);
+    wake_getters(q);
+    return err;
+}
+
+static PyObject *
+wait_and_put(QueueObject *q, PyObject *item, PyObject *block,
+             PyObject *timeout)
+{
+    coir_patience p;
+    int may_wait = coir__patience_begin(&p, block, timeout);
+    if (may_wait < 0)
+        return NULL;
+    if (!may_wait) {
+        PyErr_SetNone(coir__exc_full);
+        return NULL;
+    }
+    PyObject *res = NULL;
+    for (;;) {
+        int turn = wait_in_line(q, &q->putters, &p, "put", "Queue.put");
+        if (turn < 0)
+            break;
+        int room = has_room(q);
+        if (room < 0)
+            break;
+        if (room && turn) {
+            if (fill(q, item) == 0)
+                res = Py_NewRef(Py_None);
+            break;
+        }
+        if (!turn) {
+            PyErr_SetNone(coir__exc_full);
+            break;
+        }
+    }
+    return coir__patience_end(&p, res);
+}
+
+static inline PyObject *
+put(QueueObject *q, PyObject *item, PyObject *block, PyObject *timeout)
+{
+    int room = has_room(q);
+    if (COIR__LIKELY(room > 0))
+        return fill(q, item) < 0 ? NULL : Py_NewRef(Py_None);
+    return room < 0 ? NULL : wait_and_put(q, item, block, timeout);
+}
+
+static const char *const get_names[] = {"block", "timeout"};
+static const char *const put_names[] = {"item", "block", "timeout"};
+
+static PyObject *
+queue_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames)
+{
+    PyObject *in[2] = {NULL, NULL};
+    if ((nargs > 0 || kwnames != NULL) &&
+        coir__parse("get", args, nargs, kwnames, 0, 2, get_names, in) < 0)
+        return NULL;
+    return get_or_peek((QueueObject *)op, 0, in[0], in[1]);
+}
+
+static PyObject *
+queue_peek(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    PyObject *in[2] = {NULL, NULL};
+    if (coir__parse("peek", args, nargs, kwnames, 0, 2, get_names, in) < 0)
+        return NULL;
+    return get_or_peek((QueueObject *)op, 1, in[0], in[1]);
+}
+
+static PyObject *
+queue_put(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames)
+{
+    PyObject *in[3] = {NULL, NULL, NULL};
+    if (COIR__LIKELY(nargs == 1 && kwnames == NULL))
+        in[0] = args[0];
+    else if (coir__parse("put", args, nargs, kwnames, 1, 3, put_names, in) < 0)
+        return NULL;
+    return put((QueueObject *)op, in[0], in[1], in[2]);
+}
+
+static int
+is_ours(const PyObject *op)
+{
+    return Py_IS_TYPE(op, &queue_type) || Py_IS_TYPE(op, &simple_type) ||
+           Py_IS_TYPE(op, &lifo_type) || Py_IS_TYPE(op, &priority_type);
+}
+
+/* The short forms call what a subclass may have put in the place of the long
+ * ones. */
+static PyObject *
+queue_get_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    if (!is_ours(op))
+        return PyObject_CallMethodOneArg(op, str_get, Py_False);
+    return get_or_peek((QueueObject *)op, 0, Py_False, NULL);
+}
+
+static PyObject *
+queue_peek_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    if (!is_ours(op))
+        return PyObject_CallMethodOneArg(op, str_peek, Py_False);
+    return get_or_peek((QueueObject *)op, 1, Py_False, NULL);
+}
+
+static PyObject *
+queue_put_nowait(PyObject *op, PyObject *item)
+{
+    if (!is_ours(op)) {
+        PyObject *args[] = {op, item, Py_False};
+        return PyObject_VectorcallMethod(str_put, args, 3, NULL);
+    }
+    return put((QueueObject *)op, item, Py_False, NULL);
+}
+
+static PyObject *
+queue_next(PyObject *op)
+{
+    PyObject *item = is_ours(op)
+                         ? get_or_peek((QueueObject *)op, 0, NULL, NULL)
+                         : PyObject_CallMethodNoArgs(op, str_get);
+    return coir__queue_next(item);
+}
+
+/* --- tasks, shutting down ------------------------------------------------ */
+
+static void
+wake_joiners(QueueObject *q)
+{
+    while (q->joiners.head != NULL)
+        coir__wake(coir__wait_of(q->joiners.head), NULL);
+}
+
+static PyObject *
+queue_task_done(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    QueueObject *q = (QueueObject *)op;
+    if (q->unfinished <= 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "task_done() called too many times");
+        return NULL;
+    }
+    if (--q->unfinished == 0)
+        wake_joiners(q);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+queue_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    static const char *const names[] = {"timeout"};
+    QueueObject *q = (QueueObject *)op;
+    PyObject *timeout = NULL;
+    if (coir__parse("join", args, nargs, kwnames, 0, 1, names, &timeout) < 0)
+        return NULL;
+    if (q->unfinished == 0)
+        Py_RETURN_TRUE;
+    /* In the hub, too: it is told there what is wrong with that. */
+    coir_patience p;
+    if (coir__patience_begin(&p, NULL, timeout) < 0)
+        return NULL;
+    int how;
+    PyObject *res = coir__patience_wait(&p, &q->joiners, op, "join",
+                                        "Queue.join", &how);
+    if (res != NULL)
+        Py_SETREF(res, PyBool_FromLong(how == COIR_WOKEN_BY_WAKE));
+    else
+        Py_CLEAR(p.value);
+    return coir__patience_end(&p, res);
+}
+
+static PyObject *
+queue_shutdown(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
+{
+    static const char *const names[] = {"immediate"};
+    QueueObject *q = (QueueObject *)op;
+    PyObject *in = Py_False;
+    if (coir__parse("shutdown", args, nargs, kwnames, 0, 1, names, &in) < 0)
+        return NULL;
+    int immediate = PyObject_IsTrue(in);
+    if (immediate < 0)
+        return NULL;
+    q->is_shutdown = 1;
+    while (immediate) {
+        Py_ssize_t n = size(q);
+        PyObject *item = n > 0 ? get_item(q, 0) : NULL;
+        if (n < 0 || (n > 0 && item == NULL))
+            return NULL;
+        if (n == 0)
+            break;
+        Py_DECREF(item);
+        if (q->unfinished > 0)
+            q->unfinished--;
+    }
+    if (q->unfinished == 0)
+        wake_joiners(q);
+    wake_putters(q);
+    wake_getters(q);
+    Py_RETURN_NONE;
+}
+
+/* --- making one ---------------------------------------------------------- */
+
+/* Has the type a method of its own of that name? */
+static int
+overrides(PyTypeObject *type, PyTypeObject *base, PyObject *name)
+{
+    PyObject *mine = PyObject_GetAttr((PyObject *)type, name);
+    PyObject *theirs = PyObject_GetAttr((PyObject *)base, name);
+    int res = mine == NULL || theirs == NULL ? -1 : mine != theirs;
+    Py_XDECREF(mine);
+    Py_XDECREF(theirs);
+    return res;
+}
+
+static int
+set_overridden(QueueObject *q, PyTypeObject *type, PyTypeObject *base)
+{
+    PyObject *const names[] = {str_qsize_, str_put_, str_get_, str_peek_,
+                               str_init_};
+    for (int i = 0; i < 5; i++) {
+        int over = overrides(type, base, names[i]);
+        if (over < 0)
+            return -1;
+        q->over = (uint8_t)(q->over | over << i);
+    }
+    return 0;
+}
+
+static PyObject *
+queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+          PyObject *Py_UNUSED(kwargs))
+{
+    if (coir__queue_load() < 0 || load() < 0)
+        return NULL;
+    PyTypeObject *base = PyType_IsSubtype(type, &lifo_type) ? &lifo_type
+                         : PyType_IsSubtype(type, &priority_type)
+                             ? &priority_type
+                         : PyType_IsSubtype(type, &queue_type) ? &queue_type
+                                                               : &simple_type;
+    QueueObject *q = (QueueObject *)type->tp_alloc(type, 0);
+    if (q == NULL)
+        return NULL;
+    q->kind = base == &lifo_type ? LIFO : base == &priority_type ? PRIORITY
+                                                                 : FIFO;
+    q->counts = base != &simple_type;
+    q->maxsize = -1;
+    if (q->kind != FIFO)
+        q->queue = PyList_New(0);
+    if ((q->kind != FIFO && q->queue == NULL) ||
+        (type != base && set_overridden(q, type, base) < 0))
+        Py_CLEAR(q);
+    return (PyObject *)q;
+}
+
+/* None and what is not positive mean no limit. */
+static int
+set_maxsize(QueueObject *q, PyObject *value)
+{
+    Py_ssize_t n = -1;
+    if (value != NULL && value != Py_None) {
+        n = PyNumber_AsSsize_t(value, NULL);
+        if (n == -1 && PyErr_Occurred())
+            return -1;
+    }
+    q->maxsize = n > 0 ? n : -1;
+    return 0;
+}
+
+static PyObject *
+get_maxsize(PyObject *op, void *Py_UNUSED(closure))
+{
+    Py_ssize_t n = ((QueueObject *)op)->maxsize;
+    return n < 0 ? Py_NewRef(Py_None) : PyLong_FromSsize_t(n);
+}
+
+static int
+queue_set_maxsize(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete maxsize");
+        return -1;
+    }
+    if (set_maxsize((QueueObject *)op, value) < 0)
+        return -1;
+    wake_putters((QueueObject *)op);
+    return 0;
+}
+
+/* Items given to the constructor: not limited by maxsize. */
+static int
+add_items(QueueObject *q, PyObject *items)
+{
+    if (q->queue != NULL) {
+        PyObject *res =
+            PyObject_CallMethodOneArg(q->queue, str_extend, items);
+        if (res != NULL && q->kind == PRIORITY)
+            Py_SETREF(res, PyObject_CallOneArg(heapify, q->queue));
+        Py_XDECREF(res);
+        return res != NULL ? 0 : -1;
+    }
+    PyObject *it = PyObject_GetIter(items);
+    if (it == NULL)
+        return -1;
+    PyObject *item;
+    while ((item = PyIter_Next(it)) != NULL) {
+        int err = ring_put(q, item);
+        Py_DECREF(item);
+        if (err < 0)
+            break;
+    }
+    Py_DECREF(it);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
+{
+    if (set_maxsize(q, maxsize) < 0)
+        return -1;
+    if (q->maxsize < 0 && maxsize != NULL && PyLong_Check(maxsize) &&
+        PyObject_Not(maxsize) &&
+        PyErr_WarnEx(PyExc_DeprecationWarning,
+                     "Queue(0) is Queue(None), a queue without a limit; "
+                     "for a channel use Channel",
+                     1) < 0)
+        return -1;
+    if (q->over & OVER_INIT) {
+        PyObject *arg = get_maxsize((PyObject *)q, NULL);
+        if (arg == NULL)
+            return -1;
+        PyObject *res =
+            PyObject_CallMethodOneArg((PyObject *)q, str_init_, arg);
+        Py_DECREF(arg);
+        if (res == NULL)
+            return -1;
+        Py_DECREF(res);
+    }
+    if (items != NULL && items != Py_None && add_items(q, items) < 0)
+        return -1;
+    if (!q->counts)
+        return 0;
+    Py_ssize_t n = 0;
+    if (unfinished != NULL && unfinished != Py_None) {
+        n = PyNumber_AsSsize_t(unfinished, PyExc_OverflowError);
+        if (n == -1 && PyErr_Occurred())
+            return -1;
+    }
+    if (n == 0)
+        n = size(q);
+    q->unfinished = n;
+    return n < 0 && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+simple_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"maxsize", "items", NULL};
+    PyObject *maxsize = NULL;
+    PyObject *items = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:SimpleQueue", names,
+                                     &maxsize, &items))
+        return -1;
+    return init((QueueObject *)op, maxsize, items, NULL);
+}
+
+static int
+queue_init(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"maxsize", "items", "unfinished_tasks", NULL};
+    PyObject *maxsize = NULL;
+    PyObject *items = NULL;
+    PyObject *unfinished = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO:Queue", names,
+                                     &maxsize, &items, &unfinished))
+        return -1;
+    return init((QueueObject *)op, maxsize, items, unfinished);
+}
+
+static int
+queue_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    QueueObject *q = (QueueObject *)op;
+    for (size_t i = 0; i < q->count; i++)
+        Py_VISIT(q->ring[(q->head + i) & (q->cap - 1)]);
+    Py_VISIT(q->queue);
+    int err = coir__list_traverse(&q->getters.list, visit, arg);
+    if (err == 0)
+        err = coir__list_traverse(&q->putters.list, visit, arg);
+    return err == 0 ? coir__list_traverse(&q->joiners, visit, arg) : err;
+}
+
+static int
+queue_clear(PyObject *op)
+{
+    QueueObject *q = (QueueObject *)op;
+    ring_clear(q);
+    Py_CLEAR(q->queue);
+    return 0;
+}
+
+static void
+queue_dealloc(PyObject *op)
+{
+    QueueObject *q = (QueueObject *)op;
+    PyObject_GC_UnTrack(op);
+    if (q->weakreflist != NULL)
+        PyObject_ClearWeakRefs(op);
+    (void)queue_clear(op);
+    PyMem_Free(q->ring);
+    Py_TYPE(op)->tp_free(op);
+}
+
+/* --- the rest of a queue ------------------------------------------------- */
+
+static Py_ssize_t
+queue_length(PyObject *op)
+{
+    return size((QueueObject *)op);
+}
+
+static int
+always_true(PyObject *Py_UNUSED(op))
+{
+    return 1;
+}
+
+static PyObject *
+queue_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    Py_ssize_t n = size((QueueObject *)op);
+    return n < 0 ? NULL : PyLong_FromSsize_t(n);
+}
+
+static PyObject *
+queue_empty(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    Py_ssize_t n = size((QueueObject *)op);
+    return n < 0 ? NULL : PyBool_FromLong(n == 0);
+}
+
+static PyObject *
+queue_full(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    QueueObject *q = (QueueObject *)op;
+    Py_ssize_t n = size(q);
+    return n < 0 ? NULL : PyBool_FromLong(q->maxsize >= 0 && n >= q->maxsize);
+}
+
+static PyObject *
+queue_base_init(PyObject *op, PyObject *Py_UNUSED(maxsize))
+{
+    QueueObject *q = (QueueObject *)op;
+    PyObject *fresh = NULL;
+    if (q->kind != FIFO) {
+        fresh = PyList_New(0);
+        if (fresh == NULL)
+            return NULL;
+    }
+    ring_clear(q);
+    Py_XSETREF(q->queue, fresh);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+queue_base_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    Py_ssize_t n = base_qsize((QueueObject *)op);
+    return n < 0 ? NULL : PyLong_FromSsize_t(n);
+}
+
+static PyObject *
+queue_base_put(PyObject *op, PyObject *item)
+{
+    return base_put((QueueObject *)op, item) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+queue_base_get(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return base_get((QueueObject *)op);
+}
+
+static PyObject *
+queue_base_peek(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return base_peek((QueueObject *)op);
+}
+
+static PyObject *
+get_queue(PyObject *op, void *Py_UNUSED(closure))
+{
+    QueueObject *q = (QueueObject *)op;
+    if (q->queue == NULL) {
+        PyObject *list = ring_list(q);
+        if (list == NULL)
+            return NULL;
+        PyObject *d = PyObject_CallOneArg(deque, list);
+        Py_DECREF(list);
+        if (d == NULL)
+            return NULL;
+        q->queue = d;
+        ring_clear(q); /* runs nothing: the deque has them */
+    }
+    return Py_NewRef(q->queue);
+}
+
+static int
+set_queue(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    QueueObject *q = (QueueObject *)op;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete queue");
+        return -1;
+    }
+    Py_XSETREF(q->queue, Py_NewRef(value));
+    ring_clear(q);
+    return 0;
+}
+
+static PyObject *
+queue_copy(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    QueueObject *q = (QueueObject *)op;
+    PyObject *items =
+        q->queue != NULL ? PySequence_List(q->queue) : ring_list(q);
+    if (items == NULL)
+        return NULL;
+    PyObject *maxsize = get_maxsize(op, NULL);
+    PyObject *res = NULL;
+    if (maxsize != NULL && q->counts)
+        res = PyObject_CallFunction((PyObject *)Py_TYPE(op), "OOn", maxsize,
+                                    items, q->unfinished);
+    else if (maxsize != NULL)
+        res = PyObject_CallFunctionObjArgs((PyObject *)Py_TYPE(op), maxsize,
+                                           items, NULL);
+    Py_XDECREF(maxsize);
+    Py_DECREF(items);
+    return res;
+}
+
+/* " maxsize=.. queue=.." and so on. */
+static PyObject *
+describe(QueueObject *q, PyObject *text)
+{
+    if (q->maxsize >= 0)
+        COIR__APPEND(text, " maxsize=%zd", q->maxsize);
+    Py_ssize_t n = base_qsize(q);
+    if (n < 0)
+        PyErr_Clear();
+    if (n > 0) {
+        PyObject *items =
+            q->queue != NULL ? Py_NewRef(q->queue) : ring_list(q);
+        if (items == NULL)
+            Py_CLEAR(text);
+        else
+            COIR__APPEND(text, q->queue != NULL ? " queue=%R" : " queue=deque(%R)",
+                items);
+        Py_XDECREF(items);
+    }
+    if (q->getters.list.head != NULL)
+        COIR__APPEND(text, " getters[%zd]", coir__list_length(&q->getters.list));
+    if (q->putters.list.head != NULL)
+        COIR__APPEND(text, " putters[%zd]", coir__list_length(&q->putters.list));
+    if (q->unfinished > 0)
+        COIR__APPEND(text, " tasks=%zd", q->unfinished);
+    return text;
+}
+
+static PyObject *
+format_queue(PyObject *op, int with_id)
+{
+    PyObject *name = PyType_GetName(Py_TYPE(op));
+    if (name == NULL)
+        return NULL;
+    PyObject *text = with_id ? PyUnicode_FromFormat("<%U at %p", name, op)
+                             : PyUnicode_FromFormat("<%U", name);
+    Py_DECREF(name);
+    if (text == NULL)
+        return NULL;
+    int inside = Py_ReprEnter(op);
+    if (inside < 0) {
+        Py_DECREF(text);
+        return NULL;
+    }
+    if (inside) {
+        COIR__APPEND(text, " ...");
+    }
+    else {
+        text = describe((QueueObject *)op, text);
+        Py_ReprLeave(op);
+    }
+    COIR__APPEND(text, ">");
+    return text;
+}
+
+static PyObject *
+queue_repr(PyObject *op)
+{
+    return format_queue(op, 1);
+}
+
+static PyObject *
+queue_str(PyObject *op)
+{
+    return format_queue(op, 0);
+}
+
+static PyObject *
+get_is_shutdown(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((QueueObject *)op)->is_shutdown);
+}
+
+static PyObject *
+get_unfinished(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSsize_t(((QueueObject *)op)->unfinished);
+}
+
+/* --- types --------------------------------------------------------------- */
+
+#define FAST(func) ((PyCFunction)(void (*)(void))(func))
+
+static PyMethodDef simple_methods[] = {
+    {"get", FAST(queue_get), METH_FASTCALL | METH_KEYWORDS,
+     "get(block=True, timeout=None) -> object\n\n"
+     "Take the next item. If there is none, wait for one, at most `timeout`\n"
+     "seconds; or, if not `block`, do not wait: then Empty is raised. In the\n"
+     "hub it never waits. ShutDown is raised once no item can come any more."},
+    {"get_nowait", queue_get_nowait, METH_NOARGS,
+     "get_nowait() -> object\n\nget(False)."},
+    {"put", FAST(queue_put), METH_FASTCALL | METH_KEYWORDS,
+     "put(item, block=True, timeout=None) -> None\n\n"
+     "Add an item. If the queue is full, wait for a free place, at most\n"
+     "`timeout` seconds; or, if not `block`, do not wait: then Full is raised\n"
+     "and the item is not in the queue. In the hub it never waits. ShutDown\n"
+     "is raised if the queue was shut down."},
+    {"put_nowait", queue_put_nowait, METH_O,
+     "put_nowait(item) -> None\n\nput(item, False)."},
+    {"peek", FAST(queue_peek), METH_FASTCALL | METH_KEYWORDS,
+     "peek(block=True, timeout=None) -> object\n\n"
+     "The item that get() would take, which stays in the queue."},
+    {"peek_nowait", queue_peek_nowait, METH_NOARGS,
+     "peek_nowait() -> object\n\npeek(False)."},
+    {"qsize", queue_qsize, METH_NOARGS,
+     "qsize() -> int\n\nHow many items are in the queue."},
+    {"empty", queue_empty, METH_NOARGS,
+     "empty() -> bool\n\nWhether there is no item."},
+    {"full", queue_full, METH_NOARGS,
+     "full() -> bool\n\nWhether put() would have to wait."},
+    {"copy", queue_copy, METH_NOARGS,
+     "copy() -> queue\n\nA queue of the same type with the same items."},
+    {"_init", queue_base_init, METH_O,
+     "_init(maxsize) -> None\n\nStart without items; may be overridden."},
+    {"_qsize", queue_base_qsize, METH_NOARGS,
+     "_qsize() -> int\n\nHow many items; may be overridden."},
+    {"_put", queue_base_put, METH_O,
+     "_put(item) -> None\n\nAdd an item; may be overridden."},
+    {"_get", queue_base_get, METH_NOARGS,
+     "_get() -> object\n\nTake the next item; may be overridden."},
+    {"_peek", queue_base_peek, METH_NOARGS,
+     "_peek() -> object\n\nThe next item; may be overridden."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
+     "For annotations: SimpleQueue[int]."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef queue_methods[] = {
+    {"task_done", queue_task_done, METH_NOARGS,
+     "task_done() -> None\n\n"
+     "One item that was taken has been dealt with. ValueError if there was\n"
+     "none."},
+    {"join", FAST(queue_join), METH_FASTCALL | METH_KEYWORDS,
+     "join(timeout=None) -> bool\n\n"
+     "Wait until all items that were put have been dealt with, as\n"
+     "task_done() counts them; at most `timeout` seconds. False if the time\n"
+     "was over first."},
+    {"shutdown", FAST(queue_shutdown), METH_FASTCALL | METH_KEYWORDS,
+     "shutdown(immediate=False) -> None\n\n"
+     "From now on put() raises ShutDown, and so does get() once the queue is\n"
+     "empty; those who wait do so, too. If `immediate`, the items are dropped\n"
+     "and count as dealt with."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef simple_getset[] = {
+    {"maxsize", get_maxsize, queue_set_maxsize,
+     "How many items there may be; None for no limit.", NULL},
+    {"queue", get_queue, set_queue, "What holds the items.", NULL},
+    {"hub", coir__queue_get_hub, NULL, "This thread's hub.", NULL},
+    {"is_shutdown", get_is_shutdown, NULL, "Whether shutdown() was called.",
+     NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyGetSetDef queue_getset[] = {
+    {"unfinished_tasks", get_unfinished, NULL,
+     "How many items were put, but not dealt with.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyNumberMethods queue_number = {.nb_bool = always_true};
+static PySequenceMethods queue_sequence = {.sq_length = queue_length};
+
+static PyTypeObject simple_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.SimpleQueue",
+    .tp_basicsize = sizeof(QueueObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "SimpleQueue(maxsize=None, items=())\n\n"
+              "First in, first out, between greenlets and threads. Without a\n"
+              "limit if `maxsize` is None or not positive. Iterating takes\n"
+              "items until one is the class StopIteration.",
+    .tp_new = queue_new,
+    .tp_init = simple_init,
+    .tp_dealloc = queue_dealloc,
+    .tp_traverse = queue_traverse,
+    .tp_clear = queue_clear,
+    .tp_repr = queue_repr,
+    .tp_str = queue_str,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = queue_next,
+    .tp_as_number = &queue_number,
+    .tp_as_sequence = &queue_sequence,
+    .tp_methods = simple_methods,
+    .tp_getset = simple_getset,
+    .tp_weaklistoffset = offsetof(QueueObject, weakreflist),
+};
+
+static PyTypeObject queue_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.Queue",
+    .tp_basicsize = sizeof(QueueObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "Queue(maxsize=None, items=(), unfinished_tasks=None)\n\n"
+              "A SimpleQueue that can be shut down, and that counts items\n"
+              "until task_done() says that they have been dealt with. If\n"
+              "`unfinished_tasks` is not given, it is the number of items.",
+    .tp_base = &simple_type,
+    .tp_init = queue_init,
+    .tp_methods = queue_methods,
+    .tp_getset = queue_getset,
+};
+
+static PyTypeObject lifo_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.LifoQueue",
+    .tp_basicsize = sizeof(QueueObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "A Queue whose last item is the first to be taken.",
+    .tp_base = &queue_type,
+};
+
+static PyTypeObject priority_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.PriorityQueue",
+    .tp_basicsize = sizeof(QueueObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "A Queue whose lowest item is the first to be taken; items are\n"
+              "mostly tuples (priority, value).",
+    .tp_base = &queue_type,
+};
+
+static int
+intern_names(void)
+{
+    static const struct {
+        PyObject **to;
+        const char *name;
+    } names[] = {
+        {&str_append, "append"}, {&str_popleft, "popleft"},
+        {&str_extend, "extend"}, {&str_pop, "pop"},
+        {&str_init_, "_init"},   {&str_qsize_, "_qsize"},
+        {&str_put_, "_put"},     {&str_get_, "_get"},
+        {&str_peek_, "_peek"},   {&str_get, "get"},
+        {&str_put, "put"},       {&str_peek, "peek"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (*names[i].to == NULL)
+            *names[i].to = PyUnicode_InternFromString(names[i].name);
+        if (*names[i].to == NULL)
+            return -1;
+    }
+    return 0;
+}
 
 int
 coir__queue_types_init(PyObject *module)
 {
-    (void)module;
-    return 0;
+    if (intern_names() < 0 || PyType_Ready(&simple_type) < 0 ||
+        PyType_Ready(&queue_type) < 0 || PyType_Ready(&lifo_type) < 0 ||
+        PyType_Ready(&priority_type) < 0)
+        return -1;
+#if PY_VERSION_HEX < 0x030D0000
+    /* Later ones have it in the standard library. */
+    if (exc_shutdown == NULL)
+        exc_shutdown = PyErr_NewExceptionWithDoc(
+            "coir.gevent.queue.ShutDown", "The queue was shut down.", NULL,
+            NULL);
+    if (exc_shutdown == NULL ||
+        PyModule_AddObjectRef(module, "ShutDown", exc_shutdown) < 0)
+        return -1;
+#endif
+    if (PyModule_AddObjectRef(module, "SimpleQueue",
+                              (PyObject *)&simple_type) < 0 ||
+        PyModule_AddObjectRef(module, "Queue", (PyObject *)&queue_type) < 0 ||
+        PyModule_AddObjectRef(module, "LifoQueue", (PyObject *)&lifo_type) <
+            0 ||
+        PyModule_AddObjectRef(module, "PriorityQueue",
+                              (PyObject *)&priority_type) < 0)
+        return -1;
+    return coir__channel_types_init(module);
 }

@@ -1,0 +1,41 @@
+"""Queues between greenlets, ``gevent.queue``.
+
+As the standard library's queues, and besides: ``peek()``, ``copy()``, items
+given to the constructor, and iteration, which ends at the class
+``StopIteration`` as an item. :class:`Channel` hands over item by item and
+holds none. All may be used from native threads, too, and from callbacks in
+the hub, where nothing waits: what cannot be done at once raises
+:exc:`Empty` or :exc:`Full`.
+
+Who is killed, or runs out of time, while it waits has not taken an item, and
+has not put one.
+"""
+
+from __future__ import annotations
+
+import sys
+from queue import Empty, Full
+
+from .._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
+else:
+    from .._core import ShutDown
+
+__all__ = [
+    "Queue",
+    "PriorityQueue",
+    "LifoQueue",
+    "SimpleQueue",
+    "JoinableQueue",
+    "Channel",
+    "ShutDown",
+    "Empty",
+    "Full",
+]
+
+JoinableQueue = Queue
+
+#: A queue that put() never waits for.
+UnboundQueue = Queue

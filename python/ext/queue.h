@@ -1,0 +1,83 @@
+/* queue.h - what queue.c and channel.c share. */
+#ifndef COIR_QUEUE_H
+#define COIR_QUEUE_H
+
+#include "hub.h"
+
+/* queue.Empty and queue.Full, strong, once coir__queue_load() was called. */
+extern PyObject *coir__exc_empty COIR__HIDDEN;
+extern PyObject *coir__exc_full COIR__HIDDEN;
+
+/* Import what is needed of the standard library, with the first queue: not
+ * every program that has greenlets has queues. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__queue_load(void);
+
+/* Arguments of a method by position or name, into `out`; what is missing
+ * stays as it is there. The first `min` (0 or 1) must be given. Borrowed.
+ * 0, or -1 with TypeError. */
+COIR__HIDDEN int coir__parse(const char *func, PyObject *const *args,
+                             Py_ssize_t nargs, PyObject *kwnames,
+                             Py_ssize_t min, Py_ssize_t max,
+                             const char *const *names, PyObject **out);
+
+/* How long a call waits. */
+typedef struct {
+    coir_pythread *t;
+    PyObject *timeout; /* borrowed: a gevent.Timeout that was given, or NULL */
+    int64_t ns;        /* in all, COIR_FOREVER for no limit */
+    int64_t start;     /* set by the first wait */
+    int waited;
+    /* Of the last wait, if it did not end by being woken or by time: had it
+     * been woken, and what was it brought (strong or NULL)? */
+    int was_woken;
+    PyObject *value;
+} coir_patience;
+
+/* For a call that found it has to wait; both objects may be NULL for not
+ * given. Returns 1 if it may wait; 0 if not: this is the hub, or `block` is
+ * false; or -1 with an exception. After 1, coir__patience_end(). */
+COIR__HIDDEN int coir__patience_begin(coir_patience *p, PyObject *block,
+                                      PyObject *timeout);
+
+/* Wait in `list`: what it is brought, a new reference, or NULL with an
+ * exception. *how as coir__park() has it; being switched to by somebody else
+ * is an exception here, InvalidSwitchError naming `func`. */
+COIR__HIDDEN PyObject *coir__patience_wait(coir_patience *p, coir_list *list,
+                                           PyObject *object, const char *what,
+                                           const char *func, int *how);
+
+/* Returns `res`, which may be NULL with an exception. */
+COIR__HIDDEN PyObject *coir__patience_end(coir_patience *p, PyObject *res);
+
+/* For getters of a property `hub`: this thread's. */
+COIR__HIDDEN PyObject *coir__queue_get_hub(PyObject *op, void *closure);
+
+/* `obj.__next__()` for the item that is next; steals it. */
+static inline PyObject *
+coir__queue_next(PyObject *item)
+{
+    if (item == PyExc_StopIteration)
+        Py_CLEAR(item); /* NULL without an exception is the end */
+    return item;
+}
+
+/* How many wait in it. */
+static inline Py_ssize_t
+coir__list_length(const coir_list *list)
+{
+    Py_ssize_t n = 0;
+    for (const coir_node *node = list->head; node != NULL; node = node->next)
+        n++;
+    return n;
+}
+
+/* Append a formatted text to the string `text`; NULL stays NULL. */
+#define COIR__APPEND(text, ...)                                               \
+    do {                                                                      \
+        PyObject *more_ = (text) ? PyUnicode_FromFormat(__VA_ARGS__) : NULL;  \
+        PyUnicode_AppendAndDel(&(text), more_);                               \
+    } while (0)
+
+COIR__HIDDEN int coir__channel_types_init(PyObject *module); /* channel.c */
+
+#endif
