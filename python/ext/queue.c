@@ -1116,7 +1116,7 @@ static PyTypeObject simple_type = {
 static PyTypeObject queue_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.Queue",
     .tp_basicsize = sizeof(QueueObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc = "Queue(maxsize=None, items=(), unfinished_tasks=None)\n\n"
               "A SimpleQueue that can be shut down, and that counts items\n"
               "until task_done() says that they have been dealt with. If\n"
@@ -1130,7 +1130,7 @@ static PyTypeObject queue_type = {
 static PyTypeObject lifo_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.LifoQueue",
     .tp_basicsize = sizeof(QueueObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc = "A Queue whose last item is the first to be taken.",
     .tp_base = &queue_type,
 };
@@ -1138,7 +1138,7 @@ static PyTypeObject lifo_type = {
 static PyTypeObject priority_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.PriorityQueue",
     .tp_basicsize = sizeof(QueueObject),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc = "A Queue whose lowest item is the first to be taken; items are\n"
               "mostly tuples (priority, value).",
     .tp_base = &queue_type,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from queue import Empty, Full
+from typing import TYPE_CHECKING, Any
 
 from .._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
@@ -22,6 +23,9 @@ if sys.version_info >= (3, 13):
     from queue import ShutDown
 else:
     from .._core import ShutDown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "Queue",
@@ -37,5 +41,11 @@ __all__ = [
 
 JoinableQueue = Queue
 
-#: A queue that put() never waits for.
-UnboundQueue = Queue
+
+class UnboundQueue(Queue):
+    """A queue without a limit, so that put() never waits."""
+
+    def __init__(self, maxsize: None = None, items: Iterable[Any] = ()):
+        if maxsize is not None:
+            raise ValueError("UnboundQueue has no maxsize")
+        super().__init__(None, items)
