@@ -1,8 +1,14 @@
-"""Exceptions of the scheduler."""
+"""The exceptions of the hub and of what runs in it.
+
+All of them tell of mistakes in the program, except :exc:`LoopExit`, which
+:func:`gevent.joinall` and others also see in the ordinary course of things.
+"""
 
 from __future__ import annotations
 
-from .._core import GreenletExit, error
+from typing import Any
+
+from coir._core import GreenletExit, error
 
 __all__ = ["LoopExit"]
 
@@ -10,33 +16,57 @@ GreenletError = error
 
 
 class LoopExit(Exception):
-    """Nothing can ever happen any more, and somebody still waits."""
+    """Nothing is left that could end the wait of the running greenlet.
+
+    Raised in the main greenlet when its hub has no watcher, no timer and no
+    ready greenlet any more. Greenlets that wait for each other are the usual
+    cause, or the use of an object of another thread. Made by the hub it has
+    three arguments: a text, the hub, and what the hub knows of its watchers.
+    """
+
+    @property
+    def hub(self) -> Any:
+        """The hub that ran out of work, or None."""
+        return self.args[1] if len(self.args) == 3 else None
 
     def __repr__(self) -> str:
-        return "\n".join(str(arg) for arg in self.args) or "LoopExit()"
+        if len(self.args) != 3:
+            return super().__repr__()
+        from pprint import pformat
 
-    __str__ = __repr__
+        text, hub, handles = self.args
+        return f"{text}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class BlockingSwitchOutError(AssertionError):
-    """The hub, which runs the loop, was asked to wait."""
+    """A callback of the loop called what has to wait.
+
+    Callbacks run in the hub, which must not wait: it is what wakes others.
+    Spawn a greenlet from the callback.
+    """
 
 
 class InvalidSwitchError(AssertionError):
-    """Somebody switched to a greenlet who was not to."""
+    """A greenlet was resumed by something other than what it waits for."""
 
 
 class ConcurrentObjectUseError(AssertionError):
-    """Two greenlets use what is for one at a time."""
+    """A second greenlet waits for what only one may wait for."""
 
 
 class InvalidThreadUseError(RuntimeError):
-    """An object is used in another thread than its own."""
+    """An object bound to the hub of one thread was used from another."""
 
 
-class HubDestroyed(GreenletExit):  # type: ignore[misc, valid-type]
-    """The hub of a greenlet was destroyed. ``destroy_loop``: its loop too."""
+class HubDestroyed(GreenletExit):
+    """Thrown into a hub to end it; not for use by programs.
+
+    :param destroy_loop: whether the loop goes with it.
+    """
 
     def __init__(self, destroy_loop: bool) -> None:
-        GreenletExit.__init__(self, destroy_loop)
+        super().__init__(destroy_loop)
         self.destroy_loop = destroy_loop
