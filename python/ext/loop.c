@@ -433,7 +433,12 @@ own_wakeup_fd(void)
         old = PyObject_CallMethod(signal, "set_wakeup_fd", "i", -1);
     long fd = old != NULL ? PyLong_AsLong(old) : -2;
     Py_XDECREF(old);
-    if (fd == -1) {
+    if (fd == -1 || (fd >= 0 && fd == signal_pipe[1])) {
+        /* None; or one that is shared with the process that forked. */
+        for (int i = 0; i < 2; i++)
+            if (signal_pipe[i] >= 0)
+                (void)close(signal_pipe[i]);
+        fd = -2;
         if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
             signal_pipe[0] = signal_pipe[1] = -1;
         else
@@ -464,11 +469,11 @@ coir__loop_watch_signals(LoopObject *self)
     if (COIR__LIKELY(self->watches_signals || !self->is_default))
         return;
     self->watches_signals = 1;
-    if (signal_pid == getpid()) /* a loop before this one */
-        (void)0;
-    else if (!own_wakeup_fd())
-        return;
-    signal_pid = getpid();
+    if (signal_pid != getpid()) { /* else a loop before this one has it */
+        if (!own_wakeup_fd())
+            return;
+        signal_pid = getpid();
+    }
     coir_io_init(&self->signal_io, signal_came, signal_pipe[0], COIR_READ);
     if (coir_io_start(self->loop, &self->signal_io) == 0)
         coir_loop_unref(self->loop);
@@ -737,8 +742,11 @@ loop_destroy(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 loop_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (SELF->loop != NULL)
+    if (SELF->loop != NULL) {
+        if (signal_pid != getpid())
+            stop_signals(SELF);
         coir_loop_fork(SELF->loop);
+    }
     Py_RETURN_NONE;
 }
 
