@@ -549,8 +549,8 @@ COIR_API unsigned coir_loop_depth(const coir_loop *loop);
 COIR_API unsigned coir_loop_pending_count(const coir_loop *loop);
 /* Watchers and references that keep it running. */
 COIR_API int coir_loop_active_count(const coir_loop *loop);
-/* The descriptor it waits by, which becomes readable with events of others:
- * COIR_EINVAL: this backend has none. It stays the loop's. */
+/* The descriptor it waits by, which becomes readable when there are events; it
+ * stays the loop's. COIR_EINVAL: this backend has none. */
 COIR_API int coir_loop_fd(coir_loop *loop);
 
 COIR_API void coir_loop_set_user(coir_loop *loop, void *user);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -40,6 +41,30 @@ TEST_EACH_BACKEND(backend, changed_after_it_was_closed_is_an_error)
     coir_io_stop(loop, &x);
     (void)close(fds[1]);
     close_pair(other);
+    coir_loop_free(loop);
+}
+
+TEST_EACH_BACKEND(backend, descriptor_becomes_readable)
+{
+    coir_loop *loop = backend_loop(backend);
+    int fds[2], fd = coir_loop_fd(loop);
+    if (fd == COIR_EINVAL) {
+        CHECK(backend->descriptor == NULL);
+        coir_loop_free(loop);
+        return;
+    }
+    make_pair(fds);
+    coir_io w;
+    seen s;
+    watch(loop, &w, &s, fds[0], COIR_READ);
+    turn(loop);
+    struct pollfd p = {fd, POLLIN, 0};
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    put(fds[1]);
+    CHECK_EQ(poll(&p, 1, 1000), 1);
+    until(loop, &s, 1);
+    coir_io_stop(loop, &w);
+    close_pair(fds);
     coir_loop_free(loop);
 }
 

@@ -308,7 +308,9 @@ TEST(loop, unref_lets_it_end)
     coir_loop *loop = fake_loop(&f);
     coir_timer timer;
     start_timer(loop, &timer, "timer", S);
+    CHECK_EQ(coir_loop_active_count(loop), 1);
     coir_loop_unref(loop);
+    CHECK_EQ(coir_loop_active_count(loop), 0);
     CHECK_EQ(coir_loop_run(loop, 0), 0);
     CHECK_TRACE("");
     coir_loop_ref(loop);
