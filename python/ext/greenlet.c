@@ -330,12 +330,12 @@ greenlet_clear(PyObject *op)
     return 0;
 }
 
-/* Unwind an object whose last reference is gone. Returns 1 if it is alive
- * again, and then all is done; 0 if it is to be freed. */
-static int
-resurrect(PyObject *op)
+int
+coir__greenlet_resurrect(PyObject *op)
 {
     coir_block *b = ((GreenletObject *)op)->block;
+    if (b == NULL || b->state != GREENLET_ACTIVE || (b->flags & GREENLET_MAIN))
+        return 0;
     if (!can_unwind(b)) {
         coir__greenlet_abandon(b);
         return 0;
@@ -365,8 +365,7 @@ greenlet_dealloc(PyObject *op)
 {
     GreenletObject *g = (GreenletObject *)op;
     coir_block *b = g->block;
-    if (b != NULL && b->state == GREENLET_ACTIVE &&
-        !(b->flags & GREENLET_MAIN) && resurrect(op))
+    if (coir__greenlet_resurrect(op))
         return;
     PyObject_GC_UnTrack(op);
     Py_TRASHCAN_BEGIN(op, greenlet_dealloc) if (g->weakreflist != NULL)

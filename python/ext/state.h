@@ -66,6 +66,11 @@ typedef struct {
     int packed;
 } coir_payload;
 
+/* The body of a greenlet that is written in C: called on its own stack, it
+ * returns what `run` would. May put what the collector has to know into the
+ * block's `callable`, `args` and `kwargs`. */
+typedef PyObject *coir_entry(GreenletObject *g);
+
 struct coir_block {
     coir_coro *co; /* &coro, or the thread's main coroutine; NULL when NEW */
     uint8_t state; /* enum greenlet_state */
@@ -79,6 +84,7 @@ struct coir_block {
     PyObject *callable;     /* strong: what is running */
     PyObject *args;         /* strong: what it was started with */
     PyObject *kwargs;       /* strong or NULL */
+    coir_entry *entry;      /* what runs in place of `run`; or NULL */
     coir_pythread *thread;  /* main only: its thread, NULL once that exited */
     coir_block *next;       /* in the thread's list of started ones, a ring */
     coir_block *prev;
@@ -240,6 +246,9 @@ COIR__HIDDEN GreenletObject *coir__greenlet_new(PyObject *run,
                                                 GreenletObject *parent);
 COIR__HIDDEN int coir__greenlet_set_parent(GreenletObject *g,
                                            PyObject *parent);
+/* In a tp_dealloc, for an ACTIVE greenlet whose last reference is gone: let it
+ * unwind. 1 if it is alive again, and then there is nothing left to do. */
+COIR__HIDDEN int coir__greenlet_resurrect(PyObject *op);
 /* New reference to the running greenlet. */
 COIR__HIDDEN PyObject *coir__getcurrent(void);
 COIR__HIDDEN int coir__greenlet_types_init(void);

@@ -195,10 +195,11 @@ prepare(coir_pythread *t, GreenletObject *g)
     attr.stack_size = coir__core.stack_size;
     attr.policy = coir__core.policy;
 
-    PyObject *run = find_run(g);
-    if (run == NULL)
+    PyObject *run = NULL;
+    if (b->entry == NULL && (run = find_run(g)) == NULL)
         return -1;
-    if (!Py_IS_TYPE((PyObject *)g, &coir__greenlet_type) &&
+    /* Only classes made in Python have such attributes. */
+    if (PyType_HasFeature(Py_TYPE(g), Py_TPFLAGS_HEAPTYPE) &&
         coir__settings_of(Py_TYPE(g), &attr.stack_size, &attr.policy) < 0)
         goto fail;
     if (COIR__UNLIKELY(t->exits) && coir__starts_scheduler(g, run)) {
@@ -208,7 +209,7 @@ prepare(coir_pythread *t, GreenletObject *g)
     if (check_thread(t, g) < 0)
         goto fail;
     if (b->state != GREENLET_NEW) {
-        Py_DECREF(run);
+        Py_XDECREF(run);
         return 1;
     }
     if (b->flags & GREENLET_FAIL) {
@@ -230,7 +231,7 @@ prepare(coir_pythread *t, GreenletObject *g)
     return 0;
 
 fail:
-    Py_DECREF(run);
+    Py_XDECREF(run);
     return -1;
 }
 
@@ -404,6 +405,10 @@ static PyObject *
 call_run(coir_block *b, coir_payload *p)
 {
     PyObject *run = b->callable;
+    if (b->entry != NULL) {
+        payload_drop(p);
+        return b->entry(b->self);
+    }
     /* The references are the block's while it runs: the collector must know
      * them to find a greenlet that is reachable only from itself. */
     b->args = p->value;

@@ -587,6 +587,23 @@ coir_pystate_traverse(const coir_pystate *s, visitproc visit, void *arg)
     return 0;
 }
 
+int
+coir_pystate_places(const PyThreadState *ts, coir_pyplace *places, int limit)
+{
+    int count = 0;
+    const pyframe *f = frame_first_complete(current_frame(ts));
+    for (; f && count < limit; f = frame_first_complete(f->previous)) {
+        PyCodeObject *code = frame_code(f);
+        const _Py_CODEUNIT *start =
+            (const _Py_CODEUNIT *)code->co_code_adaptive;
+        places[count].code = code;
+        places[count].lasti =
+            (int)((frame_instr(f) - start) * (int)sizeof(_Py_CODEUNIT));
+        count++;
+    }
+    return count;
+}
+
 /* ---- self-test ------------------------------------------------------------
  */
 

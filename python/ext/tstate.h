@@ -163,6 +163,17 @@ void coir_pystate_set_moves(coir_pystate *s);
  * `ts` is the calling thread's. Not for the running greenlet. */
 PyObject *coir_pystate_frame(coir_pystate *s, PyThreadState *ts);
 
+/* Where a Python frame is: `lasti` in bytes, as in frame.f_lasti. */
+typedef struct {
+    PyCodeObject *code; /* borrowed from the frame */
+    int lasti;
+} coir_pyplace;
+
+/* Where the running greenlet is: its innermost frames, at most `limit`, the
+ * innermost first. Makes no frame objects, cannot fail. Returns how many. */
+int coir_pystate_places(const PyThreadState *ts, coir_pyplace *places,
+                        int limit);
+
 /* gr_context: a new reference to the context, or to None. `running` is the
  * thread state the greenlet runs on right now, NULL if it does not run. */
 PyObject *coir_pystate_get_context(const coir_pystate *s,
