@@ -616,14 +616,16 @@ PyTypeObject coir__iwait_type = {
 
 /* --- functions ----------------------------------------------------------- */
 
-/* hub.join(timeout=timeout) */
+/* hub.join(timeout=timeout); true if there is no hub. */
 static PyObject *
 join_hub(PyObject *timeout)
 {
     coir_pythread *t = coir__pythread_get();
-    HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
-    if (hub == NULL)
+    if (t == NULL)
         return NULL;
+    HubObject *hub = coir__hub_if_any(t);
+    if (hub == NULL)
+        Py_RETURN_TRUE;
     Py_INCREF(hub);
     PyObject *res =
         PyObject_CallMethod((PyObject *)hub, "join", "(O)", timeout);

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._core import HubBase, get_hub, get_hub_if_exists, greenlet
-from ._waiter import MultipleWaiter, Waiter
+from .._core import HubBase, get_hub, greenlet, iwait, wait
+from ._waiter import Waiter
 from .exceptions import ConcurrentObjectUseError, InvalidSwitchError
 
 __all__ = [
@@ -100,99 +100,9 @@ class TrackedRawGreenlet(greenlet):
         self.spawning_stack: Any = None
 
 
-class _Iwait:
-    """Iterates, and unlinks at the end, or at that of its ``with``."""
-
-    def __init__(
-        self, objects: Iterable[Any], timeout: float | None, count: int | None
-    ) -> None:
-        self.waiter = MultipleWaiter()
-        self.switch = self.waiter.switch
-        self.objects = list(objects)
-        self.left = (
-            len(self.objects)
-            if count is None
-            else min(count, len(self.objects))
-        )
-        self.timer: Any = None
-        if timeout is not None:
-            hub = get_hub()
-            self.timer = hub.loop.timer(timeout, priority=-1)
-            self.timer.start(self.switch, self)
-        self.begun = False
-
-    def __iter__(self) -> _Iwait:
-        return self
-
-    def __enter__(self) -> _Iwait:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __next__(self) -> Any:
-        if self.left <= 0:
-            self.close()
-            raise StopIteration
-        self.left -= 1
-        try:
-            if not self.begun:
-                self.begun = True
-                for obj in self.objects:
-                    obj.rawlink(self.switch)
-            item = self.waiter.get()
-            self.waiter.clear()
-        except BaseException:
-            self.close()
-            raise
-        if item is self:
-            self.close()
-            raise StopIteration
-        return item
-
-    def close(self) -> None:
-        self.left = 0
-        if self.timer is not None:
-            self.timer.close()
-            self.timer = None
-        objects, self.objects = self.objects, []
-        for obj in objects:
-            unlink = getattr(obj, "unlink", None)
-            if unlink is not None:
-                unlink(self.switch)
-
-
-def iwait_on_objects(
-    objects: Iterable[Any] | None,
-    timeout: float | None = None,
-    count: int | None = None,
-) -> Any:
-    """Give the objects as they become ready.
-
-    An object is a greenlet, event, semaphore or whatever has ``rawlink()``
-    and ``unlink()``. Ends after `timeout` seconds, and after `count` objects.
-    Usable in a ``with`` statement, at whose end everything is unlinked.
-    """
-    if objects is None:
-        return iter([get_hub().join(timeout=timeout)])
-    return _Iwait(objects, timeout, count)
-
-
-def wait_on_objects(
-    objects: Iterable[Any] | None = None,
-    timeout: float | None = None,
-    count: int | None = None,
-) -> Any:
-    """Wait for the objects, all or `count`, for `timeout` seconds at most.
-
-    Returns the list of those that are ready, in that order. Without objects:
-    waits until the loop has nothing left to do, and returns whether that was
-    in time.
-    """
-    if objects is None:
-        hub = get_hub_if_exists()
-        return hub.join(timeout=timeout) if hub is not None else True
-    return list(iwait_on_objects(objects, timeout, count))
+#: Those of the engine, which link to Greenlets cheaply.
+iwait_on_objects = iwait
+wait_on_objects = wait
 
 
 def _primitive_wait(watcher: Any, timeout: float | None, exc: Any) -> None:
