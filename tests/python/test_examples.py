@@ -18,13 +18,40 @@ EXPECTED = {
         "enter func1()\nenter func2()\nout func2()\nreturn from func2\n"
     ),
     "generator.py": "1 2 3 4 5 6 7\n28\n",
+    "gevent_fan_out.py": "given up: 20\nright: 980\n",
+    "gevent_chat.py": """\
+[Ann] welcome, Ann
+[Bob] welcome, Bob
+[Ann] Bob comes in
+[Cat] welcome, Cat
+[Ann] Cat comes in
+[Bob] Cat comes in
+[Bob] Ann: hello, both
+[Cat] Ann: hello, both
+[Ann] Cat goes out
+[Bob] Cat goes out
+[Ann] Bob: now it is the two of us
+""",
+    "gevent_crawler.py": """\
+91 pages read, 93 seen
+/13: HTTP Error 404: Not Found
+/50: timed out
+""",
 }
+
+
+def command(name):
+    """Those for gevent are run on ours, as their texts say."""
+    if name.startswith("gevent_"):
+        run = ["-m", "coir", "run", "--as", "greenlet,gevent"]
+        return [sys.executable, *run, EXAMPLES / name]
+    return [sys.executable, EXAMPLES / name]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_prints(name):
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name],
+        command(name),
         capture_output=True,
         text=True,
         timeout=60,
@@ -36,16 +63,37 @@ def test_prints(name):
 
 def test_every_example_is_run():
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {*EXPECTED, "echo_gevent.py"}
+    assert names == {
+        *EXPECTED, "echo_gevent.py", "gevent_echo.py", "gevent_deadlock.py",
+    }  # fmt: skip
+
+
+def test_deadlock_report():
+    done = subprocess.run(
+        command("gevent_deadlock.py"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert "would block forever" in done.stdout
+    for name in ("transfer", "report"):
+        assert name in done.stdout, done.stdout
+    assert done.returncode == 0
 
 
 def test_echo_gevent():
     pytest.importorskip("gevent")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "coir", "run", EXAMPLES / "echo_gevent.py"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    path = EXAMPLES / "echo_gevent.py"
+    check_echo([sys.executable, "-m", "coir", "run", path])
+
+
+def test_patched_echo():
+    check_echo(command("gevent_echo.py"))
+
+
+def check_echo(argv):
+    server = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     with server:
         try:
             port = int(server.stdout.readline().split()[-1])
