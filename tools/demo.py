@@ -6,7 +6,11 @@
    and on the original greenlet, turn by turn.
 3. An echo server written for stock gevent, unchanged, that serves 1,000
    connections on Coir's greenlets, and on the original ones.
-4. An echo server in C on libcoir, of less than 40 lines, with a green thread
+4. An echo server written with plain blocking sockets and threads, patched by
+   gevent.monkey, that serves 10,000 connections, on coir.gevent and on gevent.
+5. A client that asks 10,000 questions, a hundred at a time from a pool, and
+   gives up those that nobody answers, on both.
+6. An echo server in C on libcoir, of less than 40 lines, with a green thread
    for each of 10,000 connections, all of which talk at once; and what some of
    these threads say they do.
 
@@ -47,8 +51,15 @@ PROGRAMS = {
     ),
 }
 
+#: A library that a process loads only if it runs on the peer.
+LIBRARIES = {
+    "greenlet": "greenlet._greenlet.",
+    "gevent": "gevent._gevent_c",
+}
+
 #: COIR_AS for each of the two that are compared.
 ENGINES = {"coir": "greenlet", "greenlet": ""}
+GEVENTS = {"coir": "greenlet,gevent", "gevent": ""}
 
 GREENLETS = 100_000
 LAPS = 10
@@ -58,6 +69,12 @@ CONNECTIONS = 1_000
 MESSAGES = 40  # on each connection
 MESSAGE_SIZE = 64
 ECHO_RUNS = 3
+
+PATCHED_CONNECTIONS = 10_000
+PATCHED_SECONDS = 4
+
+QUESTIONS = 10_000
+QUESTIONS_RUNS = 2
 
 C_CONNECTIONS = 10_000
 C_SECONDS = 5
@@ -107,6 +124,7 @@ def main():
         introduce()
         show_programs()
         rows = [*show_ring(), *show_echo()]
+        gevent_rows = [*show_patched_echo(), *show_fan_out()]
         show_c_echo()
     except DemoError as exc:
         screen.line()
@@ -116,7 +134,7 @@ def main():
         screen.line()
         print("demo: interrupted", file=sys.stderr)
         return 130
-    show_table(rows)
+    show_tables(rows, gevent_rows)
     took = time.monotonic() - started
     screen.line(f"demo: ok ({took:.0f} s)")
     return 0
@@ -395,20 +413,143 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+# Patched echo
+
+
+def show_patched_echo():
+    connections = allowed_connections(PATCHED_CONNECTIONS)
+    screen.title(
+        f"Echo server of plain blocking sockets and threads, patched: "
+        f"{connections:,} connections, all talking at once"
+    )
+    results = {}
+    for engine in GEVENTS:
+        results[engine] = run_patched_echo(engine, connections)
+        screen.line(f"  on {engine}:")
+        show_load(results[engine])
+    cpu = {e: result["server_cpu_us"] for e, result in results.items()}
+    memory = {
+        e: (result["rss_end"] - result["rss_before"]) / connections / 1024
+        for e, result in results.items()
+    }
+    rows = [
+        ("server CPU", "us/echo", cpu),
+        ("memory", "KB/conn.", memory),
+    ]
+    for row in rows:
+        show_bars(*row)
+    return rows
+
+
+def run_patched_echo(engine, connections):
+    server = subprocess.Popen(
+        [sys.executable, PYTHON_EXAMPLES / "gevent_echo.py"],
+        env=environment(GEVENTS[engine]),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            line = server.stdout.readline().split()
+            if not line:
+                raise DemoError(f"the echo server on {engine} did not start")
+            check_engine(engine, server.pid, "gevent")
+            port = int(line[-1])
+            with start_load(
+                server, port, connections, PATCHED_SECONDS
+            ) as load:
+                result = watch_load(load, connections, f"on {engine}: ")
+                load.stdin.close()
+            return result
+        finally:
+            server.kill()
+
+
+# Fan-out
+
+
+def show_fan_out():
+    silent = QUESTIONS // 50
+    screen.title(
+        f"Client that asks {QUESTIONS:,} questions from a pool of 100, of "
+        f"which {silent:,} time out"
+    )
+    times = {engine: [] for engine in GEVENTS}
+    cpus = {engine: [] for engine in GEVENTS}
+    with c_echo_server() as (_, port):
+        for turn in range(QUESTIONS_RUNS):
+            for engine in in_turn(turn, GEVENTS):
+                screen.progress(f"run {turn + 1} of {QUESTIONS_RUNS} on "
+                                f"{engine}")  # fmt: skip
+                took, cpu = run_fan_out(engine, port)
+                times[engine].append(took)
+                cpus[engine].append(cpu / QUESTIONS * 1e6)
+    rows = [
+        ("all answers", "s", times),
+        ("client CPU", "us each", cpus),
+    ]
+    rows = [
+        (title, unit, {e: statistics.median(f) for e, f in figures.items()})
+        for title, unit, figures in rows
+    ]
+    for row in rows:
+        show_bars(*row)
+    return rows
+
+
+def run_fan_out(engine, port):
+    """Wall clock's and processor's seconds of one run."""
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
+        command = [
+            sys.executable, PYTHON_EXAMPLES / "gevent_fan_out.py",
+            str(port), str(silent.getsockname()[1]), str(QUESTIONS),
+        ]  # fmt: skip
+        cpu, started = cpu_of_children(), time.perf_counter()
+        done = run(command, coir_as=GEVENTS[engine])
+        took = time.perf_counter() - started
+    given_up = QUESTIONS // 50
+    expected = f"given up: {given_up}\nright: {QUESTIONS - given_up}\n"
+    if done.stdout != expected:
+        raise DemoError(
+            f"the client on {engine} printed {done.stdout!r}, expected "
+            f"{expected!r}\n{done.stderr}"
+        )
+    return took, cpu_of_children() - cpu
+
+
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 # Echo in C
 
 
 def show_c_echo():
-    connections = allowed_connections()
+    connections = allowed_connections(C_CONNECTIONS)
     screen.title(
         f"Echo server in C, a green thread for each of {connections:,} "
         f"connections, all talking at once"
     )
-    if connections < C_CONNECTIONS:
-        screen.line(
-            f"  not {C_CONNECTIONS:,}: this process may open no more than "
-            f"{connections + 100:,} files (ulimit -Hn)"
-        )
+    with c_echo_server() as (server, port):
+        with start_load(server, port, connections, C_SECONDS) as load:
+            result = watch_load(load, connections)
+            time.sleep(0.3)  # until what is on its way is back
+            dump = some_green_threads(server)
+            load.stdin.close()
+    memory = (result["rss_end"] - result["rss_before"]) / connections
+    show_load(result)
+    screen.line(
+        f"  memory of a connection: {memory:,.0f} B, its stack included"
+    )
+    screen.line("  what some of the green threads do (kill -USR1):")
+    for line in dump:
+        screen.line(f"  {line.rstrip()}")
+
+
+@contextlib.contextmanager
+def c_echo_server():
+    """Runs it; its process and port."""
     port = free_port()
     server = subprocess.Popen(
         [C_EXAMPLES / "echo_server", str(port)],
@@ -418,14 +559,13 @@ def show_c_echo():
     with server:
         try:
             wait_for_port(server, port)
-            with start_load(server, port, connections) as load:
-                result = watch_load(load, connections)
-                time.sleep(0.3)  # until what is on its way is back
-                dump = some_green_threads(server)
-                load.stdin.close()
+            yield server, port
         finally:
             server.kill()
-    memory = (result["rss_end"] - result["rss_before"]) / connections
+
+
+def show_load(result):
+    """What the client of an echo server found."""
     screen.line(
         f"  {result['messages']:,} messages, each came back as it was: "
         f"{result['rate']:,.0f} per second, client included"
@@ -435,22 +575,21 @@ def show_c_echo():
         f"{result['p99_us'] / 1000:.1f} ms (99 %); server CPU "
         f"{result['server_cpu_us']:.2f} us per message"
     )
-    screen.line(
-        f"  memory of a connection: {memory:,.0f} B, its stack included"
-    )
-    screen.line("  what some of the green threads do (kill -USR1):")
-    for line in dump:
-        screen.line(f"  {line.rstrip()}")
 
 
-def allowed_connections():
+def allowed_connections(count):
     """As many as wanted, or as the limit of open files allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = C_CONNECTIONS + 100
+    wanted = count + 100
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < count + 100:
+        screen.line(
+            f"  not {count:,}: this process may open no more than "
+            f"{wanted:,} files (ulimit -Hn)"
+        )
     return wanted - 100
 
 
@@ -470,10 +609,10 @@ def wait_for_port(server, port):
     raise DemoError("the echo server in C did not start")
 
 
-def start_load(server, port, connections):
+def start_load(server, port, connections, seconds):
     command = [
         LOAD, "--progress", "--hold", "--pid", server.pid, "--port", port,
-        "--connections", connections, "--seconds", C_SECONDS,
+        "--connections", connections, "--seconds", seconds,
         "--threads", 2, "--addresses", 2,
     ]  # fmt: skip
     return subprocess.Popen(
@@ -484,7 +623,7 @@ def start_load(server, port, connections):
     )
 
 
-def watch_load(load, connections):
+def watch_load(load, connections, what=""):
     """Show how the client gets on; returns its result."""
     for line in load.stdout:
         told = json.loads(line)
@@ -494,8 +633,8 @@ def watch_load(load, connections):
             text = f"{told['connected']:,} of {connections:,} connections"
         else:
             text = f"{told['messages']:,} messages in {told['seconds']} s"
-        screen.progress(text)
-    raise DemoError("the client of the echo server in C failed")
+        screen.progress(what + text)
+    raise DemoError("the client of the echo server failed")
 
 
 def some_green_threads(server):
@@ -531,8 +670,8 @@ def run(command, coir_as="", timeout=TIMEOUT):
         raise DemoError(f"{command[-1]} hangs: {exc}") from None
 
 
-def check_engine(engine, pid):
-    """Are the greenlets of the process whose they should be?"""
+def check_engine(engine, pid, peer="greenlet"):
+    """Is what the process runs on, Coir or its peer, what it should be?"""
     libraries = {
         pathlib.Path(line.split()[-1])
         for line in pathlib.Path(f"/proc/{pid}/maps").read_text().split("\n")
@@ -540,18 +679,19 @@ def check_engine(engine, pid):
     }
     names = {f"{path.parent.name}.{path.name}" for path in libraries}
     ours = any(name.startswith("coir._core.") for name in names)
-    theirs = any(name.startswith("greenlet._greenlet.") for name in names)
-    if (ours, theirs) != (engine == "coir", engine == "greenlet"):
+    theirs = any(name.startswith(LIBRARIES[peer]) for name in names)
+    if (ours, theirs) != (engine == "coir", engine == peer):
         raise DemoError(f"{engine} was to run, but it is not what did")
 
 
-def in_turn(turn):
+def in_turn(turn, engines=ENGINES):
     """The engines, first one first, next time the other."""
-    return list(ENGINES) if turn % 2 == 0 else list(reversed(ENGINES))
+    return list(engines) if turn % 2 == 0 else list(reversed(engines))
 
 
 def ratio(figures):
-    return figures["greenlet"] / figures["coir"]
+    peer = (set(figures) - {"coir"}).pop()
+    return figures[peer] / figures["coir"]
 
 
 def show_bars(title, unit, figures):
@@ -568,15 +708,18 @@ def show_bars(title, unit, figures):
         title = ""
 
 
-def show_table(rows):
+def show_tables(*tables):
     screen.title("Summary")
-    screen.line(f"  {'':17} {'':8} {'coir':>9} {'greenlet':>9} {'ratio':>8}")
-    for title, unit, figures in rows:
-        screen.line(
-            f"  {title:17} {unit:8} {figures['coir']:9.2f} "
-            f"{figures['greenlet']:9.2f} {ratio(figures):6.1f} x"
-        )
-    screen.line()
+    for rows in tables:
+        names = list(rows[0][2])
+        head = " ".join(f"{name:>9}" for name in names)
+        screen.line(f"  {'':17} {'':8} {head} {'ratio':>8}")
+        for title, unit, figures in rows:
+            cells = " ".join(f"{figures[name]:9.2f}" for name in names)
+            screen.line(
+                f"  {title:17} {unit:8} {cells} {ratio(figures):6.1f} x"
+            )
+        screen.line()
 
 
 if __name__ == "__main__":
