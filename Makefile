@@ -33,7 +33,7 @@ conformance: ## others' tests (SUITE=greenlet|gevent|stdlib|programs|stock|libev
 	    $(if $(ONLY),--only '$(ONLY)') \
 	    $(if $(VERSIONS),--versions $(VERSIONS))
 
-soak: ## for as long as you like (SUITE=greenlet|echo MINUTES=1)
+soak: ## for as long as you like (SUITE=greenlet|gevent|echo MINUTES=1)
 	@tools/run.sh soak-$(or $(SUITE),greenlet) --minutes $(MINUTES)
 
 fuzz: ## programs of bytes against a model (TARGET=loop MINUTES=1 JOBS=)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh WHAT [ARGUMENT...] - set up, then run one of the programs that show
-# or measure Coir: demo, bench, conformance, soak-greenlet, soak-echo.
+# or measure Coir: demo, bench, conformance, soak-greenlet, soak-gevent,
+# soak-echo.
 source "$(dirname "$0")/lib.sh"
 
 what=$1
@@ -10,6 +11,7 @@ demo) program=tools/demo.py ;;
 bench) program=bench/run.py ;;
 conformance) program=tests/conformance/run.py ;;
 soak-greenlet) program=tests/soak/run.py ;;
+soak-gevent) program=tests/soak/gevent_soak.py ;;
 soak-echo)
     tools_venv
     say "Building Coir"
@@ -34,7 +36,7 @@ demo)
         -o build/demo/load
     install_package $venv
     ;;
-soak-greenlet)
+soak-greenlet | soak-gevent)
     say "Building Coir"
     install_package $venv
     ;;
