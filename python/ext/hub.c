@@ -507,7 +507,7 @@ hub_clear(PyObject *op)
 static void
 hub_dealloc(PyObject *op)
 {
-    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+    if (coir__greenlet_resurrect(op))
         return;
     Py_CLEAR(SELF->loop);
     coir__greenlet_type.tp_dealloc(op);
