@@ -45,7 +45,12 @@ JoinableQueue = Queue
 class UnboundQueue(Queue):
     """A queue without a limit, so that put() never waits."""
 
-    def __init__(self, maxsize: None = None, items: Iterable[Any] = ()):
+    def __init__(
+        self,
+        maxsize: None = None,
+        items: Iterable[Any] = (),
+        unfinished_tasks: int | None = None,
+    ) -> None:
         if maxsize is not None:
             raise ValueError("UnboundQueue has no maxsize")
-        super().__init__(None, items)
+        super().__init__(None, items, unfinished_tasks)
