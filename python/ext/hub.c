@@ -281,8 +281,10 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
     return coir__greenlet_park(t, to, p, w, how);
 }
 
+enum { PARK_FIRST = 1, PARK_OWN = 2 };
+
 static inline PyObject *
-park(coir_pythread *t, HubObject *hub, coir_list *list, int first,
+park(coir_pythread *t, HubObject *hub, coir_list *list, int flags,
      const char *what, PyObject *object, int64_t timeout_ns, int *how)
 {
     coir_wait *w = coir__wait_get(t);
@@ -303,9 +305,11 @@ park(coir_pythread *t, HubObject *hub, coir_list *list, int first,
     w->holds = 1;
     Py_INCREF(w->green);
     if (list != NULL) {
-        w->is_foreign = 1;
-        loop->foreign_waits++;
-        if (first)
+        if (!(flags & PARK_OWN)) {
+            w->is_foreign = 1;
+            loop->foreign_waits++;
+        }
+        if (flags & PARK_FIRST)
             coir__list_prepend(list, &w->node);
         else
             coir__list_append(list, &w->node);
@@ -331,7 +335,15 @@ coir__park_first(coir_pythread *t, HubObject *hub, coir_list *list,
                  const char *what, PyObject *object, int64_t timeout_ns,
                  int *how)
 {
-    return park(t, hub, list, 1, what, object, timeout_ns, how);
+    return park(t, hub, list, PARK_FIRST, what, object, timeout_ns, how);
+}
+
+PyObject *
+coir__park_own(coir_pythread *t, HubObject *hub, coir_list *list,
+               const char *what, PyObject *object, int64_t timeout_ns,
+               int *how)
+{
+    return park(t, hub, list, PARK_OWN, what, object, timeout_ns, how);
 }
 
 int
@@ -658,6 +670,15 @@ forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
             }
             b = b->next;
         } while (b != t->live);
+    LoopObject *loop = t->hub != NULL ? t->hub->loop : NULL;
+    coir_node *n = loop != NULL ? loop->timeouts.head : NULL;
+    while (n != NULL) {
+        coir_node *next = n->next;
+        const GreenletObject *g = coir__timeout_of(n);
+        if (g != t->current && g != t->main)
+            coir__timeout_stop_node(n);
+        n = next;
+    }
     idle_threads = 0;
     Py_RETURN_NONE;
 }

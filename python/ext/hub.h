@@ -119,6 +119,7 @@ struct coir_loop_object {
     int foreign_waits;      /* in it that other threads could end */
     PyObject *pending_error; /* that is to leave run() */
     coir_list watchers;     /* that are active: see watcher.c */
+    coir_list timeouts;     /* that are pending: see timeout.c */
     int watches_signals;
     coir_io signal_io;
 };
@@ -155,6 +156,9 @@ COIR__HIDDEN void coir__loop_destroy(LoopObject *loop);
 COIR__HIDDEN void coir__loop_watch_signals(LoopObject *loop);
 /* Stop the active watcher that stands in the loop's list with this node. */
 COIR__HIDDEN void coir__watcher_stop_node(coir_node *n);
+/* The same for a pending Timeout; and for whom it is. */
+COIR__HIDDEN void coir__timeout_stop_node(coir_node *n);
+COIR__HIDDEN GreenletObject *coir__timeout_of(coir_node *n);
 
 /* --- this thread's hub --------------------------------------------------- */
 
@@ -233,6 +237,13 @@ COIR__HIDDEN PyObject *
 coir__park_first(coir_pythread *t, HubObject *hub, coir_list *list,
                  const char *what, PyObject *object, int64_t timeout_ns,
                  int *how);
+
+/* The same as coir__park() in a list that only this thread's hub wakes from:
+ * other threads are no hope for the loop. */
+COIR__HIDDEN PyObject *
+coir__park_own(coir_pythread *t, HubObject *hub, coir_list *list,
+               const char *what, PyObject *object, int64_t timeout_ns,
+               int *how);
 
 /* End the wait of one that waits: takes it out of its list and makes it ready.
  * Steals `value`, NULL for None. Any thread that holds the GIL. Runs no

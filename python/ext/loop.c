@@ -605,6 +605,8 @@ coir__loop_destroy(LoopObject *self)
     stop_signals(self);
     while (self->watchers.head != NULL)
         coir__watcher_stop_node(self->watchers.head);
+    while (self->timeouts.head != NULL)
+        coir__timeout_stop_node(self->timeouts.head);
     self->loop = NULL;
     self->destroyed = 1;
     coir_loop_free(loop);
