@@ -14,8 +14,7 @@
 /* --- SwitchTracer -------------------------------------------------------- */
 
 typedef struct {
-    PyObject_HEAD
-    unsigned long long switches;
+    PyObject_HEAD unsigned long long switches;
     GreenletObject *main; /* strong: of the thread it was installed in */
     PyObject *active;     /* strong or NULL: if it does not follow */
     int follows;          /* active is who runs in that thread */
