@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from .._core import HubBase, greenlet
+from coir._core import HubBase, greenlet
+
 from ._hub_primitives import TrackedRawGreenlet
 
 __all__ = ["SwitchOutGreenletWithLoop", "TrackedRawGreenlet"]

@@ -19,7 +19,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from .._core import SwitchTracer, getcurrent
+from coir._core import SwitchTracer, getcurrent
+
 from ._compat import get_this_psutil_process, perf_counter
 from ._config import config
 from ._util import gmctime

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from .. import _core
-from .._core import greenlet
+from coir import _core
+from coir._core import greenlet
 
 __all__ = ["Waiting", "format_waiting", "waiting"]
 

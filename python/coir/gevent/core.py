@@ -9,9 +9,9 @@ from __future__ import annotations
 import time as _time
 from typing import Any
 
-from .. import __version__, _core
-from .._core import Loop as loop
-from .._core import callback as callback
+from coir import __version__, _core
+from coir._core import Loop as loop
+from coir._core import callback as callback
 
 __all__ = [
     "get_version",
