@@ -15,6 +15,7 @@ PYTHON_PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("docs/guide/*.md")),
     ROOT / "docs/reference/greenlet.md",
+    *sorted(ROOT.glob("docs/reference/python/*.md")),
 ]
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
