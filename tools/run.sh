@@ -85,5 +85,16 @@ bench)
     *) core_peers; loop_peers; hub_peers ;;
     esac
     ;;
+conformance)
+    # Servers that programs are run with, which are skipped without them.
+    case " $* " in
+    *" --suite programs "*)
+        want redis-server redis-server || true
+        PATH=$PATH:/usr/sbin want mariadbd mariadb-server-core || true
+        compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+            want postgres postgresql || true
+        ;;
+    esac
+    ;;
 esac # conformance and bench keep environments of their own
 exec $venv/bin/python "$program" "$@"

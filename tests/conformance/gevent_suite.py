@@ -79,7 +79,7 @@ def environ(on: str, tests: str = "") -> dict[str, str]:
     return env
 
 
-def _probe(env: Environment, on: str) -> dict:
+def probe(env: Environment, on: str) -> dict:
     """Whose gevent is imported, and where its tests are."""
     done = subprocess.run([env.python, "-P", "-c", PROBE], text=True,
                           capture_output=True, env=environ(on))
@@ -148,7 +148,7 @@ class Runner:
                         self._only, accepted=(5,))
 
 
-def _judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
+def judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
     mine, theirs = pair.named("coir"), pair.named("original")
     run = pair.runs["coir"]
     again = {} if pair.again is None else {
@@ -224,7 +224,7 @@ def _executed(pairs: list[Pair], side: str) -> int:
                for pair in pairs for run in [pair.runs[side]])
 
 
-def _print_report(pairs: list[Pair], deviations: Deviations,
+def print_report(pairs: list[Pair], deviations: Deviations,
                   report: Report, whole: bool) -> None:
     report.print_deviations()
     report.print_lines("passes", "PASS although listed as deviations")
@@ -241,6 +241,20 @@ def _print_report(pairs: list[Pair], deviations: Deviations,
           f"on the original {failing} of them failed")
 
 
+def note_originals(pairs: list[Pair], report: Report) -> None:
+    """Count what ran on the original, where nothing else did."""
+    for pair in pairs:
+        run = pair.runs["original"]
+        for name, outcome in pair.named("original").items():
+            report.note(name, {"pass": "passed", "fail": "failed"}.get(
+                outcome.outcome, "skipped"), outcome.text)
+            if outcome.outcome == "fail":
+                show("FAILED", name, outcome.text)
+        if run.end:
+            report.note(pair.name, "failed", cause(run))
+            show("FAILED", pair.name, f"{cause(run)}\n{run.output}")
+
+
 def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     """Run the suite on the running interpreter.
 
@@ -249,18 +263,15 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     """
     env = Environment("gevent", DATA / "requirements.txt")
     env.prepare(coir=options.on == "coir")
-    found = _probe(env, "original")
+    found = probe(env, "original")
     if options.on == "coir":
-        _probe(env, "coir")
+        probe(env, "coir")
     pairs = _discover(env, options)
     runner = Runner(found["tests"], options, len(pairs))
     runner.run(pairs)
     report = Report()
     if options.on == "original":
-        for pair in pairs:
-            for name, outcome in pair.named("original").items():
-                report.note(name, {"pass": "passed", "fail": "failed"}.get(
-                    outcome.outcome, "skipped"), outcome.text)
+        note_originals(pairs, report)
         return report.totals, report.outcomes
     deviations = Deviations(DATA / "deviations.toml")
     for pair in pairs:
@@ -272,7 +283,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
             pair.again = runner.run_side(pair, "coir")
             print(f"  again: {pair.name:38} {pair.again}", flush=True)
     for pair in pairs:
-        _judge_file(pair, deviations, report)
-    _print_report(pairs, deviations, report,
+        judge_file(pair, deviations, report)
+    print_report(pairs, deviations, report,
                   whole=not (options.only or options.k))
     return report.totals, report.outcomes

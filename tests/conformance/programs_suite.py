@@ -1,0 +1,140 @@
+"""Real programs on coir.gevent: clients, servers and frameworks from the
+registry, unmodified, with real servers that the suite starts.
+
+``programs/programs.toml`` tells which there are. Each is a file of tests,
+run on coir.gevent, under the name gevent, and on the original. One whose
+packages or servers cannot be had is skipped and says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fnmatch
+import hashlib
+import tomllib
+
+import _servers
+import gevent_suite
+from _env import HERE, Environment, SetupError, Totals
+from _report import Deviations, Report
+from gevent_suite import Pair
+
+DATA = HERE / "programs"
+
+#: seconds without a test that ends, at most
+TIMEOUT = 120
+
+
+def _install(env: Environment, packages: list[str]) -> None:
+    """Install a program's packages, once.
+
+    :raises SetupError: if that is not possible.
+    """
+    constraints = DATA / "constraints.txt"
+    key = hashlib.sha256("\0".join([*packages, constraints.read_text()])
+                         .encode()).hexdigest()[:16]
+    stamp = env.dir / f"program-{key}"
+    if not stamp.exists():
+        print("installing", *packages, flush=True)
+        env.pip("install", "-c", str(constraints), *packages,
+                what=f"installing {' '.join(packages)}")
+        stamp.touch()
+
+
+class _Running:
+    """The servers that were started, each when it was first needed."""
+
+    def __init__(self, python: str, stack: contextlib.ExitStack) -> None:
+        self._python = python
+        self._stack = stack
+        self._found: dict[str, dict[str, str] | _servers.Missing] = {}
+
+    def variables(self, names: list[str]) -> dict[str, str]:
+        """What the programs are to know of them.
+
+        :raises Missing: if one of them cannot be had.
+        """
+        all_of_them = {}
+        for name in names:
+            if name not in self._found:
+                try:
+                    self._found[name] = self._stack.enter_context(
+                        _servers.start(name, self._python))
+                except _servers.Missing as exc:
+                    self._found[name] = exc
+            found = self._found[name]
+            if isinstance(found, _servers.Missing):
+                raise found
+            all_of_them.update(found)
+        return {f"COIR_PROGRAMS_{key}": value
+                for key, value in all_of_them.items()}
+
+
+def _variables(on: str, more: dict[str, str]) -> dict[str, str]:
+    env = gevent_suite.environ(on)
+    for name in list(env):
+        if name.startswith(("GEVENTTEST_", "PYTHONDEV", "PYTHONWARN")):
+            del env[name]
+    return {**env, **more}
+
+
+def _run_program(pair: Pair, on: list[str], more: dict[str, str],
+                 pattern: str) -> None:
+    for side in on:
+        pair.runs[side] = gevent_suite.run_file(
+            pair.command, _variables(side, more), pair.timeout, pattern)
+        print(f"  {pair.name:24} {side:8} {pair.runs[side]} "
+              f"({pair.runs[side].seconds:.0f} s)", flush=True)
+    if on == ["original", "coir"] and pair.runs["coir"].count("fail"):
+        pair.again = gevent_suite.run_file(
+            pair.command, _variables("coir", more), pair.timeout, pattern)
+        print(f"  {pair.name:24} again    {pair.again}", flush=True)
+
+
+def run(options: argparse.Namespace) -> tuple[Totals, dict]:
+    """Run the suite on the running interpreter.
+
+    :returns: the counts, and outcomes for ``--json``.
+    :raises SetupError: if the environment cannot be made.
+    """
+    env = Environment("programs", HERE / "gevent" / "requirements.txt")
+    env.prepare(coir=options.on == "coir")
+    gevent_suite.probe(env, "original")
+    on = ["original"]
+    if options.on == "coir":
+        gevent_suite.probe(env, "coir")
+        on.append("coir")
+    with open(DATA / "programs.toml", "rb") as file:
+        programs = tomllib.load(file)
+    report = Report()
+    pairs = []
+    with contextlib.ExitStack() as stack:
+        running = _Running(env.python, stack)
+        for name, program in programs.items():
+            if options.only and not any(
+                    fnmatch.fnmatchcase(name, f"*{pattern}*")
+                    for pattern in options.only):
+                continue
+            try:
+                _install(env, program["packages"])
+                more = running.variables(program["servers"])
+            except (SetupError, _servers.Missing) as exc:
+                report.note(name, "skipped", str(exc))
+                report.lines["absent"].append(f"{name}: {exc}")
+                print(f"  {name:24} skipped: {exc}", flush=True)
+                continue
+            pair = Pair(name, [env.python, "-u", str(DATA / f"{name}.py")],
+                        min(options.timeout, TIMEOUT), True)
+            _run_program(pair, on, more, options.k or "")
+            pairs.append(pair)
+    if options.on == "original":
+        gevent_suite.note_originals(pairs, report)
+        return report.totals, report.outcomes
+    deviations = Deviations(DATA / "deviations.toml")
+    for pair in pairs:
+        gevent_suite.judge_file(pair, deviations, report)
+    report.print_lines("absent", "SKIPPED")
+    gevent_suite.print_report(pairs, deviations, report,
+                              whole=not (options.only or options.k))
+    return report.totals, report.outcomes
