@@ -4,7 +4,9 @@ Each case is a Python of its own. The original that is stood in for is a small
 made-up package, so that it does not matter what else is installed.
 """
 
+import ast
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -603,6 +605,18 @@ def test_import_gevent_again(ask, coir_as, name, original):
         path=original,
     )
     assert out == "ok"
+
+
+def test_gevent_does_not_depend_on_its_place():
+    """Loaded as ``gevent``, it is below nothing: ``from ..`` cannot work."""
+    import coir
+
+    root = pathlib.Path(coir.__file__).parent / "gevent"
+    for path in root.rglob("*.py"):
+        depth = len(path.relative_to(root).parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= depth, (path, node.lineno)
 
 
 def test_gevent_monkey_as_program(tmp_path):

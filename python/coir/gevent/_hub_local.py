@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._core import (
+from coir._core import (
     get_hub,
     get_hub_class,
     get_hub_if_exists,

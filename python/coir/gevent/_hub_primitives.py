@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._core import HubBase, get_hub, greenlet, iwait, wait
+from coir._core import HubBase, get_hub, greenlet, iwait, wait
+
 from ._waiter import Waiter
 from .exceptions import ConcurrentObjectUseError, InvalidSwitchError
 

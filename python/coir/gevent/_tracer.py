@@ -13,7 +13,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from .._core import getcurrent, settrace
+from coir._core import getcurrent, settrace
+
 from ._util import gmctime
 from .util import format_run_info
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .._core import MultipleWaiter, Waiter
+from coir._core import MultipleWaiter, Waiter
 
 __all__ = ["Waiter", "MultipleWaiter"]

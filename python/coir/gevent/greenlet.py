@@ -9,19 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .._core import (
-    FailureSpawnedLink,
+from coir._core import (
     Greenlet,
     GreenletExit,
-    SpawnedLink,
-    SuccessSpawnedLink,
-    getcurrent,
-    greenlet,
     iwait,
-    set_copy_context,
-    set_track_greenlet_tree,
     wait,
 )
+
 from ._hub_local import get_hub
 from ._waiter import Waiter
 from .timeout import Timeout

@@ -16,15 +16,14 @@ from _thread import get_ident as _get_ident
 from collections.abc import Callable
 from typing import Any
 
-from .._core import GreenletExit, error, forget_others, getcurrent, greenlet
+from coir._core import GreenletExit, error, forget_others, getcurrent, greenlet
+
 from ._config import config as GEVENT_CONFIG
 from ._hub_local import (
     get_hub,
     get_hub_if_exists,
-    get_loop,
     set_default_hub_class,
     set_hub,
-    set_loop,
 )
 from ._hub_primitives import (
     TrackedRawGreenlet,
@@ -36,7 +35,7 @@ from ._ident import IdentRegistry
 from ._util import Lazy, gmctime, readproperty
 from ._waiter import Waiter
 from .exceptions import BlockingSwitchOutError, HubDestroyed, LoopExit
-from .timeout import idle, sleep
+from .timeout import sleep
 
 __all__ = [
     "getcurrent",

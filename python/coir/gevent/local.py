@@ -7,7 +7,7 @@ when the greenlet ends, even if somebody still refers to the greenlet. A local
 may be used in any thread.
 """
 
-from .._core import all_local_dicts_for_greenlet, local  # noqa: F401
+from coir._core import all_local_dicts_for_greenlet, local  # noqa: F401
 
 __all__ = [
     "local",

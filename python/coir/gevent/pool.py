@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .._core import GreenletExit, getcurrent
+from coir._core import GreenletExit, getcurrent
+
 from ._imap import IMap, IMapUnordered
 from .event import Event
 from .greenlet import Greenlet, joinall

@@ -17,12 +17,12 @@ import sys
 from queue import Empty, Full
 from typing import TYPE_CHECKING, Any
 
-from .._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from coir._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
 else:
-    from .._core import ShutDown
+    from coir._core import ShutDown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

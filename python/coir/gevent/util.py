@@ -15,7 +15,8 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-from .._core import getcurrent
+from coir._core import getcurrent
+
 from ._util import _NONE
 
 __all__ = [

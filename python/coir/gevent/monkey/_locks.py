@@ -10,12 +10,8 @@ locks would be worse.
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import Any
-
-from coir.gevent.monkey._late import is_ours
-from coir.gevent.monkey._state import saved
 
 #: What a Condition takes from its lock.
 _BORROWED = (
