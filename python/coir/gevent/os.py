@@ -33,8 +33,6 @@ __implements__ = [
     "close",
     "forkpty",
     "waitpid",
-    "posix_spawn",
-    "posix_spawnp",
 ]
 __extensions__ = [
     "tp_read",
@@ -56,8 +54,6 @@ _write = os.write
 _close = os.close
 _raw_fork = os.fork
 _raw_forkpty = os.forkpty
-_raw_posix_spawn = os.posix_spawn
-_raw_posix_spawnp = os.posix_spawnp
 _waitpid = os.waitpid
 
 # --- descriptors -------------------------------------------------------------
@@ -234,17 +230,29 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
             return found
         if options & os.WNOHANG:
             return found
-        _wait_for_child(pid, options)
+        wait_for_child(pid, None, options)
 
 
-def _wait_for_child(pid: int, options: int) -> None:
+def wait_for_child(
+    pid: int, timeout: float | None = None, options: int = 0
+) -> None:
+    """Wait until waitpid() would return, or maybe shorter.
+
+    At most for `timeout` seconds.
+    """
+    if timeout is not None:
+        from coir.gevent.timeout import Timeout
+
+        with Timeout(timeout, False):
+            wait_for_child(pid, None, options)
+        return
     if pid > 0 and not options & (os.WUNTRACED | os.WCONTINUED):
-        fd = pidfd_of(pid)
-        if fd is not None:
-            try:
-                wait_for_pidfd(fd)
-            finally:
-                _close(fd)
+        try:
+            fd = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            pass  # no such system call, or no permission
+        else:
+            _wait_for_pidfd(fd)
             return
     if pid > 0:
         idtype, ident = os.P_PID, pid
@@ -260,34 +268,17 @@ def _wait_for_child(pid: int, options: int) -> None:
     _wait_in_thread((idtype, ident, flags))
 
 
-def pidfd_of(pid: int) -> int | None:
-    """A descriptor that is readable once the process has ended, or None."""
+def _wait_for_pidfd(fd: int) -> None:
+    """Wait for the process of a descriptor to end, and close that."""
     try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
-
-
-def wait_for_pidfd(fd: int, timeout: float | None = None) -> bool:
-    """Wait for the process of a descriptor to end: whether it did in time."""
-    hub = get_hub()
-    watcher = hub.loop.io(fd, 1)
-    try:
-        if timeout is None:
+        hub = get_hub()
+        watcher = hub.loop.io(fd, 1)
+        try:
             hub.wait(watcher)
-            return True
-        from coir.gevent.timeout import Timeout
-
-        with Timeout._start_new_or_dummy(timeout) as timer:
-            try:
-                hub.wait(watcher)
-            except Timeout as exc:
-                if exc is not timer:
-                    raise
-                return False
-        return True
+        finally:
+            watcher.close()
     finally:
-        watcher.close()
+        _close(fd)
 
 
 def _wait_in_thread(key: tuple[int, int, int]) -> None:
@@ -395,24 +386,9 @@ def forkpty(*args: Any, **kwargs: Any) -> tuple[int, int]:
     return forkpty_and_watch(*args, **kwargs)
 
 
-def posix_spawn(*args: Any, **kwargs: Any) -> int:
-    """As ``os.posix_spawn``, watching the child as :func:`fork` does."""
-    pid = _raw_posix_spawn(*args, **kwargs)
-    _watch_child(pid)
-    return pid
-
-
-def posix_spawnp(*args: Any, **kwargs: Any) -> int:
-    """As ``os.posix_spawnp``, watching the child as :func:`fork` does."""
-    pid = _raw_posix_spawnp(*args, **kwargs)
-    _watch_child(pid)
-    return pid
-
-
 if config.disable_watch_children:
-    for _name in ("waitpid", "posix_spawn", "posix_spawnp"):
-        __implements__.remove(_name)
-        __extensions__.append(_name)
+    __implements__.remove("waitpid")
+    __extensions__.append("waitpid")
 
 __imports__ = copy_globals(
     os,

@@ -1,0 +1,426 @@
+"""The standard library's :mod:`subprocess`, whose waits let others run.
+
+:class:`Popen` is derived from the interpreter's own, which starts the child as
+fast as it can; no Python code runs in a fork of this process, unless there is
+a `preexec_fn`. The end of a child is waited for by a descriptor of its process
+(pidfd), in any thread, without a handler of SIGCHLD. Pipes are cooperative
+files, see :mod:`gevent.fileobject`.
+
+The other functions are the interpreter's own code, with this Popen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess as __subprocess__
+import sys
+import time
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from coir.gevent._util import copy_globals
+from coir.gevent.monkey.api import get_original
+from coir.gevent.os import waitpid as _green_waitpid
+
+if TYPE_CHECKING:
+    from subprocess import (
+        STDOUT,
+        CalledProcessError,
+        TimeoutExpired,
+        list2cmdline,
+    )
+
+__implements__ = [
+    "Popen",
+    "call",
+    "check_call",
+    "check_output",
+    "run",
+    "getoutput",
+    "getstatusoutput",
+]
+
+_Popen = get_original("subprocess", "Popen")
+_functions = {
+    name: get_original("subprocess", name) for name in __implements__[1:]
+}
+
+# All of it: the functions need what theirs need.
+_names = copy_globals(
+    __subprocess__,
+    globals(),
+    names_to_ignore=__implements__,
+    dunder_names_to_keep=(),
+    cleanup_globs=False,
+)
+del copy_globals
+
+__imports__ = [name for name in _names if name in __subprocess__.__all__]
+__all__ = __implements__ + __imports__
+
+mswindows = False
+_WNOHANG = os.WNOHANG
+_monotonic = time.monotonic
+
+
+def FileObject(*args: Any, **kwargs: Any) -> Any:
+    """A new :class:`gevent.fileobject.FileObject`."""
+    # Not imported with this module: until it is used, it can be configured.
+    from coir.gevent.fileobject import FileObject as cls
+
+    return cls(*args, **kwargs)
+
+
+class _Communication:
+    """What ``communicate()`` is doing: a greenlet for each pipe.
+
+    They go on when it is interrupted, so that it can be called again.
+    """
+
+    def __init__(self, popen: Any, data: Any) -> None:
+        from coir.gevent.greenlet import Greenlet
+
+        self.chunks: dict[str, list[bytes]] = {}
+        self.greenlets = []
+        if popen.stdin:
+            self.greenlets.append(
+                Greenlet.spawn(self._write, popen.stdin, data)
+            )
+        for name in ("stdout", "stderr"):
+            pipe = getattr(popen, name)
+            if pipe:
+                chunks = self.chunks[name] = []
+                # Closed before by its user: as if there were nothing to read.
+                if not pipe.closed:
+                    self.greenlets.append(
+                        Greenlet.spawn(self._read, pipe, chunks)
+                    )
+
+    def __iter__(self) -> Any:
+        return iter(self.greenlets)
+
+    def __len__(self) -> int:
+        return len(self.greenlets)
+
+    def output(self, name: str) -> bytes | None:
+        """What was read so far; None if there is no such pipe."""
+        chunks = self.chunks.get(name)
+        return None if chunks is None else b"".join(chunks)
+
+    @staticmethod
+    def _write(pipe: Any, data: Any) -> None:
+        try:
+            try:
+                pipe.flush()
+            except ValueError:
+                if data or not pipe.closed:
+                    raise
+            if data:
+                pipe.write(data)
+        except BrokenPipeError:
+            pass  # it does not want to know
+        finally:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass
+
+    @staticmethod
+    def _read(pipe: Any, chunks: list[bytes]) -> None:
+        binary = getattr(pipe, "buffer", pipe)
+        read = getattr(binary, "read1", binary.read)
+        try:
+            while True:
+                data = read(65536)
+                if not data:
+                    break
+                chunks.append(data)
+        finally:
+            try:
+                pipe.close()
+            except OSError:
+                pass
+
+
+class Popen(_Popen):  # type: ignore[misc]
+    """A child process; see :class:`subprocess.Popen`.
+
+    Can be given to :func:`gevent.wait` and to others that take what has
+    ``rawlink()``. May be used in any thread, by several greenlets.
+
+    :param threadpool: only None; it is of use on other systems.
+    """
+
+    _communicating_greenlets: _Communication | None = None
+    _result: Any = None
+    _links: Any = None
+
+    def __init__(
+        self,
+        args: Any,
+        bufsize: int = -1,
+        *others: Any,
+        threadpool: None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._bufsize = -1 if bufsize is None else bufsize
+        self._parent_ends: list[int] = []
+        try:
+            super().__init__(args, bufsize, *others, **kwargs)
+        except BaseException:
+            # Those that became files were closed with these.
+            for fd in self._parent_ends:
+                if fd != -1:
+                    os.close(fd)
+            raise
+
+    # The class that this is derived from makes files of our ends of the
+    # pipes, blocking ones. So it does not get to see these ends before it
+    # starts the child, which needs to know what to close.
+
+    def _get_handles(self, *args: Any) -> tuple[int, ...]:
+        p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite = (
+            super()._get_handles(*args)
+        )
+        self._parent_ends = [p2cwrite, c2pread, errread]
+        for number, (end, fd) in enumerate(
+            ((p2cwrite, p2cread), (c2pread, c2pwrite), (errread, errwrite))
+        ):
+            if end == -1:
+                self._make_blocking(number if fd == -1 else fd)
+        return p2cread, -1, -1, c2pwrite, -1, errwrite
+
+    @staticmethod
+    def _make_blocking(fd: int) -> None:
+        # A cooperative file of ours, which the child does not expect.
+        try:
+            if not os.get_blocking(fd):
+                os.set_blocking(fd, True)
+        except OSError:
+            pass
+
+    def _execute_child(self, *args: Any) -> None:
+        if self.text_mode:
+            options = {"encoding": self.encoding, "errors": self.errors}
+        else:
+            options = {}
+        ends = tuple(self._parent_ends)
+        for number, (name, mode) in enumerate(
+            (("stdin", "w"), ("stdout", "r"), ("stderr", "r"))
+        ):
+            if ends[number] != -1:
+                if not self.text_mode:
+                    mode += "b"
+                pipe = FileObject(
+                    ends[number], mode, self._bufsize, **options
+                )
+                setattr(self, name, pipe)
+                self._parent_ends[number] = -1
+        handles = list(args)
+        for index, end in zip(_PARENT_ENDS, ends):
+            handles[index] = end
+        super()._execute_child(*handles)
+
+    # --- waiting
+
+    def _internal_poll(
+        self, _deadstate: int | None = None, *args: Any, **kwargs: Any
+    ) -> int | None:
+        if _deadstate is not None:
+            # Called by __del__, maybe when there is nothing left of us.
+            code: int | None = super()._internal_poll(
+                _deadstate, *args, **kwargs
+            )
+            return code
+        if self.returncode is None and self._waitpid_lock.acquire(False):
+            try:
+                if self.returncode is None:
+                    self._reap()
+            finally:
+                self._waitpid_lock.release()
+        code = self.returncode
+        return code
+
+    def _reap(self) -> None:
+        try:
+            pid, status = _green_waitpid(self.pid, _WNOHANG)
+        except ChildProcessError:
+            # Somebody else has: what it returned is lost.
+            self.returncode = 0
+            return
+        if pid == self.pid:
+            self._handle_exitstatus(status)
+
+    def _wait(self, timeout: float | None) -> int:
+        from coir.gevent.os import wait_for_child
+
+        deadline = None if timeout is None else _monotonic() + timeout
+        while self._internal_poll() is None:
+            left = None
+            if deadline is not None:
+                left = deadline - _monotonic()
+                if left <= 0:
+                    raise TimeoutExpired(self.args, timeout)  # type: ignore[arg-type]
+            wait_for_child(self.pid, left)
+        code: int = self.returncode
+        return code
+
+    def wait(
+        self, timeout: float | None = None, _raise_exc: bool = True
+    ) -> int | None:
+        """Wait until the process has ended; return its `returncode`.
+
+        :raises TimeoutExpired: after `timeout` seconds.
+        """
+        try:
+            code: int | None = super().wait(timeout)
+        except TimeoutExpired:
+            if _raise_exc:
+                raise
+            return None
+        return code
+
+    @property
+    def result(self) -> Any:
+        """An AsyncResult that will be the return code."""
+        if self._result is None:
+            from coir.gevent.event import AsyncResult
+            from coir.gevent.greenlet import Greenlet
+
+            self._result = AsyncResult()
+            if self._internal_poll() is not None:
+                self._result.set(self.returncode)
+            else:
+                Greenlet.spawn(self.wait).link(self._set_result)
+        return self._result
+
+    def _set_result(self, greenlet: Any) -> None:
+        self._result.set(self.returncode)
+
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """Have ``callback(self)`` called in the hub when it has ended."""
+        if self._links is None:
+            self._links = {}
+        link = self._links[callback] = _Link(self, callback)
+        self.result.rawlink(link)
+
+    def unlink(self, callback: Callable[[Any], object]) -> None:
+        """Take a rawlink() back."""
+        link = self._links and self._links.pop(callback, None)
+        if link is not None:
+            self.result.unlink(link)
+
+    # --- pipes
+
+    def _communicate(
+        self, input: Any, endtime: float | None, orig_timeout: float | None
+    ) -> tuple[Any, Any]:
+        from coir.gevent.greenlet import joinall
+
+        communication = self._communicating_greenlets
+        if communication is None:
+            communication = _Communication(self, input)
+            self._communicating_greenlets = communication
+        left = None
+        if endtime is not None:
+            left = max(0, endtime - _monotonic())
+        joinall(communication.greenlets, timeout=left)
+        for greenlet in communication:
+            if greenlet.ready():
+                greenlet.get()
+        if not all(greenlet.ready() for greenlet in communication):
+            raise TimeoutExpired(
+                self.args,
+                orig_timeout,  # type: ignore[arg-type]
+                output=communication.output("stdout") or None,
+                stderr=communication.output("stderr") or None,
+            )
+        if endtime is not None:
+            left = endtime - _monotonic()
+        self.wait(timeout=left)
+        return (
+            self._decoded("stdout", communication),
+            self._decoded("stderr", communication),
+        )
+
+    def _decoded(self, name: str, communication: _Communication) -> Any:
+        data = communication.output(name)
+        if data is None or not self.text_mode:
+            return data
+        pipe = getattr(self, name)
+        text = data.decode(pipe.encoding, pipe.errors)
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def __exit__(self, exc_type: Any, value: Any, traceback: Any) -> None:
+        communication = self._communicating_greenlets
+        if communication is not None:
+            running = [g for g in communication if not g.ready()]
+            if running:
+                from coir.gevent.greenlet import killall
+
+                killall(running)
+        stdout, stderr = self.stdout, self.stderr
+        for pipe in (stdout, stderr):
+            if pipe:
+                try:
+                    pipe.close()
+                except RuntimeError:
+                    pass  # a greenlet is reading it
+        self.stdout = self.stderr = None
+        try:
+            super().__exit__(exc_type, value, traceback)
+        finally:
+            self.stdout, self.stderr = stdout, stderr
+
+
+class _Link:
+    """A callback for the AsyncResult of a Popen that wants the Popen."""
+
+    def __init__(self, popen: Popen, callback: Callable[[Any], object]) -> None:
+        self.popen = popen
+        self.callback = callback
+
+    def __call__(self, result: Any) -> None:
+        links = self.popen._links
+        if links.get(self.callback) is self:
+            del links[self.callback]
+        self.callback(self.popen)
+
+
+#: Where the arguments of _execute_child() are that are ours of the pipes.
+_PARENT_ENDS = [
+    _Popen._execute_child.__code__.co_varnames.index(name) - 1
+    for name in ("p2cwrite", "c2pread", "errread")
+]
+
+
+def _with_our_popen(func: Any) -> Any:
+    """The interpreter's function with our globals."""
+    ours = FunctionType(
+        func.__code__,
+        globals(),
+        func.__name__,
+        func.__defaults__,
+        func.__closure__,
+    )
+    ours.__kwdefaults__ = func.__kwdefaults__
+    ours.__doc__ = func.__doc__
+    return ours
+
+
+for _name, _func in _functions.items():
+    globals()[_name] = _with_our_popen(_func)
+del _name, _func
+
+
+def _gevent_did_monkey_patch(target_module: Any, *args: Any) -> None:
+    """Have multiprocessing fork, as it did before Python 3.14.
+
+    What it does instead since then needs blocking reads in this process.
+    """
+    if sys.version_info >= (3, 14):
+        import multiprocessing
+
+        if multiprocessing.get_start_method(allow_none=True) is None:
+            multiprocessing.set_start_method("fork")
