@@ -35,7 +35,7 @@ from ._ident import IdentRegistry
 from ._util import Lazy, gmctime, readproperty
 from ._waiter import Waiter
 from .exceptions import BlockingSwitchOutError, HubDestroyed, LoopExit
-from .timeout import sleep
+from .timeout import idle, sleep
 
 __all__ = [
     "getcurrent",
@@ -238,11 +238,25 @@ class Hub(WaitOperationsGreenlet):
     _resolver: Any = None
     _threadpool: Any = None
 
-    loop_class: Any = GEVENT_CONFIG.loop
-    resolver_class: Any = GEVENT_CONFIG.resolver
-    threadpool_class: Any = GEVENT_CONFIG.threadpool
-    backend: Any = GEVENT_CONFIG.libev_backend
     ident_registry = Lazy(lambda self: IdentRegistry())
+
+    # From the configuration; a subclass may have its own.
+
+    @readproperty
+    def loop_class(self) -> Any:
+        return GEVENT_CONFIG.loop
+
+    @readproperty
+    def resolver_class(self) -> Any:
+        return GEVENT_CONFIG.resolver
+
+    @readproperty
+    def threadpool_class(self) -> Any:
+        return GEVENT_CONFIG.threadpool
+
+    @readproperty
+    def backend(self) -> Any:
+        return GEVENT_CONFIG.libev_backend
 
     def __init__(self, loop: Any = None, default: bool | None = None) -> None:
         super().__init__(None, None)
@@ -254,12 +268,8 @@ class Hub(WaitOperationsGreenlet):
         if hasattr(loop, "run"):
             self.loop = loop
         else:
-            if self.loop_class is Hub.loop_class:
-                make = GEVENT_CONFIG.loop
-            else:
-                make = self.loop_class
-            flags = loop if loop is not None else GEVENT_CONFIG.libev_backend
-            self.loop = make(flags=flags, default=default)
+            flags = loop if loop is not None else self.backend
+            self.loop = self.loop_class(flags=flags, default=default)
         self.main_hub = default
         self._resolver = self._threadpool = None
         self.format_context = GEVENT_CONFIG.format_context
@@ -462,7 +472,7 @@ class Hub(WaitOperationsGreenlet):
     def resolver(self) -> Any:
         """What looks up names for the sockets of this thread."""
         if self._resolver is None:
-            self._resolver = GEVENT_CONFIG.resolver(hub=self)
+            self._resolver = self.resolver_class(hub=self)
         return self._resolver
 
     @resolver.setter
@@ -477,8 +487,8 @@ class Hub(WaitOperationsGreenlet):
     def threadpool(self) -> Any:
         """Threads for what would block."""
         if self._threadpool is None:
-            self._threadpool = GEVENT_CONFIG.threadpool(
-                GEVENT_CONFIG.threadpool_size, hub=self
+            self._threadpool = self.threadpool_class(
+                self.threadpool_size, hub=self
             )
         return self._threadpool
 

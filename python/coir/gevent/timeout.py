@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._core import Timeout, get_hub, sleep
+from coir._core import Timeout, get_hub, sleep
 
 __all__ = ["Timeout", "with_timeout"]
 
