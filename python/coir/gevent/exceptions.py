@@ -35,7 +35,9 @@ class LoopExit(Exception):
         from pprint import pformat
 
         text, hub, handles = self.args
-        return f"{text}\n\tHub: {hub}\n\tHandles:\n{pformat(handles)}"
+        if not isinstance(handles, str):
+            handles = pformat(handles)
+        return f"{text}\n\tHub: {hub}\n\tHandles:\n{handles}"
 
     def __str__(self) -> str:
         return repr(self)
