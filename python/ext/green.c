@@ -23,7 +23,8 @@
 
 /* greenlet.GreenletTree and such can be had; config.track_greenlet_tree. */
 static int track_tree = 1;
-/* Greenlets start in a copy of their spawner's context, not in an empty one. */
+/* Greenlets start in a copy of their spawner's context, not in an empty one.
+ */
 static int copy_context;
 /* A set, strong; NULL if there are none. */
 static PyObject *spawn_callbacks;
@@ -61,11 +62,11 @@ is_current(const GreenObject *g)
     return t != NULL && t->current == &g->base;
 }
 
-static int
+static inline int
 is_dead(const GreenObject *g)
 {
-    if (is_current(g))
-        return 0;
+    if (g->start == COIR_GREEN_QUEUED || is_current(g))
+        return 0; /* without a look at its block, which is cold */
     return g->start == COIR_GREEN_CANCELLED ||
            g->base.block->state == GREENLET_DEAD;
 }
@@ -309,7 +310,25 @@ drop_run(GreenObject *g)
     }
 }
 
+static int report_early_death(GreenObject *g, PyObject *const *args,
+                              Py_ssize_t nargs);
+
 /* --- the body ------------------------------------------------------------ */
+
+/* The collector need not know what the queue owns: no use to look at, again
+ * and again, when very many have been spawned. */
+static void
+hide(GreenObject *g)
+{
+    PyObject_GC_UnTrack(g);
+}
+
+static void
+show(GreenObject *g)
+{
+    if (!PyObject_GC_IsTracked((PyObject *)g))
+        PyObject_GC_Track(g);
+}
 
 /* There will be no other start. */
 static void
@@ -321,6 +340,7 @@ cancel_start(GreenObject *g)
     g->start = COIR_GREEN_CANCELLED;
     if (was == COIR_GREEN_QUEUED) {
         coir__list_remove(&g->ready.node);
+        show(g);
         Py_DECREF(g); /* never the last: the caller has one */
     }
     PyObject *timer = g->timer;
@@ -349,13 +369,11 @@ call_run(GreenObject *g)
                                  : PyObject_GetAttr((PyObject *)g, str__run);
     if (b->callable == NULL)
         return NULL;
-    b->args =
-        Py_NewRef(g->args != NULL ? g->args : coir__core.empty_tuple);
+    b->args = Py_NewRef(g->args != NULL ? g->args : coir__core.empty_tuple);
     b->kwargs = Py_XNewRef(g->kwargs);
     if (b->kwargs == NULL)
-        return PyObject_Vectorcall(
-            b->callable, &PyTuple_GET_ITEM(b->args, 0),
-            (size_t)PyTuple_GET_SIZE(b->args), NULL);
+        return PyObject_Vectorcall(b->callable, &PyTuple_GET_ITEM(b->args, 0),
+                                   (size_t)PyTuple_GET_SIZE(b->args), NULL);
     return PyObject_Call(b->callable, b->args, b->kwargs);
 }
 
@@ -365,8 +383,8 @@ run_body(GreenObject *g)
     cancel_start(g);
     g->start = COIR_GREEN_STARTED;
     PyObject *res = call_run(g);
-    int err = COIR__LIKELY(res != NULL) ? report_result(g, res)
-                                        : report_error_of(g);
+    int err =
+        COIR__LIKELY(res != NULL) ? report_result(g, res) : report_error_of(g);
     drop_run(g);
     return err == 0 ? Py_NewRef(Py_None) : NULL;
 }
@@ -389,9 +407,18 @@ run_start(coir_ready *r, LoopObject *loop)
 {
     GreenObject *g = green_of(r);
     coir_pythread *t = coir__pythread_get();
+    show(g);
     if (t == NULL) {
         g->start = COIR_GREEN_CANCELLED;
         coir__loop_error(loop, NULL);
+        Py_DECREF(g);
+        return;
+    }
+    if (COIR__UNLIKELY(g->base.block->state == GREENLET_DEAD)) {
+        /* greenlet.throw(g), the base's: nobody was told. */
+        g->start = COIR_GREEN_CANCELLED;
+        if (report_early_death(g, NULL, 0) < 0)
+            coir__loop_error(loop, (PyObject *)g);
         Py_DECREF(g);
         return;
     }
@@ -444,6 +471,7 @@ start(GreenObject *g)
     g->ready.run = run_start;
     Py_INCREF(g);
     coir__loop_ready(loop, &g->ready);
+    hide(g);
     return 0;
 }
 
@@ -652,8 +680,8 @@ init(GreenObject *g, PyObject *run, PyObject *args, PyObject *kwargs)
             return -1;
     }
     else if ((GreenletObject *)hub != g->base.block->parent) {
-        coir__block_set_parent(
-            g->base.block, (GreenletObject *)Py_NewRef((PyObject *)hub));
+        coir__block_set_parent(g->base.block,
+                               (GreenletObject *)Py_NewRef((PyObject *)hub));
     }
     if (init_run(g, run) < 0)
         return -1;
@@ -817,8 +845,7 @@ green_spawn_later(PyObject *type, PyObject *const *args, Py_ssize_t nargs,
         green_make((PyTypeObject *)type, args + 1, nargs - 1, kwnames);
     if (op == NULL)
         return NULL;
-    PyObject *res =
-        PyObject_CallMethod(op, "start_later", "(O)", args[0]);
+    PyObject *res = PyObject_CallMethod(op, "start_later", "(O)", args[0]);
     if (res == NULL)
         Py_CLEAR(op);
     Py_XDECREF(res);
@@ -911,14 +938,13 @@ park(GreenObject *g, const char *what, int64_t timeout_ns)
     if (hub == NULL)
         return -1;
     int how;
-    PyObject *res = coir__park(t, hub, &g->waiters, what, (PyObject *)g,
-                               timeout_ns, &how);
+    PyObject *res =
+        coir__park(t, hub, &g->waiters, what, (PyObject *)g, timeout_ns, &how);
     if (res == NULL)
         return -1;
     if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
         coir__gevent_error("InvalidSwitchError",
-                           "Invalid switch into Greenlet.%s(): %R", what,
-                           res);
+                           "Invalid switch into Greenlet.%s(): %R", what, res);
     Py_DECREF(res);
     if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
         return -1;
@@ -958,8 +984,7 @@ wait_for(GreenObject *g, const char *what, PyObject *timeout)
 {
     if (timeout == NULL || timeout == Py_None)
         return park(g, what, COIR_FOREVER);
-    if (!PyNumber_Check(timeout) &&
-        PyObject_HasAttrString(timeout, "pending"))
+    if (!PyNumber_Check(timeout) && PyObject_HasAttrString(timeout, "pending"))
         return park_with_timeout(g, what, timeout);
     int64_t ns;
     if (coir__timeout_ns(timeout, &ns) < 0)
@@ -1108,10 +1133,10 @@ green_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     cancel_start(g);
     PyObject *res = Py_NewRef(Py_None);
     if (!is_dead(g))
-        Py_SETREF(res, coir__greenlet_throw(
-                           &g->base, nargs > 0 ? args[0] : coir__core.exit,
-                           nargs > 1 ? args[1] : NULL,
-                           nargs > 2 ? args[2] : NULL));
+        Py_SETREF(res,
+                  coir__greenlet_throw(
+                      &g->base, nargs > 0 ? args[0] : coir__core.exit,
+                      nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL));
     PyObject *exc = coir__error_take();
     if (report_early_death(g, args, nargs) < 0) {
         Py_XDECREF(exc);
@@ -1148,10 +1173,9 @@ run_killing(coir_ready *r, LoopObject *loop)
     PyObject *res;
     PyObject *exception = k->exception;
     if (PyTuple_Check(exception) && PyTuple_GET_SIZE(exception) == 3)
-        res = PyObject_CallMethod(k->green, "throw", "OOO",
-                                  PyTuple_GET_ITEM(exception, 0),
-                                  PyTuple_GET_ITEM(exception, 1),
-                                  PyTuple_GET_ITEM(exception, 2));
+        res = PyObject_CallMethod(
+            k->green, "throw", "OOO", PyTuple_GET_ITEM(exception, 0),
+            PyTuple_GET_ITEM(exception, 1), PyTuple_GET_ITEM(exception, 2));
     else
         res = PyObject_CallMethod(k->green, "throw", "(O)", exception);
     if (res == NULL)
@@ -1427,8 +1451,9 @@ run_nothing(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-static PyMethodDef run_nothing_def = {"_run", run_nothing, METH_NOARGS,
-                                      "Does nothing: for classes to override."};
+static PyMethodDef run_nothing_def = {
+    "_run", run_nothing, METH_NOARGS,
+    "Does nothing: for classes to override."};
 
 static PyObject *
 get__run(PyObject *op, void *Py_UNUSED(closure))
@@ -1481,8 +1506,8 @@ add_argument(PyObject *text, PyObject *name, PyObject *value, int first)
         res = PyUnicode_FromFormat("%U%s%S=%.50U", text, first ? "(" : ", ",
                                    name, repr);
     else if (repr != NULL)
-        res = PyUnicode_FromFormat("%U%s%.50U", text, first ? "(" : ", ",
-                                   repr);
+        res =
+            PyUnicode_FromFormat("%U%s%.50U", text, first ? "(" : ", ", repr);
     Py_XDECREF(repr);
     Py_XDECREF(text);
     return res;

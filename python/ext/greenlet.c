@@ -305,6 +305,10 @@ greenlet_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(b->run);
     if (!(b->flags & GREENLET_MAIN))
         Py_VISIT(b->main);
+    if (b->state == GREENLET_NEW) { /* there may be very many */
+        Py_VISIT(b->py.context);
+        return 0;
+    }
     if (b->state == GREENLET_ACTIVE && !shows_frames(op, b))
         return 0;
     Py_VISIT(b->callable);

@@ -102,9 +102,8 @@ coir__spawn_stack_free(coir_spawn_stack *s)
 
 /* What looks like a frame to the traceback module. */
 typedef struct {
-    PyObject_HEAD
-    PyObject *code; /* strong */
-    PyObject *back; /* strong: another one, or None */
+    PyObject_HEAD PyObject *code; /* strong */
+    PyObject *back;               /* strong: another one, or None */
     int line;
 } FrameObject;
 
@@ -180,8 +179,7 @@ coir__spawn_stack_frames(const coir_spawn_stack *s)
 /* --- links in a greenlet of their own ------------------------------------ */
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *callback; /* strong */
+    PyObject_HEAD PyObject *callback; /* strong */
 } LinkObject;
 
 /* It is `callback` to all who compare or ask for attributes. */
@@ -328,16 +326,17 @@ static PyGetSetDef link_getset[] = {
 
 #define LINK_TYPE(name, base, doc)                                            \
     {                                                                         \
-        PyVarObject_HEAD_INIT(NULL, 0).tp_name =                              \
-            "coir.gevent.greenlet." name,                                     \
-        .tp_basicsize = sizeof(LinkObject), .tp_dealloc = link_dealloc,       \
-        .tp_repr = link_repr, .tp_hash = link_hash, .tp_call = link_call,     \
-        .tp_str = link_str, .tp_getattro = link_getattro,                     \
-        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE |                \
-                    Py_TPFLAGS_HAVE_GC,                                       \
-        .tp_doc = doc, .tp_traverse = link_traverse, .tp_clear = link_clear,  \
-        .tp_richcompare = link_compare, .tp_getset = link_getset,             \
-        .tp_base = base, .tp_new = link_new, .tp_free = PyObject_GC_Del,      \
+        PyVarObject_HEAD_INIT(NULL, 0)                                        \
+            .tp_name = "coir.gevent.greenlet." name,                          \
+          .tp_basicsize = sizeof(LinkObject), .tp_dealloc = link_dealloc,     \
+          .tp_repr = link_repr, .tp_hash = link_hash, .tp_call = link_call,   \
+          .tp_str = link_str, .tp_getattro = link_getattro,                   \
+          .tp_flags =                                                         \
+              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,  \
+          .tp_doc = doc, .tp_traverse = link_traverse,                        \
+          .tp_clear = link_clear, .tp_richcompare = link_compare,             \
+          .tp_getset = link_getset, .tp_base = base, .tp_new = link_new,      \
+          .tp_free = PyObject_GC_Del,                                         \
     }
 
 PyTypeObject coir__link_types[3] = {
@@ -355,16 +354,18 @@ PyTypeObject coir__link_types[3] = {
 /* --- iwait() ------------------------------------------------------------- */
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *objects;   /* strong: a list or tuple; NULL after the end */
+    PyObject_HEAD PyObject
+        *objects;        /* strong: a list or tuple; NULL after the end */
     PyObject *done;      /* strong: a list, what is ready */
     Py_ssize_t next;     /* in `done` */
     Py_ssize_t left;     /* that may still be given */
     Py_ssize_t wanted;   /* wake when there are so many */
     PyObject *seconds;   /* strong: the timeout, or None */
     int64_t deadline_ns; /* COIR_FOREVER: none */
+    Py_ssize_t linked; /* plain Greenlets that have not told yet */
     coir_list waiters;
     int begun;
+    int has_others; /* that are linked in Python, and unlinked in any case */
 } IWaitObject;
 
 static IWaitObject *
@@ -387,8 +388,7 @@ iwait_make(PyObject *objects, PyObject *seconds, PyObject *count)
     IWaitObject *it = PyObject_GC_New(IWaitObject, &coir__iwait_type);
     if (it == NULL)
         goto fail;
-    memset((char *)it + sizeof(PyObject), 0,
-           sizeof *it - sizeof(PyObject));
+    memset((char *)it + sizeof(PyObject), 0, sizeof *it - sizeof(PyObject));
     it->objects = fast;
     it->done = done;
     it->left = n;
@@ -431,10 +431,19 @@ iwait_dealloc(PyObject *op)
     PyObject_GC_Del(op);
 }
 
+/* Can it be linked to without Python code? */
+static int
+is_plain(PyObject *op)
+{
+    return Py_IS_TYPE(op, &coir__green_type);
+}
+
 int
 coir__iwait_notify(PyObject *op, PyObject *source)
 {
     IWaitObject *it = (IWaitObject *)op;
+    if (is_plain(source))
+        it->linked--;
     if (it->objects == NULL || it->done == NULL)
         return 0; /* it has ended */
     if (PyList_Append(it->done, source) < 0)
@@ -455,13 +464,6 @@ iwait_call(PyObject *op, PyObject *args, PyObject *kwargs)
     return coir__iwait_notify(op, source) == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
-/* Can it be linked to without Python code? */
-static int
-is_plain(PyObject *op)
-{
-    return Py_IS_TYPE(op, &coir__green_type);
-}
-
 static int
 iwait_begin(IWaitObject *it)
 {
@@ -477,19 +479,18 @@ iwait_begin(IWaitObject *it)
     int err = 0;
     for (Py_ssize_t i = 0;
          err == 0 && i < PySequence_Fast_GET_SIZE(objects); i++) {
-        PyObject *op = Py_NewRef(PySequence_Fast_GET_ITEM(objects, i));
-        if (is_plain(op)) {
-            GreenObject *g = (GreenObject *)op;
-            err = g->links == NULL && coir__green_ready(g)
-                      ? coir__iwait_notify((PyObject *)it, op)
-                      : coir__green_link(g, (PyObject *)it);
+        PyObject *op = PySequence_Fast_GET_ITEM(objects, i);
+        if (COIR__LIKELY(is_plain(op))) {
+            it->linked++;
+            err = coir__green_link((GreenObject *)op, (PyObject *)it);
+            continue;
         }
-        else {
-            PyObject *res =
-                PyObject_CallMethod(op, "rawlink", "(O)", (PyObject *)it);
-            Py_XDECREF(res);
-            err = res != NULL ? 0 : -1;
-        }
+        it->has_others = 1;
+        Py_INCREF(op);
+        PyObject *res =
+            PyObject_CallMethod(op, "rawlink", "(O)", (PyObject *)it);
+        Py_XDECREF(res);
+        err = res != NULL ? 0 : -1;
         Py_DECREF(op);
     }
     Py_DECREF(objects);
@@ -503,7 +504,7 @@ iwait_end(IWaitObject *it)
     PyObject *objects = it->objects;
     it->objects = NULL;
     it->left = 0;
-    if (objects == NULL || !it->begun) {
+    if (objects == NULL || (it->linked == 0 && !it->has_others)) {
         Py_XDECREF(objects);
         return;
     }
@@ -548,8 +549,8 @@ iwait_park(IWaitObject *it, Py_ssize_t wanted)
                 ns = 0;
         }
         int how;
-        PyObject *res = coir__park(t, hub, &it->waiters, "wait",
-                                   (PyObject *)it, ns, &how);
+        PyObject *res =
+            coir__park(t, hub, &it->waiters, "wait", (PyObject *)it, ns, &how);
         if (res == NULL)
             return -1;
         Py_DECREF(res);
@@ -568,9 +569,8 @@ static PyObject *
 iwait_next(PyObject *op)
 {
     IWaitObject *it = (IWaitObject *)op;
-    int err = it->left > 0 && it->objects != NULL
-                  ? iwait_park(it, it->next + 1)
-                  : 1;
+    int err =
+        it->left > 0 && it->objects != NULL ? iwait_park(it, it->next + 1) : 1;
     if (err != 0 || it->done == NULL ||
         it->next >= PyList_GET_SIZE(it->done)) {
         iwait_end(it);
