@@ -18,6 +18,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from coir._core import set_copy_context, set_track_greenlet_tree
+
 __all__ = ["config"]
 
 #: The classes of all settings, in order.
@@ -373,6 +375,25 @@ class TrackGreenletTree(BoolSettingMixin, Setting):
     ``spawning_stack`` are empty.
     """
     default = True
+
+    def set(self, val: Any) -> None:
+        super().set(val)
+        set_track_greenlet_tree(self.value)
+
+
+class CopyContext(BoolSettingMixin, Setting):
+    name = "copy_context"
+    environment_key = "COIR_COPY_CONTEXT"
+    desc = """\
+    Whether a Greenlet begins with a copy of the context variables of its
+    spawner, as an asyncio task does. In gevent, and by default, it begins
+    with none.
+    """
+    default = False
+
+    def set(self, val: Any) -> None:
+        super().set(val)
+        set_copy_context(self.value)
 
 
 class MonitorThread(BoolSettingMixin, Setting):

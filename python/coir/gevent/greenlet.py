@@ -9,18 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from coir._core import (
+from coir._core import (  # noqa: F401
+    FailureSpawnedLink,
     Greenlet,
     GreenletExit,
+    SpawnedLink,
+    SuccessSpawnedLink,
+    getcurrent,
+    greenlet,
     iwait,
+    set_copy_context,
+    set_track_greenlet_tree,
     wait,
 )
 
+from ._config import config
 from ._hub_local import get_hub
 from ._waiter import Waiter
 from .timeout import Timeout
 
 __all__ = ["Greenlet", "joinall", "killall"]
+
+set_track_greenlet_tree(config.track_greenlet_tree)
+set_copy_context(config.copy_context)
 
 def joinall(
     greenlets: Any,
