@@ -408,7 +408,7 @@ def test_get_without_waiting_and_with_a_timeout():
 
 def test_wait_returns_in_the_order_of_the_ends():
     order = []
-    a = gevent.spawn(lambda: (gevent.sleep(0), order.append("a")))
+    a = gevent.spawn(lambda: (run_others(), order.append("a")))
     b = gevent.spawn(order.append, "b")
     c = gevent.spawn(nothing)
     c.join()
