@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections import deque
 from itertools import count
 from typing import Any
 from weakref import ref
@@ -13,8 +13,9 @@ __all__ = ["IdentRegistry"]
 class IdentRegistry:
     """Numbers objects from 0 up, and gives the numbers of dead ones again.
 
-    The smallest number that is free comes first, so that the numbers of
-    objects of which there are few at a time stay small. Objects need a hash
+    There are as many numbers as there were objects at a time, so they stay
+    small. Of those that are free, the one that has been so for longest is next:
+    in a log, it is not soon taken for the dead one's. Objects need a hash
     and weak references, and two that are equal count as one.
 
     Any thread.
@@ -22,7 +23,7 @@ class IdentRegistry:
 
     def __init__(self) -> None:
         self._numbers: dict[ref[Any], int] = {}
-        self._free: list[int] = []
+        self._free: deque[int] = deque()
         self._unused = count()
 
     def get_ident(self, obj: object) -> int:
@@ -30,7 +31,7 @@ class IdentRegistry:
         number = self._numbers.get(ref(obj))
         if number is None:
             try:
-                number = heappop(self._free)
+                number = self._free.popleft()
             except IndexError:
                 number = next(self._unused)
             self._numbers[_watch(obj, self._numbers, self._free)] = number
@@ -41,6 +42,6 @@ class IdentRegistry:
         return len(self._numbers)
 
 
-def _watch(obj: Any, numbers: dict[Any, int], free: list[int]) -> ref[Any]:
+def _watch(obj: Any, numbers: dict[Any, int], free: deque[int]) -> ref[Any]:
     # Does not keep the registry alive.
-    return ref(obj, lambda dead: heappush(free, numbers.pop(dead)))
+    return ref(obj, lambda dead: free.append(numbers.pop(dead)))

@@ -238,7 +238,10 @@ class Hub(WaitOperationsGreenlet):
     _resolver: Any = None
     _threadpool: Any = None
 
-    ident_registry = Lazy(lambda self: IdentRegistry())
+    @Lazy
+    def ident_registry(self) -> IdentRegistry:
+        """Gives this hub's greenlets their ``minimal_ident``."""
+        return IdentRegistry()
 
     # From the configuration; a subclass may have its own.
 
