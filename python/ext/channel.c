@@ -11,8 +11,7 @@
 #include <stddef.h>
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *weakreflist;
+    PyObject_HEAD PyObject *weakreflist;
     coir_list getters;
     coir_list putters;  /* coir_wait.data: the item, borrowed from put() */
     PyObject *returned; /* strong: a list, or NULL */

@@ -19,11 +19,10 @@
 #include <stddef.h>
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *dict;           /* borrowed: of `cached`; or NULL */
-    const coir_block *cached; /* borrowed, only compared */
+    PyObject_HEAD PyObject *dict; /* borrowed: of `cached`; or NULL */
+    const coir_block *cached;     /* borrowed, only compared */
     PyObject *weakreflist;
-    PyObject *args; /* strong: for __init__ */
+    PyObject *args;   /* strong: for __init__ */
     PyObject *kwargs; /* strong or NULL */
     coir_local_entry **buckets;
     coir_local_entry *first; /* the only bucket of most */
@@ -216,8 +215,8 @@ local_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     coir_pythread *t = coir__pythread_get();
     if (t == NULL)
         return NULL;
-    PyObject *op = PyBaseObject_Type.tp_new(type, coir__core.empty_tuple,
-                                            NULL);
+    PyObject *op =
+        PyBaseObject_Type.tp_new(type, coir__core.empty_tuple, NULL);
     if (op == NULL)
         return NULL;
     LocalObject *self = (LocalObject *)op;
@@ -303,8 +302,8 @@ local_copy(PyObject *op, PyObject *Py_UNUSED(unused))
     PyObject *dict = PyDict_Copy(self->dict);
     if (dict == NULL)
         return NULL;
-    PyObject *res = PyObject_Call((PyObject *)Py_TYPE(op), self->args,
-                                  self->kwargs);
+    PyObject *res =
+        PyObject_Call((PyObject *)Py_TYPE(op), self->args, self->kwargs);
     if (res != NULL) {
         if (!PyObject_TypeCheck(res, &local_type)) {
             PyErr_SetString(PyExc_TypeError, "not a local");
@@ -339,8 +338,7 @@ static PyGetSetDef local_getset[] = {
 };
 
 static PyTypeObject local_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "coir.gevent.local.local",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.local.local",
     .tp_basicsize = sizeof(LocalObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "local(*args, **kwargs)\n\n"

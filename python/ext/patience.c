@@ -68,8 +68,8 @@ coir__parse(const char *func, PyObject *const *args, Py_ssize_t nargs,
     }
     for (Py_ssize_t i = 0; i < nargs; i++)
         out[i] = args[i];
-    if (kwnames != NULL && parse_names(func, args + nargs, nargs, kwnames, max,
-                                       names, out) < 0)
+    if (kwnames != NULL &&
+        parse_names(func, args + nargs, nargs, kwnames, max, names, out) < 0)
         return -1;
     if (min > 0 && out[0] == NULL) {
         PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s'",

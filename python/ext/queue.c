@@ -37,8 +37,7 @@ typedef struct {
 } line;
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *weakreflist;
+    PyObject_HEAD PyObject *weakreflist;
     PyObject **ring; /* owned; a power of two of strong references */
     size_t cap;
     size_t head;
@@ -50,7 +49,7 @@ typedef struct {
     coir_list joiners;
     Py_ssize_t unfinished;
     uint8_t kind;
-    uint8_t over; /* enum overridden */
+    uint8_t over;   /* enum overridden */
     uint8_t counts; /* has join() */
     uint8_t is_shutdown;
 } QueueObject;
@@ -520,8 +519,7 @@ queue_task_done(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     QueueObject *q = (QueueObject *)op;
     if (q->unfinished <= 0) {
-        PyErr_SetString(PyExc_ValueError,
-                        "task_done() called too many times");
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
         return NULL;
     }
     if (--q->unfinished == 0)
@@ -545,8 +543,8 @@ queue_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (coir__patience_begin(&p, NULL, timeout) < 0)
         return NULL;
     int how;
-    PyObject *res = coir__patience_wait(&p, &q->joiners, op, "join",
-                                        "Queue.join", &how);
+    PyObject *res =
+        coir__patience_wait(&p, &q->joiners, op, "join", "Queue.join", &how);
     if (res != NULL)
         Py_SETREF(res, PyBool_FromLong(how == COIR_WOKEN_BY_WAKE));
     else
@@ -627,8 +625,9 @@ queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     QueueObject *q = (QueueObject *)type->tp_alloc(type, 0);
     if (q == NULL)
         return NULL;
-    q->kind = base == &lifo_type ? LIFO : base == &priority_type ? PRIORITY
-                                                                 : FIFO;
+    q->kind = base == &lifo_type       ? LIFO
+              : base == &priority_type ? PRIORITY
+                                       : FIFO;
     q->counts = base != &simple_type;
     q->maxsize = -1;
     if (q->kind != FIFO)
@@ -678,8 +677,7 @@ static int
 add_items(QueueObject *q, PyObject *items)
 {
     if (q->queue != NULL) {
-        PyObject *res =
-            PyObject_CallMethodOneArg(q->queue, str_extend, items);
+        PyObject *res = PyObject_CallMethodOneArg(q->queue, str_extend, items);
         if (res != NULL && q->kind == PRIORITY)
             Py_SETREF(res, PyObject_CallOneArg(heapify, q->queue));
         Py_XDECREF(res);
@@ -940,14 +938,17 @@ describe(QueueObject *q, PyObject *text)
         if (items == NULL)
             Py_CLEAR(text);
         else
-            COIR__APPEND(text, q->queue != NULL ? " queue=%R" : " queue=deque(%R)",
-                items);
+            COIR__APPEND(text,
+                         q->queue != NULL ? " queue=%R" : " queue=deque(%R)",
+                         items);
         Py_XDECREF(items);
     }
     if (q->getters.list.head != NULL)
-        COIR__APPEND(text, " getters[%zd]", coir__list_length(&q->getters.list));
+        COIR__APPEND(text, " getters[%zd]",
+                     coir__list_length(&q->getters.list));
     if (q->putters.list.head != NULL)
-        COIR__APPEND(text, " putters[%zd]", coir__list_length(&q->putters.list));
+        COIR__APPEND(text, " putters[%zd]",
+                     coir__list_length(&q->putters.list));
     if (q->unfinished > 0)
         COIR__APPEND(text, " tasks=%zd", q->unfinished);
     return text;
@@ -1019,7 +1020,8 @@ static PyMethodDef simple_methods[] = {
     {"put", FAST(queue_put), METH_FASTCALL | METH_KEYWORDS,
      "put(item, block=True, timeout=None) -> None\n\n"
      "Add an item. If the queue is full, wait for a free place, at most\n"
-     "`timeout` seconds; or, if not `block`, do not wait: then Full is raised\n"
+     "`timeout` seconds; or, if not `block`, do not wait: then Full is "
+     "raised\n"
      "and the item is not in the queue. In the hub it never waits. ShutDown\n"
      "is raised if the queue was shut down."},
     {"put_nowait", queue_put_nowait, METH_O,
@@ -1065,7 +1067,8 @@ static PyMethodDef queue_methods[] = {
     {"shutdown", FAST(queue_shutdown), METH_FASTCALL | METH_KEYWORDS,
      "shutdown(immediate=False) -> None\n\n"
      "From now on put() raises ShutDown, and so does get() once the queue is\n"
-     "empty; those who wait do so, too. If `immediate`, the items are dropped\n"
+     "empty; those who wait do so, too. If `immediate`, the items are "
+     "dropped\n"
      "and count as dealt with."},
     {NULL, NULL, 0, NULL},
 };
@@ -1177,9 +1180,9 @@ coir__queue_types_init(PyObject *module)
 #if PY_VERSION_HEX < 0x030D0000
     /* Later ones have it in the standard library. */
     if (exc_shutdown == NULL)
-        exc_shutdown = PyErr_NewExceptionWithDoc(
-            "coir.gevent.queue.ShutDown", "The queue was shut down.", NULL,
-            NULL);
+        exc_shutdown =
+            PyErr_NewExceptionWithDoc("coir.gevent.queue.ShutDown",
+                                      "The queue was shut down.", NULL, NULL);
     if (exc_shutdown == NULL ||
         PyModule_AddObjectRef(module, "ShutDown", exc_shutdown) < 0)
         return -1;
