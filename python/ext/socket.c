@@ -1649,10 +1649,12 @@ check_base(PyTypeObject *type)
     };
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         PyObject *member =
-            PyDict_GetItemString(type->tp_dict, members[i].name);
-        if (member == NULL || Py_TYPE(member) != &PyMemberDescr_Type ||
-            ((PyMemberDescrObject *)member)->d_member->offset !=
-                members[i].at) {
+            PyObject_GetAttrString((PyObject *)type, members[i].name);
+        int is_good =
+            member != NULL && Py_TYPE(member) == &PyMemberDescr_Type &&
+            ((PyMemberDescrObject *)member)->d_member->offset == members[i].at;
+        Py_XDECREF(member);
+        if (!is_good) {
             PyErr_Format(PyExc_ImportError,
                          "_socket.socket is not as coir knows it: '%s'",
                          members[i].name);
@@ -1674,9 +1676,11 @@ find_base(void)
     if (type == NULL || get_default_timeout == NULL)
         return -1;
     base_type = (PyTypeObject *)type;
-    for (int i = 0; i < BASE_COUNT; i++)
-        base_methods[i] = Py_XNewRef(
-            PyDict_GetItemString(base_type->tp_dict, base_names[i]));
+    for (int i = 0; i < BASE_COUNT; i++) {
+        base_methods[i] = PyObject_GetAttrString(type, base_names[i]);
+        if (base_methods[i] == NULL)
+            PyErr_Clear();
+    }
     return check_base(base_type);
 }
 
