@@ -1,0 +1,7 @@
+"""The old name of :mod:`gevent.resolver.thread`."""
+
+from __future__ import annotations
+
+from coir.gevent.resolver.thread import Resolver
+
+__all__ = ["Resolver"]
