@@ -14,24 +14,23 @@ from typing import Any, NoReturn
 from coir._core import set_socket_hooks, socket_type
 from . import _socketcommon
 from ._hub_local import get_hub
-from ._socketcommon import *  # noqa: F403
 from ._socketcommon import (
     AF_INET,
-    SOCK_STREAM,
     EINVAL,
+    SOCK_STREAM,
     __socket__,
     _intenum_converter,
     _realsocket,
     _resolve_addr,
     cancel_wait_ex,
-    error,
     timeout,
     timeout_default,
     wait,
 )
-from ._util import _NONE
+from ._util import copy_globals
 from .exceptions import InvalidSwitchError
 
+copy_globals(_socketcommon, globals(), cleanup_globs=False)
 __implements__ = _socketcommon.__implements__
 __extensions__ = _socketcommon.__extensions__
 __imports__ = _socketcommon.__imports__
@@ -39,6 +38,7 @@ __dns__ = _socketcommon.__dns__
 __all__ = __implements__ + __extensions__ + __imports__
 
 _Socket = socket_type()
+SocketMixin = _Socket
 SocketIO = __socket__.SocketIO
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import _socket
 import socket as __socket__
-import sys
 from collections.abc import Callable
-from errno import (
+from errno import (  # noqa: F401
     EAGAIN,
     EALREADY,
     EBADF,
@@ -25,7 +24,7 @@ from typing import Any
 
 from coir._core import wait_fd
 from ._hub_local import get_hub
-from ._hub_primitives import wait_on_watcher as wait
+from ._hub_primitives import wait_on_watcher as wait  # noqa: F401
 from ._util import _NONE, copy_globals
 from .timeout import Timeout
 
@@ -132,12 +131,11 @@ def _imports() -> list[str]:
 
 
 #: Of Windows, or nobody's.
-_IGNORED = ("errorTab", "fromshare", "close")
+_IGNORED = ("errorTab", "fromshare", "CAPI")
 
 __imports__ = _imports()
 copy_globals(__socket__, globals(), only_names=__imports__)
 __implements__ = _implements
-__all__ = __implements__ + __extensions__ + __imports__
 
 
 # --- waiting -----------------------------------------------------------------

@@ -9,23 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from . import _socket3 as _source
-from . import _socketcommon
-from ._socket3 import *  # noqa: F403
-from ._socket3 import SocketType, fromfd, socket, socketpair
+from ._socket3 import socket
 from ._socketcommon import (
     _GLOBAL_DEFAULT_TIMEOUT,
     SOCK_STREAM,
-    ConnectionInterrupted,
-    Timeout,
-    __socket__,
-    _resolve_addr,
-    _SocketError,
-    cancel_wait_ex,
+    __socket__,  # noqa: F401
     error,
     getaddrinfo,
-    timeout_default,
-    wait,
 )
+from ._util import copy_globals
+
+copy_globals(_source, globals())
 
 __implements__ = _source.__implements__
 __extensions__ = _source.__extensions__

@@ -51,12 +51,17 @@ class Resolver:
     """
 
     def __init__(self, hub: Any = None) -> None:
-        self.pool = (hub or get_hub()).threadpool
+        self._hub = hub or get_hub()
+
+    @property
+    def pool(self) -> Any:
+        """The hub's pool; it is made if there is none."""
+        return self._hub.threadpool
 
     def __repr__(self) -> str:
         return (
             f"<{type(self).__module__}.{type(self).__name__} at "
-            f"{id(self):#x} pool={self.pool!r}>"
+            f"{id(self):#x} pool={self._hub._threadpool!r}>"
         )
 
     def close(self) -> None:
