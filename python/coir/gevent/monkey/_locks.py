@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import gc
 import sys
-from _thread import LockType as _NativeLock
-from _thread import RLock as _NativeRLock
+from collections.abc import Mapping
 from types import BuiltinMethodType
 from typing import Any
 
 from coir.gevent.monkey._late import is_ours
+from coir.gevent.monkey.api import get_original
 
+# Those of the interpreter: _thread has ours by now.
+_NativeLock = type(get_original("_thread", "allocate_lock")())
+_NativeRLock = type(get_original("_thread", "RLock")())
 _LOCKS = (_NativeLock, _NativeRLock)
 
 #: What a condition takes from its lock, if that has it.
@@ -31,7 +34,7 @@ _BORROWED = (
     "_is_owned",
 )
 
-#: Whose locks are left alone: they guard what runs below greenlets.
+#: Whose locks are left alone: they guard what greenlets are made of.
 _LEFT_ALONE = ("_thread", "threading", "importlib", "_frozen_importlib")
 
 
@@ -43,82 +46,117 @@ def adopt_locks(threading: Any) -> None:
     _adopt_import_locks(threading)
     _adopt_fork_lock(threading)
     threading._active_limbo_lock = threading.RLock()
-    for lock, holders in _find():
-        # A reference each, and those in the list and of this loop.
-        count = sum(1 + len(borrowed) for _, _, borrowed in holders)
+    for lock, places in _find():
+        # One reference each, and those in the list, of this loop, of the call.
+        count = sum(1 + len(place.borrowed) for place in places)
         if sys.getrefcount(lock) - 3 != count or not _is_free(lock):
             continue
         if isinstance(lock, _NativeLock):
             new = threading.Lock()
         else:
             new = threading.RLock()
-        for holder, key, borrowed in holders:
-            if isinstance(holder, dict):
-                holder[key] = new
+        for place in places:
+            place.put(new)
+
+
+class _Place:
+    """Where a lock is held."""
+
+    def __init__(self, holder: Any, names: Mapping[str, Any], key: str):
+        lock = names[key]
+        self.holder = holder
+        self.key = key
+        self.borrowed = [
+            name
+            for name in _BORROWED
+            if isinstance(names.get(name), BuiltinMethodType)
+            and names[name].__self__ is lock
+        ]
+
+    def put(self, lock: Any) -> None:
+        """Have `lock` there instead."""
+        self._set(self.key, lock)
+        for name in self.borrowed:
+            # A condition does without those that its lock has not.
+            self._set(name, getattr(lock, name, None))
+
+    def _set(self, name: str, value: Any) -> None:
+        if not isinstance(self.holder, dict):
+            if value is None:
+                delattr(self.holder, name)
             else:
-                setattr(holder, key, new)
-            for name in borrowed:
-                if hasattr(new, name):
-                    setattr(holder, name, getattr(new, name))
-                else:
-                    delattr(holder, name)
-
-
-def _find() -> list[tuple[Any, list[tuple[Any, str, list[str]]]]]:
-    """Locks, with who holds them: by what name, with which methods of it."""
-    found: dict[int, tuple[Any, list[tuple[Any, str, list[str]]]]] = {}
-    for holder in gc.get_objects():
-        if not _holds_some(holder):
-            continue
-        if isinstance(holder, dict):
-            if is_ours(holder.get("__name__")) or _is_left_alone(
-                holder.get("__name__")
-            ):
-                continue
-            names = holder
+                setattr(self.holder, name, value)
+        elif value is None:
+            del self.holder[name]
         else:
-            module = type(holder).__module__
-            if isinstance(holder, type):
-                module = holder.__module__
-            if is_ours(module) or _is_left_alone(module):
-                if type(holder).__name__ != "Condition":
-                    continue
-            try:
-                names = vars(holder)
-            except TypeError:
-                continue  # its slots hold it; not to be told by name
+            self.holder[name] = value
+
+
+def _find() -> list[tuple[Any, list[_Place]]]:
+    """All native locks that can be told by name, with where they are held."""
+    found: dict[int, tuple[Any, list[_Place]]] = {}
+
+    def look(holder: Any, names: Mapping[str, Any]) -> None:
         for key, value in list(names.items()):
             if isinstance(value, _LOCKS):
-                entry = found.setdefault(id(value), (value, []))
-                entry[1].append((holder, key, _borrowed(names, value)))
+                places = found.setdefault(id(value), (value, []))[1]
+                places.append(_Place(holder, names, key))
+
+    dicts = []
+    for holder in gc.get_objects():
+        if isinstance(holder, dict):
+            if any(isinstance(value, _LOCKS) for value in holder.values()):
+                dicts.append(holder)
+        elif isinstance(holder, type):
+            if not _is_left_alone(holder.__module__):
+                look(holder, vars(holder))
+        elif not isinstance(holder, (tuple, list, set, frozenset)):
+            referents = gc.get_referents(holder)
+            if any(isinstance(value, _LOCKS) for value in referents):
+                if not _is_object_left_alone(holder):
+                    look(holder, getattr(holder, "__dict__", {}))
+    for holder in _told_apart(dicts):
+        look(holder, holder)
     return list(found.values())
 
 
-def _holds_some(holder: Any) -> bool:
-    if isinstance(holder, (tuple, list, set, frozenset)):
-        return False
-    for value in gc.get_referents(holder):
-        if isinstance(value, _LOCKS):
-            return True
-    return False
+def _told_apart(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of `dicts` whose values may be replaced."""
+    refused = set()
+    ids = {id(names) for names in dicts}
+    for owner in gc.get_referrers(*dicts) if dicts else ():
+        if owner is dicts:
+            continue
+        if isinstance(owner, type):
+            # Its own dictionary; it was looked at by setting attributes.
+            refused.update(ids & set(map(id, gc.get_referents(owner))))
+        elif _is_object_left_alone(owner):
+            names = getattr(owner, "__dict__", None)
+            refused.add(id(names))
+    return [
+        names
+        for names in dicts
+        if id(names) not in refused
+        and not _is_left_alone(names.get("__name__"))
+    ]
+
+
+def _is_object_left_alone(obj: Any) -> bool:
+    return (
+        _is_left_alone(type(obj).__module__)
+        and type(obj).__name__ != "Condition"
+    )
 
 
 def _is_left_alone(name: Any) -> bool:
-    return isinstance(name, str) and name.partition(".")[0] in _LEFT_ALONE
-
-
-def _borrowed(names: Any, lock: Any) -> list[str]:
-    return [
-        name
-        for name in _BORROWED
-        if isinstance(names.get(name), BuiltinMethodType)
-        and names[name].__self__ is lock
-    ]
+    return is_ours(name) or (
+        isinstance(name, str) and name.partition(".")[0] in _LEFT_ALONE
+    )
 
 
 def _is_free(lock: Any) -> bool:
     if isinstance(lock, _NativeRLock):
-        return not lock._is_owned()  # type: ignore[attr-defined]
+        return not lock._is_owned()
     return not lock.locked()
 
 
@@ -143,4 +181,4 @@ def _adopt_fork_lock(threading: Any) -> None:
     import concurrent.futures.thread as futures
 
     if hasattr(futures, "_global_shutdown_lock"):
-        futures._global_shutdown_lock = threading.Lock()  # type: ignore[assignment]
+        futures._global_shutdown_lock = threading.Lock()
