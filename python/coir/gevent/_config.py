@@ -188,8 +188,9 @@ class ImportableSetting:
                 f"[package.]module.class. Or choose from "
                 f"{list(self.shortname_map)!r}"
             )
-        if module.split(".")[0] == "gevent":
-            module = f"coir.{module}"
+        if module.partition(".")[0] == "gevent":
+            # Ours, whichever name this package has.
+            module = f"{__package__}{module.removeprefix('gevent')}"
         try:
             return getattr(importlib.import_module(module), item)
         except AttributeError:
@@ -266,10 +267,10 @@ class Resolver(ImportableSetting, Setting):
     """
     default = ["thread", "dnspython", "ares", "block"]
     shortname_map = {
-        "ares": "coir.gevent.resolver.ares.Resolver",
-        "thread": "coir.gevent.resolver.thread.Resolver",
-        "block": "coir.gevent.resolver.blocking.Resolver",
-        "dnspython": "coir.gevent.resolver.dnspython.Resolver",
+        "ares": "gevent.resolver.ares.Resolver",
+        "thread": "gevent.resolver.thread.Resolver",
+        "block": "gevent.resolver.blocking.Resolver",
+        "dnspython": "gevent.resolver.dnspython.Resolver",
     }
 
 
@@ -277,7 +278,7 @@ class Threadpool(ImportableSetting, Setting):
     desc = """\
     The class of ``hub.threadpool``.
     """
-    default = "coir.gevent.threadpool.ThreadPool"
+    default = "gevent.threadpool.ThreadPool"
 
 
 class ThreadpoolIdleTaskTimeout(FloatSettingMixin, Setting):
@@ -310,7 +311,7 @@ class Loop(ImportableSetting, Setting):
             "gevent.libev.corecffi.loop",
             "gevent.libuv.loop.loop",
         ),
-        "coir.gevent.core.loop",
+        "gevent.core.loop",
     )
 
 
@@ -341,9 +342,9 @@ class FileObject(ImportableSetting, Setting):
     environment_key = "GEVENT_FILE"
     default = ["posix", "thread"]
     shortname_map = {
-        "thread": "coir.gevent.fileobject.FileObjectThread",
-        "posix": "coir.gevent.fileobject.FileObjectPosix",
-        "block": "coir.gevent.fileobject.FileObjectBlock",
+        "thread": "gevent.fileobject.FileObjectThread",
+        "posix": "gevent.fileobject.FileObjectPosix",
+        "block": "gevent.fileobject.FileObjectBlock",
     }
 
 

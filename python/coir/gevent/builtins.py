@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins as __builtins_module__
 
-from coir.gevent._util import copy_globals
+from ._util import copy_globals
 
 __target__ = "builtins"
 __implements__: list[str] = []

@@ -23,10 +23,10 @@ from _thread import start_new_thread as _start_new_thread
 from collections.abc import Callable
 from typing import Any
 
-from coir.gevent._config import config
-from coir.gevent._hub_local import get_hub_if_exists as _get_hub
-from coir.gevent._util import copy_globals
-from coir.gevent.hub import Waiter, get_hub
+from ._config import config
+from ._hub_local import get_hub_if_exists as _get_hub
+from ._util import copy_globals
+from .hub import Waiter, get_hub
 
 __implements__ = [
     "fork",
@@ -241,7 +241,7 @@ def wait_for_child(
     At most for `timeout` seconds.
     """
     if timeout is not None:
-        from coir.gevent.timeout import Timeout
+        from .timeout import Timeout
 
         with Timeout(timeout, False):
             wait_for_child(pid, None, options)

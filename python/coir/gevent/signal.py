@@ -13,9 +13,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from coir.gevent._hub_local import get_hub_if_exists as _get_hub
-from coir.gevent._util import copy_globals
-from coir.gevent.os import __implements__ as _of_os
+from ._hub_local import get_hub_if_exists as _get_hub
+from ._util import copy_globals
+from .os import __implements__ as _of_os
 
 __implements__ = ["signal", "getsignal", "set_wakeup_fd"]
 __extensions__: list[str] = []
@@ -39,7 +39,7 @@ class _InGreenlet:
         if hub is None or hub.loop is None:
             self.handler(signum, frame)
             return
-        from coir.gevent.greenlet import Greenlet
+        from .greenlet import Greenlet
 
         Greenlet.spawn(self.handler, signum, None)
 

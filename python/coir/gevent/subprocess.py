@@ -19,9 +19,9 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from coir.gevent._util import copy_globals
-from coir.gevent.monkey.api import get_original
-from coir.gevent.os import waitpid as _green_waitpid
+from ._util import copy_globals
+from .monkey.api import get_original
+from .os import waitpid as _green_waitpid
 
 if TYPE_CHECKING:
     from subprocess import (
@@ -67,7 +67,7 @@ _monotonic = time.monotonic
 def FileObject(*args: Any, **kwargs: Any) -> Any:
     """A new :class:`gevent.fileobject.FileObject`."""
     # Not imported with this module: until it is used, it can be configured.
-    from coir.gevent.fileobject import FileObject as cls
+    from .fileobject import FileObject as cls
 
     return cls(*args, **kwargs)
 
@@ -79,7 +79,7 @@ class _Communication:
     """
 
     def __init__(self, popen: Any, data: Any) -> None:
-        from coir.gevent.greenlet import Greenlet
+        from .greenlet import Greenlet
 
         self.chunks: dict[str, list[bytes]] = {}
         self.greenlets = []
@@ -253,7 +253,7 @@ class Popen(_Popen):  # type: ignore[misc]
             self._handle_exitstatus(status)
 
     def _wait(self, timeout: float | None) -> int:
-        from coir.gevent.os import wait_for_child
+        from .os import wait_for_child
 
         deadline = None if timeout is None else _monotonic() + timeout
         while self._internal_poll() is None:
@@ -285,8 +285,8 @@ class Popen(_Popen):  # type: ignore[misc]
     def result(self) -> Any:
         """An AsyncResult that will be the return code."""
         if self._result is None:
-            from coir.gevent.event import AsyncResult
-            from coir.gevent.greenlet import Greenlet
+            from .event import AsyncResult
+            from .greenlet import Greenlet
 
             self._result = AsyncResult()
             if self._internal_poll() is not None:
@@ -316,7 +316,7 @@ class Popen(_Popen):  # type: ignore[misc]
     def _communicate(
         self, input: Any, endtime: float | None, orig_timeout: float | None
     ) -> tuple[Any, Any]:
-        from coir.gevent.greenlet import joinall
+        from .greenlet import joinall
 
         communication = self._communicating_greenlets
         if communication is None:
@@ -357,7 +357,7 @@ class Popen(_Popen):  # type: ignore[misc]
         if communication is not None:
             running = [g for g in communication if not g.ready()]
             if running:
-                from coir.gevent.greenlet import killall
+                from .greenlet import killall
 
                 killall(running)
         stdout, stderr = self.stdout, self.stderr

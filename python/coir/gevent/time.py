@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time as __time__
 
-from coir.gevent._util import copy_globals
-from coir.gevent.hub import sleep  # noqa: F401
+from ._util import copy_globals
+from .hub import sleep  # noqa: F401
 
 __implements__ = ["sleep"]
 __all__ = __implements__

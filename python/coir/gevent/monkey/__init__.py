@@ -27,15 +27,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from coir.gevent.monkey._errors import MonkeyPatchWarning, _BadImplements
-from coir.gevent.monkey._report import patch_report
-from coir.gevent.monkey._state import (
+from ._errors import MonkeyPatchWarning, _BadImplements
+from ._report import patch_report
+from ._state import (
     is_anything_patched,
     is_module_patched,
     is_object_patched,
     saved,
 )
-from coir.gevent.monkey._util import (
+from ._util import (
     _check_availability,
     _ignores_DoNotPatch,
     _notify_patch,
@@ -43,7 +43,7 @@ from coir.gevent.monkey._util import (
     _process_warnings,
     _queue_warning,
 )
-from coir.gevent.monkey.api import (
+from .api import (
     get_original,
     patch_item,
     patch_module,
@@ -101,7 +101,7 @@ def patch_queue() -> None:
     """
     from os import environ
 
-    from coir.gevent._config import validate_bool
+    from .._config import validate_bool
 
     items = ["SimpleQueue", "PriorityQueue", "LifoQueue"]
     if not validate_bool(environ.get("GEVENT_MONKEY_DISABLE_QUEUE_QUEUE", "")):
@@ -141,7 +141,7 @@ def patch_thread(
     :param existing_locks: locks and conditions that exist, if there is one
         thread only and they are free.
     """
-    from coir.gevent.monkey._thread import patch
+    from ._thread import patch
 
     patch(threading, _threading_local, Event, logging, existing_locks, _warnings)
 
@@ -153,7 +153,7 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
     :param dns: what looks up names, too.
     :param aggressive: without effect.
     """
-    from coir.gevent import socket
+    from .. import socket
 
     names = socket.__implements__
     if not dns:
@@ -164,7 +164,7 @@ def patch_socket(dns: bool = True, aggressive: bool = True) -> None:
 @_ignores_DoNotPatch
 def patch_dns() -> None:
     """Replace what looks up names in :mod:`socket`."""
-    from coir.gevent import socket
+    from .. import socket
 
     _patch_module("socket", items=socket.__dns__)
 
@@ -179,7 +179,7 @@ def patch_ssl(
     ``SSLContext`` that modules have kept are warned of; contexts made by
     these still give cooperative sockets.
     """
-    from coir.gevent.monkey._late import adopt_ssl, references_to
+    from ._late import adopt_ssl, references_to
 
     was_imported = hasattr(sys.modules.get("ssl"), "SSLContext")
     _, target = _patch_module("ssl", _warnings=_warnings)
@@ -327,7 +327,7 @@ def patch_all(
         _process_warnings(_warnings)
         return None
 
-    from coir.gevent import events
+    from .. import events
 
     will_patch = events.GeventWillPatchAllEvent(to_patch, kwargs)
     try:
@@ -376,7 +376,7 @@ def patch_all(
 def __getattr__(name: str) -> Any:
     # Not imported before it is wanted: it is also run as a program.
     if name == "main":
-        from coir.gevent.monkey._main import main
+        from ._main import main
 
         return main
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

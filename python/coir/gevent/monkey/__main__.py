@@ -1,6 +1,6 @@
 """``python -m coir.gevent.monkey``: see :func:`coir.gevent.monkey.main`."""
 
-from coir.gevent.monkey._main import main
+from ._main import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from types import FunctionType, ModuleType
 from typing import Any
 
-from coir.gevent.monkey._state import saved
+from ._state import saved
 
 #: Whose references to originals are meant.
 OURS = ("coir", "gevent")

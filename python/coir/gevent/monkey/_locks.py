@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from types import BuiltinMethodType
 from typing import Any
 
-from coir.gevent.monkey._late import is_ours
-from coir.gevent.monkey.api import get_original
+from ._late import is_ours
+from .api import get_original
 
 # Those of the interpreter: _thread has ours by now.
 _NativeLock = type(get_original("_thread", "allocate_lock")())

@@ -28,7 +28,7 @@ def main() -> dict[str, Any] | None:
 
     :returns: the globals of what was run, at its end.
     """
-    from coir.gevent import monkey
+    from .. import monkey
 
     code = monkey.patch_all.__code__
     known = code.co_varnames[: code.co_argcount]

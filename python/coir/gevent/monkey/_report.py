@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
-from coir.gevent.monkey._late import is_ours
-from coir.gevent.monkey._state import saved
+from ._late import is_ours
+from ._state import saved
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from coir.gevent.monkey._state import is_object_patched
-from coir.gevent.monkey._util import (
+from ._state import is_object_patched
+from ._util import (
     _notify_patch,
     _patch_module,
     _queue_warning,
 )
-from coir.gevent.monkey.api import patch_item
+from .api import patch_item
 
 _HAS_HANDLES = sys.version_info >= (3, 13)
 
@@ -51,11 +51,11 @@ def patch(
             "threading", _warnings=warnings, _notify_did_subscribers=False
         )
         if event:
-            from coir.gevent.event import Event
+            from ..event import Event
 
             patch_item(target, "Event", Event)
         if existing_locks and is_alone:
-            from coir.gevent.monkey._locks import adopt_locks
+            from ._locks import adopt_locks
 
             adopt_locks(target)
         if logging and "logging" in sys.modules:
@@ -63,7 +63,7 @@ def patch(
     if threading_local:
         import _threading_local
 
-        from coir.gevent.local import local
+        from ..local import local
 
         patch_item(_threading_local, "local", local)
     if threading:
@@ -80,7 +80,7 @@ def patch(
             )
             _patch_shutdown_elsewhere(target, main, shutdown)
 
-    from coir.gevent.events import GeventDidPatchModuleEvent
+    from ..events import GeventDidPatchModuleEvent
 
     _notify_patch(
         GeventDidPatchModuleEvent("thread", thread_source, thread_target)
@@ -110,7 +110,7 @@ def _make_join(thread: Any, threading: Any) -> Callable[..., None]:
     def join(timeout: float | None = None) -> None:
         from time import monotonic
 
-        from coir.gevent.hub import sleep
+        from ..hub import sleep
 
         if threading.current_thread() is thread:
             raise RuntimeError("Cannot join current thread")
@@ -150,8 +150,8 @@ def _adopt_main_thread(
 
     def green_shutdown() -> None:
         nonlocal is_over
-        from coir.gevent.exceptions import LoopExit
-        from coir.gevent.hub import get_hub, sleep
+        from ..exceptions import LoopExit
+        from ..hub import get_hub, sleep
 
         if is_over:
             return shutdown()
@@ -197,7 +197,7 @@ def _adopt_main_handle(
     threading: Any, main: Any
 ) -> Callable[[], Callable[[], None]]:
     from coir._core import getcurrent
-    from coir.gevent.thread import _ThreadHandle
+    from ..thread import _ThreadHandle
 
     name = _handle_name(main)
     native = getattr(main, name)
@@ -245,7 +245,7 @@ def _patch_shutdown_elsewhere(
     """For when it is not the main thread that patches."""
 
     def green_shutdown() -> None:
-        from coir.gevent.exceptions import LoopExit
+        from ..exceptions import LoopExit
 
         # It asks whether it is called in the main thread.
         main._ident = threading.get_ident()

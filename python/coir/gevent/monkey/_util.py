@@ -15,7 +15,7 @@ _R = TypeVar("_R")
 
 def _notify_patch(event: Any, _warnings: list[str] | None = None) -> None:
     """Send an event; DoNotPatch if a subscriber does not want it."""
-    from coir.gevent.events import notify_and_call_entry_points
+    from ..events import notify_and_call_entry_points
 
     event._warnings = _warnings
     notify_and_call_entry_points(event)
@@ -28,7 +28,7 @@ def _ignores_DoNotPatch(
 
     @wraps(func)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R | bool:
-        from coir.gevent.events import DoNotPatch
+        from ..events import DoNotPatch
 
         try:
             return func(*args, **kwargs)
@@ -43,7 +43,7 @@ def _check_availability(name: str) -> tuple[Any, ModuleType, str]:
 
     Ours is imported first: so it finds the other as it was.
     """
-    ours = import_module(f"coir.gevent.{name}")
+    ours = import_module(f"..{name}", __package__)
     target = getattr(ours, "__target__", name)
     return ours, import_module(target), target
 
@@ -58,8 +58,8 @@ def _patch_module(
     _call_hooks: bool = True,
 ) -> tuple[Any, ModuleType]:
     """patch_module() with our module `name`, which is returned first."""
-    from coir.gevent.monkey._state import saved
-    from coir.gevent.monkey.api import patch_module
+    from ._state import saved
+    from .api import patch_module
 
     ours, target, target_name = _check_availability(name)
     patch_module(
@@ -99,7 +99,7 @@ def _queue_warning(message: str, _warnings: list[str] | None) -> None:
 def _process_warnings(_warnings: list[str]) -> None:
     import warnings
 
-    from coir.gevent.monkey._errors import MonkeyPatchWarning
+    from ._errors import MonkeyPatchWarning
 
     for message in _warnings:
         warnings.warn(message, MonkeyPatchWarning, stacklevel=3)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from types import ModuleType
 from typing import Any
 
-from coir.gevent.monkey._errors import _BadImplements
-from coir.gevent.monkey._state import _get_original, _save
-from coir.gevent.monkey._util import _notify_patch, _queue_warning
+from ._errors import _BadImplements
+from ._state import _get_original, _save
+from ._util import _notify_patch, _queue_warning
 
 _MISSING = object()
 
@@ -73,7 +73,7 @@ def patch_module(
         they are not given.
     :returns: false if a hook or a subscriber did not want it.
     """
-    from coir.gevent import events
+    from .. import events
 
     if items is None:
         items = getattr(source_module, "__implements__", None)
