@@ -67,7 +67,9 @@ def make_nonblocking(fd: int) -> bool | None:
     return None
 
 
-def _until_ready(func: Callable[..., Any], fd: int, arg: Any, events: int) -> Any:
+def _until_ready(
+    func: Callable[..., Any], fd: int, arg: Any, events: int
+) -> Any:
     hub = watcher = None
     try:
         while True:

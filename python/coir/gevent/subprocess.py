@@ -348,8 +348,7 @@ class Popen(_Popen):  # type: ignore[misc]
         data = communication.output(name)
         if data is None or not self.text_mode:
             return data
-        pipe = getattr(self, name)
-        text = data.decode(pipe.encoding, pipe.errors)
+        text = data.decode(self.encoding, self.errors or "strict")
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def __exit__(self, exc_type: Any, value: Any, traceback: Any) -> None:
@@ -377,7 +376,9 @@ class Popen(_Popen):  # type: ignore[misc]
 class _Link:
     """A callback for the AsyncResult of a Popen that wants the Popen."""
 
-    def __init__(self, popen: Popen, callback: Callable[[Any], object]) -> None:
+    def __init__(
+        self, popen: Popen, callback: Callable[[Any], object]
+    ) -> None:
         self.popen = popen
         self.callback = callback
 

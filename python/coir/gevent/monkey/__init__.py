@@ -17,9 +17,9 @@ script.py``, see :func:`main`.
 
 Each step sends the events of :mod:`coir.gevent.events`, to subscribers and to
 plugins, which are entry points of installed distributions. To patch another
-package as well, have one in the group ``gevent.plugins.monkey.
-did_patch_builtins``, whose function gets the event. :func:`patch_module` is for
-their use.
+package as well, have one in the group
+``gevent.plugins.monkey.did_patch_builtins``, whose function gets the event.
+:func:`patch_module` is for their use.
 """
 
 from __future__ import annotations
@@ -143,7 +143,14 @@ def patch_thread(
     """
     from ._thread import patch
 
-    patch(threading, _threading_local, Event, logging, existing_locks, _warnings)
+    patch(
+        threading,
+        _threading_local,
+        Event,
+        logging,
+        existing_locks,
+        _warnings,
+    )
 
 
 @_ignores_DoNotPatch

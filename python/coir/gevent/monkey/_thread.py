@@ -197,6 +197,7 @@ def _adopt_main_handle(
     threading: Any, main: Any
 ) -> Callable[[], Callable[[], None]]:
     from coir._core import getcurrent
+
     from ..thread import _ThreadHandle
 
     name = _handle_name(main)
