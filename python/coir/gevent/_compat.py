@@ -77,7 +77,10 @@ def get_this_psutil_process() -> Any:
     None if psutil is not installed, or may not read what it has to.
     """
     try:
-        from psutil import AccessDenied, Process
+        from psutil import (  # type: ignore[import-untyped, unused-ignore]
+            AccessDenied,
+            Process,
+        )
     except ImportError:
         return None
     process = Process()

@@ -164,12 +164,9 @@ def _watch_child(
 
 def _on_child(watcher: Any, callback: Callable[[Any], object] | None) -> None:
     watcher.stop()
-    if _watched_children.get(watcher.pid) is watcher:
-        _watched_children[watcher.pid] = (
-            watcher.pid,
-            watcher.rstatus,
-            time.monotonic(),
-        )
+    pid = watcher.pid
+    if pid in _watched_children and _watched_children[pid] is watcher:
+        _watched_children[pid] = pid, watcher.rstatus, time.monotonic()
     try:
         if callback is not None:
             callback(watcher)
@@ -203,7 +200,7 @@ def _finish(pid: int, status: int) -> None:
     """waitpid() has reaped it: what its watcher would do."""
     if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
         return
-    watcher = _watched_children.get(pid)
+    watcher: Any = _watched_children.get(pid)
     if watcher is None or isinstance(watcher, tuple):
         return
     del _watched_children[pid]

@@ -41,7 +41,7 @@ __implements__ = [
     "getstatusoutput",
 ]
 
-_Popen = get_original("subprocess", "Popen")
+_Popen: Any = get_original("subprocess", "Popen")
 _functions = {
     name: get_original("subprocess", name) for name in __implements__[1:]
 }
@@ -155,6 +155,8 @@ class Popen(_Popen):  # type: ignore[misc]
     _communicating_greenlets: _Communication | None = None
     _result: Any = None
     _links: Any = None
+    stdout: Any
+    stderr: Any
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ def references_to(
             continue
         if any(value is cls for value in list(referrer.values())):
             modules.add((name, referrer.get("__file__") or "<unknown>"))
-    subclasses = [
+    subclasses: list[type] = [
         sub for sub in type.__subclasses__(cls) if not is_ours(sub.__module__)
     ]
     return modules, subclasses
@@ -47,13 +47,11 @@ def _in_other_globals(value: Any, names: Collection[str], globs: Any) -> Any:
     None if there is nothing to be changed.
     """
     if isinstance(value, property):
-        parts = [
-            _in_other_globals(func, names, globs) or func
-            for func in (value.fget, value.fset, value.fdel)
+        parts: list[Any] = [value.fget, value.fset, value.fdel]
+        changed = [
+            _in_other_globals(func, names, globs) or func for func in parts
         ]
-        if parts == [value.fget, value.fset, value.fdel]:
-            return None
-        return property(*parts, doc=value.__doc__)
+        return property(*changed, value.__doc__) if changed != parts else None
     if isinstance(value, (classmethod, staticmethod)):
         func = _in_other_globals(value.__func__, names, globs)
         return func and type(value)(func)

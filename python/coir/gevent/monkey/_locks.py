@@ -162,10 +162,11 @@ def _is_free(lock: Any) -> bool:
 
 def _adopt_import_locks(threading: Any) -> None:
     """Modules being imported are so by this greenlet, by its new ident."""
-    from importlib import _bootstrap  # type: ignore[attr-defined]
+    import importlib
 
+    bootstrap: Any = importlib._bootstrap  # type: ignore[attr-defined]
     ident = threading.get_ident()
-    for ref in list(_bootstrap._module_locks.values()):
+    for ref in list(bootstrap._module_locks.values()):
         lock = ref()
         if lock is not None and getattr(lock, "owner", None) is not None:
             lock.owner = ident
