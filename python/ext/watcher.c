@@ -816,7 +816,7 @@ io_get(PyObject *op, void *closure)
 {
     if (closure == NULL)
         return PyLong_FromLong(SELF->w.io.fd);
-    return PyLong_FromLong(SELF->w.io.events & (COIR_READ | COIR_WRITE));
+    return PyLong_FromLong(SELF->w.io.events); /* libev's flag included */
 }
 
 static int

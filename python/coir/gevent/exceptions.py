@@ -21,7 +21,7 @@ class LoopExit(Exception):
     Raised in the main greenlet when its hub has no watcher, no timer and no
     ready greenlet any more. Greenlets that wait for each other are the usual
     cause, or the use of an object of another thread. Made by the hub it has
-    three arguments: a text, the hub, and what the hub knows of its watchers.
+    three arguments: a text, the hub, and a text that names all who wait.
     """
 
     @property
@@ -32,12 +32,8 @@ class LoopExit(Exception):
     def __repr__(self) -> str:
         if len(self.args) != 3:
             return super().__repr__()
-        from pprint import pformat
-
-        text, hub, handles = self.args
-        if not isinstance(handles, str):
-            handles = pformat(handles)
-        return f"{text}\n\tHub: {hub}\n\tHandles:\n{handles}"
+        text, hub, waiting = self.args
+        return f"{text}\n\tHub: {hub}\n{waiting}".rstrip()
 
     def __str__(self) -> str:
         return repr(self)

@@ -194,7 +194,8 @@ def reinit(hub: Any = None) -> None:
         return
     hub.loop.reinit()
     hub.thread_ident = _get_ident()
-    for part in (hub._threadpool, hub._resolver):
+    monitor = getattr(hub, "periodic_monitoring_thread", None)
+    for part in (hub._threadpool, hub._resolver, monitor):
         on_fork = getattr(part, "_on_fork", None)
         if on_fork is not None:
             on_fork()
