@@ -110,7 +110,7 @@ def run_file(command: list[str], environ: dict[str, str], timeout: float,
     """
     run = FileRun()
     start = time.monotonic()
-    for attempt in range(PROCESSES):
+    for _ in range(PROCESSES):
         known = len(run.tests)
         if not _run_process(run, command, environ, timeout, only, accepted):
             break
