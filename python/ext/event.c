@@ -1,9 +1,1200 @@
-/* event.c - */
-#include "hub.h"
+/* event.c - objects to wait for and to link to: what Event, AsyncResult and
+ * the locks have in common, and the first two.
+ *
+ * Three lists make one queue, in the order of their numbers:
+ * - greenlets that wait;
+ * - threads that wait as a whole: they have no hub, hence no other greenlets,
+ *   and one need not be made only for a lock;
+ * - links, functions to be called. One stands in the ready queue of the loop
+ *   of the thread that linked it from the time when the object becomes ready
+ *   until it is called, and is unlinked then. Meanwhile it keeps the object
+ *   alive, and can still be unlinked.
+ *
+ * The child of a fork has one thread: those that waited as a whole are left
+ * out there, and so is what was counted as woken. */
+#include "link.h"
+
+#include <pthread.h>
+
+/* The memory of a thread that waits; not on its stack, which goes away if the
+ * interpreter ends it in there. */
+typedef struct {
+    coir_node node;
+    PyThread_type_lock lock; /* released to wake it */
+    unsigned forks;
+    int number;
+    uint8_t woken; /* enum coir_link_wake, 0: not yet */
+    uint8_t again; /* it is to be given what comes next */
+} blocked_thread;
+
+typedef struct {
+    coir_node node;
+    coir_node in_loop; /* in loop->links while it stands in `ready` there */
+    coir_ready ready;
+    LinkableObject *owner; /* borrowed; strong while it is queued */
+    LoopObject *loop;      /* strong, or NULL: linked where there is no hub */
+    PyObject *callback;    /* strong */
+    int number;
+    uint8_t queued; /* enum */
+} link_entry;
+
+enum { LINK_IDLE, LINK_QUEUED, LINK_NOW };
+
+static unsigned forks;
+
+static void
+forked(void)
+{
+    forks++;
+}
+
+/* --- who is first -------------------------------------------------------- */
+
+#define OWNER(type, member, n) ((type *)((char *)(n)-offsetof(type, member)))
+
+/* Numbers have 31 bits, and wrap around. */
+static inline int
+is_before(int a, int b)
+{
+    return (int)(((unsigned)a - (unsigned)b) << 1) < 0;
+}
+
+static inline blocked_thread *
+first_thread(LinkableObject *self)
+{
+    while (self->threads.head != NULL) {
+        blocked_thread *b = OWNER(blocked_thread, node, self->threads.head);
+        if (COIR__LIKELY(b->forks == forks))
+            return b;
+        coir__list_remove(&b->node); /* it is not there in this process */
+    }
+    return NULL;
+}
+
+static void
+wake_thread(LinkableObject *self, blocked_thread *b, int how)
+{
+    coir__list_remove(&b->node);
+    b->woken = (uint8_t)how;
+    self->woken++;
+    PyThread_release_lock(b->lock);
+}
+
+static void
+wake_greenlet(LinkableObject *self, coir_wait *w, int how)
+{
+    self->woken++;
+    coir__wake(w, how == COIR_LINK_GIVEN ? Py_NewRef(Py_True) : NULL);
+}
+
+void
+coir__linkable_check_fork(LinkableObject *self)
+{
+    if (COIR__UNLIKELY(self->forks != forks)) {
+        self->forks = forks;
+        self->woken = 0;
+    }
+}
+
+int
+coir__linkable_give(LinkableObject *self)
+{
+    coir_node *n = self->waiters.head;
+    coir_wait *w = n != NULL ? coir__wait_of(n) : NULL;
+    blocked_thread *b = first_thread(self);
+    if (b != NULL && w != NULL) {
+        if (is_before(b->number, w->tag))
+            w = NULL;
+        else
+            b = NULL;
+    }
+    if (w != NULL && w->data == w)
+        wake_greenlet(self, w, COIR_LINK_GIVEN);
+    else if (b != NULL && b->again)
+        wake_thread(self, b, COIR_LINK_GIVEN);
+    else
+        return 0;
+    return 1;
+}
+
+/* --- links --------------------------------------------------------------- */
+
+static void
+link_free(link_entry *k)
+{
+    LoopObject *loop = k->loop;
+    PyObject *callback = k->callback;
+    PyMem_Free(k);
+    Py_XDECREF(loop);
+    Py_DECREF(callback);
+}
+
+/* It is not to be called. Returns whether it held its owner. */
+static int
+link_dequeue(link_entry *k)
+{
+    int held = k->queued == LINK_QUEUED;
+    coir__list_remove(&k->in_loop);
+    coir__list_remove(&k->ready.node);
+    k->queued = LINK_IDLE;
+    return held;
+}
+
+void
+coir__linkable_drop_node(coir_node *n)
+{
+    link_entry *k = OWNER(link_entry, in_loop, n);
+    if (link_dequeue(k))
+        Py_DECREF(k->owner);
+}
+
+/* Unlink it, if it is to be called still, and call it. */
+static void
+link_call(link_entry *k, LoopObject *loop)
+{
+    LinkableObject *self = k->owner;
+    k->queued = LINK_IDLE;
+    if (self->calls_if_ready && !self->is_ready(self))
+        return; /* next time */
+    PyObject *callback = Py_NewRef(k->callback);
+    coir__list_remove(&k->node);
+    self->unlinked++;
+    link_free(k);
+    PyObject *res = PyObject_CallOneArg(callback, (PyObject *)self);
+    if (res == NULL) {
+        PyObject *exc = coir__error_take();
+        PyObject *context = PyTuple_Pack(2, callback, (PyObject *)self);
+        PyErr_Clear();
+        coir__error_give(exc);
+        if (loop != NULL)
+            coir__loop_error(loop, context);
+        else
+            PyErr_WriteUnraisable(callback);
+        Py_XDECREF(context);
+    }
+    Py_XDECREF(res);
+    Py_DECREF(callback);
+}
+
+static void
+run_link(coir_ready *r, LoopObject *loop)
+{
+    link_entry *k = OWNER(link_entry, ready, r);
+    LinkableObject *self = k->owner;
+    coir__list_remove(&k->in_loop);
+    link_call(k, loop);
+    Py_DECREF(self);
+}
+
+/* The loop of this thread's hub, borrowed, or NULL. */
+static LoopObject *
+own_loop(void)
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL) {
+        PyErr_Clear();
+        return NULL;
+    }
+    HubObject *hub = coir__hub_if_any(t);
+    return hub != NULL ? hub->loop : NULL;
+}
+
+static int
+is_alive(const LoopObject *loop)
+{
+    return loop != NULL && loop->loop != NULL && !loop->destroyed;
+}
+
+/* Have it called by its hub; or by this thread's, if that is gone; or, if
+ * there is none, at once: whether that is so. */
+static int
+link_queue(link_entry *k)
+{
+    if (k->queued != LINK_IDLE)
+        return 0;
+    if (!is_alive(k->loop)) {
+        LoopObject *loop = own_loop();
+        Py_XSETREF(k->loop, (LoopObject *)Py_XNewRef((PyObject *)loop));
+        if (loop == NULL) {
+            k->queued = LINK_NOW;
+            return 1;
+        }
+    }
+    k->queued = LINK_QUEUED;
+    Py_INCREF(k->owner);
+    coir__list_append(&k->loop->links, &k->in_loop);
+    coir__loop_ready(k->loop, &k->ready);
+    return 0;
+}
+
+static void
+call_those_now(LinkableObject *self)
+{
+    Py_INCREF(self);
+    coir_node *n = self->links.head;
+    while (n != NULL) {
+        link_entry *k = OWNER(link_entry, node, n);
+        if (k->queued != LINK_NOW) {
+            n = n->next;
+            continue;
+        }
+        link_call(k, NULL);
+        n = self->links.head; /* any may have gone */
+    }
+    Py_DECREF(self);
+}
+
+void
+coir__linkable_notify(LinkableObject *self, int count)
+{
+    coir_node *n = self->links.head;
+    int now = 0;
+    for (;;) {
+        coir_node *waiting = count > 0 ? self->waiters.head : NULL;
+        coir_wait *w = waiting != NULL ? coir__wait_of(waiting) : NULL;
+        blocked_thread *b = count > 0 ? first_thread(self) : NULL;
+        link_entry *k = n != NULL ? OWNER(link_entry, node, n) : NULL;
+        if (w != NULL && b != NULL) {
+            if (is_before(w->tag, b->number))
+                b = NULL;
+            else
+                w = NULL;
+        }
+        if (k != NULL && !(w != NULL && is_before(w->tag, k->number)) &&
+            !(b != NULL && is_before(b->number, k->number))) {
+            n = n->next;
+            now |= link_queue(k);
+        }
+        else if (w != NULL) {
+            wake_greenlet(self, w, COIR_LINK_WOKEN);
+            count--;
+        }
+        else if (b != NULL) {
+            wake_thread(self, b, COIR_LINK_WOKEN);
+            count--;
+        }
+        else {
+            break;
+        }
+    }
+    if (COIR__UNLIKELY(now))
+        call_those_now(self);
+}
+
+static Py_ssize_t
+length(const coir_list *list)
+{
+    Py_ssize_t n = 0;
+    for (const coir_node *node = list->head; node != NULL; node = node->next)
+        n++;
+    return n;
+}
+
+Py_ssize_t
+coir__linkable_count(const LinkableObject *self)
+{
+    return length(&self->waiters) + length(&self->threads) +
+           length(&self->links);
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+static int
+thread_waits(blocked_thread *b, int64_t timeout_ns)
+{
+    int64_t deadline = timeout_ns != COIR_FOREVER
+                           ? coir_clock_monotonic() + timeout_ns
+                           : COIR_FOREVER;
+    while (!b->woken) {
+        PY_TIMEOUT_T us = -1;
+        if (deadline != COIR_FOREVER) {
+            int64_t left = deadline - coir_clock_monotonic();
+            if (left <= 0)
+                break;
+            us = (left - 1) / 1000 + 1;
+            if (us > PY_TIMEOUT_MAX)
+                us = PY_TIMEOUT_MAX;
+        }
+        PyLockStatus status;
+        Py_BEGIN_ALLOW_THREADS
+        status = PyThread_acquire_lock_timed(b->lock, us, 1);
+        Py_END_ALLOW_THREADS
+        if (status == PY_LOCK_INTR && PyErr_CheckSignals() < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static COIR__COLD int
+wait_as_a_whole(LinkableObject *self, int64_t timeout_ns, int *number,
+                int *lost)
+{
+    blocked_thread *b = PyMem_Calloc(1, sizeof *b);
+    if (b == NULL || (b->lock = PyThread_allocate_lock()) == NULL) {
+        PyMem_Free(b);
+        PyErr_NoMemory();
+        return -1;
+    }
+    (void)PyThread_acquire_lock(b->lock, NOWAIT_LOCK);
+    b->forks = forks;
+    b->again = *number >= 0;
+    if (b->again) {
+        coir__list_prepend(&self->threads, &b->node);
+    }
+    else {
+        *number = (int)(self->next++ & INT_MAX);
+        coir__list_append(&self->threads, &b->node);
+    }
+    b->number = *number;
+    Py_INCREF(self);
+    int err = thread_waits(b, timeout_ns);
+    int woken = b->woken;
+    coir__list_remove(&b->node);
+    PyThread_free_lock(b->lock);
+    PyMem_Free(b);
+    if (woken && self->woken > 0)
+        self->woken--;
+    Py_DECREF(self);
+    *lost = err < 0 ? woken : 0;
+    return err < 0 ? -1 : woken;
+}
+
+int
+coir__linkable_wait(LinkableObject *self, const char *what, int64_t timeout_ns,
+                    int *number, int *lost)
+{
+    *lost = 0;
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return -1;
+    coir__linkable_check_fork(self);
+    HubObject *hub = coir__hub_if_any(t);
+    if (COIR__UNLIKELY(hub == NULL)) {
+        if (coir__other_threads() > 0)
+            return wait_as_a_whole(self, timeout_ns, number, lost);
+        hub = coir__hub_get(t);
+        if (hub == NULL)
+            return -1;
+    }
+    coir_wait *w = coir__wait_get(t);
+    if (w == NULL)
+        return -1;
+    int again = *number >= 0;
+    if (!again)
+        *number = (int)(self->next++ & INT_MAX);
+    w->tag = *number;
+    w->data = again ? w : NULL;
+    int how = COIR_WOKEN_WAITS;
+    PyObject *res = again
+                        ? coir__park_first(t, hub, &self->waiters, what,
+                                           (PyObject *)self, timeout_ns, &how)
+                        : coir__park(t, hub, &self->waiters, what,
+                                     (PyObject *)self, timeout_ns, &how);
+    if (COIR__LIKELY(res != NULL && how == COIR_WOKEN_BY_WAKE)) {
+        int given = res == Py_True;
+        Py_DECREF(res);
+        if (self->woken > 0)
+            self->woken--;
+        return given ? COIR_LINK_GIVEN : COIR_LINK_WOKEN;
+    }
+    if (res != NULL && how == COIR_WOKEN_BY_TIME) {
+        Py_DECREF(res);
+        return COIR_LINK_TIME;
+    }
+    if (w->was_woken) {
+        *lost = w->value == Py_True ? COIR_LINK_GIVEN : COIR_LINK_WOKEN;
+        if (self->woken > 0)
+            self->woken--;
+        w->was_woken = 0;
+        Py_CLEAR(w->value);
+    }
+    if (res != NULL) {
+        coir__raise_named("InvalidSwitchError",
+                          "Invalid switch into %s.wait(): %R",
+                          coir__type_name(Py_TYPE(self)), res);
+        Py_DECREF(res);
+    }
+    return -1;
+}
+
+/* --- the type ------------------------------------------------------------ */
+
+#define SELF ((LinkableObject *)op)
+
+static int
+never(const LinkableObject *Py_UNUSED(self))
+{
+    return 0;
+}
+
+static PyObject *
+linkable_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+             PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *op = type->tp_alloc(type, 0);
+    if (op != NULL) {
+        SELF->is_ready = never;
+        SELF->forks = forks;
+    }
+    return op;
+}
+
+static PyObject *
+linkable_rawlink(PyObject *op, PyObject *callback)
+{
+    if (!PyCallable_Check(callback))
+        return PyErr_Format(PyExc_TypeError, "Expected callable: %R",
+                            callback);
+    link_entry *k = PyMem_Calloc(1, sizeof *k);
+    if (k == NULL)
+        return PyErr_NoMemory();
+    k->ready.run = run_link;
+    k->owner = SELF;
+    k->loop = (LoopObject *)Py_XNewRef((PyObject *)own_loop());
+    k->callback = Py_NewRef(callback);
+    k->number = (int)(SELF->next++ & INT_MAX);
+    coir__list_append(&SELF->links, &k->node);
+    if (SELF->is_ready(SELF) && link_queue(k))
+        call_those_now(SELF);
+    Py_RETURN_NONE;
+}
+
+/* The first link that is equal to it; *error if comparing failed. */
+static link_entry *
+find_link(LinkableObject *self, PyObject *callback, int *error)
+{
+    coir_node *n = self->links.head;
+    while (n != NULL) {
+        link_entry *k = OWNER(link_entry, node, n);
+        unsigned before = self->unlinked;
+        PyObject *other = Py_NewRef(k->callback);
+        int is = PyObject_RichCompareBool(other, callback, Py_EQ);
+        Py_DECREF(other);
+        *error = is < 0;
+        if (is < 0)
+            return NULL;
+        if (self->unlinked != before) /* that did it */
+            n = self->links.head;
+        else if (is)
+            return k;
+        else
+            n = n->next;
+    }
+    return NULL;
+}
+
+static PyObject *
+linkable_unlink(PyObject *op, PyObject *callback)
+{
+    int error = 0;
+    link_entry *k = find_link(SELF, callback, &error);
+    if (error)
+        return NULL;
+    if (k != NULL) {
+        coir__list_remove(&k->node);
+        SELF->unlinked++;
+        if (link_dequeue(k))
+            Py_DECREF(op); /* the caller has it, too */
+        link_free(k);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+linkable_linkcount(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyLong_FromSsize_t(coir__linkable_count(SELF));
+}
+
+static PyObject *
+linkable_ready(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(SELF->is_ready(SELF));
+}
+
+void
+coir__linkable_forget(LinkableObject *self)
+{
+    while (self->threads.head != NULL)
+        coir__list_remove(self->threads.head);
+    Py_CLEAR(self->hub);
+    self->woken = 0;
+    self->forks = forks;
+}
+
+static PyObject *
+linkable_at_fork_reinit(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    coir__linkable_forget(SELF);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+linkable_get_hub(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(SELF->hub != NULL ? SELF->hub : Py_None);
+}
+
+static int
+linkable_set_hub(PyObject *op, PyObject *hub, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(SELF->hub, hub != Py_None ? Py_XNewRef(hub) : NULL);
+    return 0;
+}
+
+int
+coir__linkable_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(SELF->hub);
+    for (coir_node *n = SELF->links.head; n != NULL; n = n->next) {
+        const link_entry *k = OWNER(link_entry, node, n);
+        Py_VISIT(k->callback);
+        Py_VISIT(k->loop);
+    }
+    return coir__list_traverse(&SELF->waiters, visit, arg);
+}
+
+int
+coir__linkable_clear(PyObject *op)
+{
+    Py_CLEAR(SELF->hub);
+    while (SELF->links.head != NULL) {
+        link_entry *k = OWNER(link_entry, node, SELF->links.head);
+        coir__list_remove(&k->node);
+        SELF->unlinked++;
+        int held = link_dequeue(k);
+        link_free(k);
+        if (held)
+            Py_DECREF(op);
+    }
+    return 0;
+}
+
+void
+coir__linkable_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    if (SELF->weakreflist != NULL)
+        PyObject_ClearWeakRefs(op);
+    (void)coir__linkable_clear(op);
+    while (SELF->waiters.head != NULL) /* only time can wake it now */
+        coir__list_remove(SELF->waiters.head);
+    while (SELF->threads.head != NULL)
+        coir__list_remove(SELF->threads.head);
+    Py_TYPE(op)->tp_free(op);
+}
+
+static PyMethodDef linkable_methods[] = {
+    {"rawlink", linkable_rawlink, METH_O,
+     "rawlink(callback) -> None\n\n"
+     "Call it once, with this object, in the hub when the object is ready.\n"
+     "It must not block; its errors are reported to the hub."},
+    {"unlink", linkable_unlink, METH_O,
+     "unlink(callback) -> None\n\nDo not call it; nothing, if that was done."},
+    {"linkcount", linkable_linkcount, METH_NOARGS,
+     "linkcount() -> int\n\nHow many wait for it or are linked to it."},
+    {"ready", linkable_ready, METH_NOARGS,
+     "ready() -> bool\n\nWhether waiting for it would not block."},
+    {"_at_fork_reinit", linkable_at_fork_reinit, METH_NOARGS,
+     "_at_fork_reinit() -> None\n\nFor the child of a fork."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef linkable_getset[] = {
+    {"hub", linkable_get_hub, linkable_set_hub,
+     "What it was made with; of no use.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject coir__linkable_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+        .tp_name = "coir.gevent._abstract_linkable.AbstractLinkable",
+    .tp_basicsize = sizeof(LinkableObject),
+    .tp_dealloc = coir__linkable_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "Something that becomes ready, and can be waited for until then.",
+    .tp_traverse = coir__linkable_traverse,
+    .tp_clear = coir__linkable_clear,
+    .tp_weaklistoffset = offsetof(LinkableObject, weakreflist),
+    .tp_methods = linkable_methods,
+    .tp_getset = linkable_getset,
+    .tp_new = linkable_new,
+};
+
+/* --- Event --------------------------------------------------------------- */
+
+#undef SELF
+
+typedef struct {
+    LinkableObject link;
+    int is_set;
+} EventObject;
+
+#define SELF ((EventObject *)op)
+
+static int
+event_is_ready(const LinkableObject *op)
+{
+    return ((const EventObject *)op)->is_set;
+}
+
+static PyObject *
+event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *op = linkable_new(type, args, kwargs);
+    if (op != NULL)
+        SELF->link.is_ready = event_is_ready;
+    return op;
+}
+
+static int
+event_init(PyObject *Py_UNUSED(op), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    return PyArg_ParseTupleAndKeywords(args, kwargs, ":Event", names) ? 0 : -1;
+}
+
+static PyObject *
+event_is_set(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(SELF->is_set);
+}
+
+static PyObject *
+event_set(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    SELF->is_set = 1;
+    if (coir__linkable_is_awaited(&SELF->link)) {
+        coir__linkable_check_fork(&SELF->link);
+        coir__linkable_notify(&SELF->link, INT_MAX);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+event_clear(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    SELF->is_set = 0;
+    Py_RETURN_NONE;
+}
+
+/* Those that waited for it and have not run yet are to run before the caller,
+ * who need not wait. 0, or -1 with an exception. */
+static int
+let_woken_run(LinkableObject *self)
+{
+    coir__linkable_check_fork(self);
+    if (COIR__LIKELY(self->woken == 0))
+        return 0;
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return -1;
+    HubObject *hub = coir__hub_if_any(t);
+    if (hub == NULL || t->current == &hub->base)
+        return 0;
+    return coir__yield(t, hub);
+}
+
+/* The argument `timeout` of a method that has no other. */
+static int
+get_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+            const char *func, int64_t *ns)
+{
+    static const char *const names[] = {"timeout"};
+    PyObject *timeout = NULL;
+    *ns = COIR_FOREVER;
+    if (nargs == 0 && kwnames == NULL)
+        return 0;
+    if (coir__arguments(func, names, 1, args, nargs, kwnames, &timeout) < 0)
+        return -1;
+    return coir__timeout_arg(timeout, ns);
+}
+
+static PyObject *
+event_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    int64_t ns;
+    if (get_timeout(args, nargs, kwnames, "wait", &ns) < 0)
+        return NULL;
+    if (SELF->is_set) {
+        if (let_woken_run(&SELF->link) < 0)
+            return NULL;
+        Py_RETURN_TRUE;
+    }
+    int number = -1, lost;
+    int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
+    return how >= 0 ? PyBool_FromLong(how != COIR_LINK_TIME) : NULL;
+}
+
+static PyObject *
+event_reset(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    coir__linkable_forget(&SELF->link);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+event_repr(PyObject *op)
+{
+    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(op),
+                                              "__module__");
+    if (module == NULL)
+        return NULL;
+    PyObject *text = PyUnicode_FromFormat(
+        "<%S.%s at %p: %s>", module, coir__type_name(Py_TYPE(op)), op,
+        SELF->is_set ? "set" : "unset");
+    Py_DECREF(module);
+    return text;
+}
+
+static PyObject *
+event_str(PyObject *op)
+{
+    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(op),
+                                              "__module__");
+    if (module == NULL)
+        return NULL;
+    PyObject *text = PyUnicode_FromFormat(
+        "<%S.%s at %p %s _links[%zd]>", module, coir__type_name(Py_TYPE(op)),
+        op, SELF->is_set ? "set" : "clear", coir__linkable_count(&SELF->link));
+    Py_DECREF(module);
+    return text;
+}
+
+#define FAST (PyCFunction)(void (*)(void))
+
+static PyMethodDef event_methods[] = {
+    {"is_set", event_is_set, METH_NOARGS, "is_set() -> bool"},
+    {"isSet", event_is_set, METH_NOARGS, "isSet() -> bool\n\nAs is_set()."},
+    {"set", event_set, METH_NOARGS,
+     "set() -> None\n\n"
+     "Wake all who wait, in the order in which they came, even if it is\n"
+     "cleared before they run. Does not block."},
+    {"clear", event_clear, METH_NOARGS,
+     "clear() -> None\n\nFrom now on wait() blocks."},
+    {"wait", FAST event_wait, METH_FASTCALL | METH_KEYWORDS,
+     "wait(timeout=None) -> bool\n\n"
+     "Block until it is set: whether that was within `timeout` seconds."},
+    {"_reset_internal_locks", event_reset, METH_NOARGS,
+     "_reset_internal_locks() -> None\n\nFor the child of a fork."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject event_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.event.Event",
+    .tp_basicsize = sizeof(EventObject),
+    .tp_dealloc = coir__linkable_dealloc,
+    .tp_repr = event_repr,
+    .tp_str = event_str,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "Event()\n\n"
+              "A flag that greenlets, and threads, wait for, as\n"
+              "threading.Event. May be used from any thread.",
+    .tp_traverse = coir__linkable_traverse,
+    .tp_clear = coir__linkable_clear,
+    .tp_methods = event_methods,
+    .tp_base = &coir__linkable_type,
+    .tp_init = event_init,
+    .tp_new = event_new,
+};
+
+/* --- AsyncResult --------------------------------------------------------- */
+
+#undef SELF
+
+typedef struct {
+    LinkableObject link;
+    PyObject *value; /* strong; NULL: not set */
+    PyObject *type;  /* strong; NULL: no exception is set */
+    PyObject *exc;   /* strong */
+    PyObject *tb;    /* strong: its traceback when it was set, or None */
+    PyObject *index; /* strong or NULL: imap()'s */
+} ResultObject;
+
+#define SELF ((ResultObject *)op)
+
+static int
+result_is_ready(const LinkableObject *op)
+{
+    const ResultObject *self = (const ResultObject *)op;
+    return self->value != NULL || self->type != NULL;
+}
+
+static PyObject *
+result_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *op = linkable_new(type, args, kwargs);
+    if (op != NULL)
+        SELF->link.is_ready = result_is_ready;
+    return op;
+}
+
+static int
+result_init(PyObject *Py_UNUSED(op), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {NULL};
+    return PyArg_ParseTupleAndKeywords(args, kwargs, ":AsyncResult", names)
+               ? 0
+               : -1;
+}
+
+static void
+result_notify(ResultObject *self)
+{
+    if (coir__linkable_is_awaited(&self->link)) {
+        coir__linkable_check_fork(&self->link);
+        coir__linkable_notify(&self->link, INT_MAX);
+    }
+}
+
+static PyObject *
+result_set(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    static const char *const names[] = {"value"};
+    PyObject *value = Py_None;
+    if (coir__arguments("set", names, 1, args, nargs, kwnames, &value) < 0)
+        return NULL;
+    Py_XSETREF(SELF->value, Py_NewRef(value));
+    result_notify(SELF);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+result_set_exception(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    static const char *const names[] = {"exception", "exc_info"};
+    PyObject *in[] = {NULL, Py_None};
+    if (coir__arguments("set_exception", names, 2, args, nargs, kwnames, in) <
+        0)
+        return NULL;
+    if (in[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "set_exception() needs an exception");
+        return NULL;
+    }
+    PyObject *type = (PyObject *)Py_TYPE(in[0]), *exc = in[0], *tb = Py_None;
+    int given = PyObject_IsTrue(in[1]);
+    if (given < 0)
+        return NULL;
+    PyObject *info = given ? PySequence_Tuple(in[1]) : NULL;
+    if (given && (info == NULL ||
+                  !PyArg_ParseTuple(info, "OOO:exc_info", &type, &exc, &tb))) {
+        Py_XDECREF(info);
+        return NULL;
+    }
+    PyObject *old[] = {SELF->type, SELF->exc, SELF->tb};
+    SELF->type = Py_NewRef(type);
+    SELF->exc = Py_NewRef(exc);
+    SELF->tb = Py_NewRef(tb);
+    Py_XDECREF(info);
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(old[i]);
+    result_notify(SELF);
+    Py_RETURN_NONE;
+}
+
+/* Raise what it holds, with the traceback it had when it was set. */
+static PyObject *
+raise_result(ResultObject *self)
+{
+    PyObject *exc = self->exc;
+    if (PyExceptionInstance_Check(exc)) {
+        Py_INCREF(exc);
+        if (PyException_SetTraceback(exc, self->tb) == 0)
+            PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
+    }
+    else if (PyExceptionClass_Check(self->type)) {
+        PyErr_SetObject(self->type, exc);
+    }
+    else {
+        PyErr_Format(PyExc_TypeError, "exceptions must derive from "
+                                      "BaseException, not %R", exc);
+    }
+    return NULL;
+}
+
+static PyObject *
+get_result(PyObject *op, int block, PyObject *timeout)
+{
+    if (!result_is_ready(&SELF->link)) {
+        if (!block) {
+            coir__timeout_raise(NULL);
+            return NULL;
+        }
+        int64_t ns;
+        if (coir__timeout_arg(timeout, &ns) < 0)
+            return NULL;
+        int number = -1, lost;
+        int how = coir__linkable_wait(&SELF->link, "get", ns, &number, &lost);
+        if (how == COIR_LINK_TIME)
+            coir__timeout_raise(timeout);
+        if (how <= 0)
+            return NULL;
+    }
+    return SELF->value != NULL ? Py_NewRef(SELF->value) : raise_result(SELF);
+}
+
+static PyObject *
+result_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    static const char *const names[] = {"block", "timeout"};
+    PyObject *in[] = {Py_True, Py_None};
+    if (coir__arguments("get", names, 2, args, nargs, kwnames, in) < 0)
+        return NULL;
+    int block = PyObject_IsTrue(in[0]);
+    return block >= 0 ? get_result(op, block, in[1]) : NULL;
+}
+
+static PyObject *
+result_result(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *kwnames)
+{
+    static const char *const names[] = {"timeout"};
+    PyObject *timeout = Py_None;
+    if (coir__arguments("result", names, 1, args, nargs, kwnames, &timeout) <
+        0)
+        return NULL;
+    return get_result(op, 1, timeout);
+}
+
+static PyObject *
+result_get_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return get_result(op, 0, NULL);
+}
+
+static PyObject *
+result_get_value(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(SELF->value != NULL ? SELF->value : Py_None);
+}
+
+static PyObject *
+result_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames)
+{
+    int64_t ns;
+    if (get_timeout(args, nargs, kwnames, "wait", &ns) < 0)
+        return NULL;
+    if (result_is_ready(&SELF->link)) {
+        if (let_woken_run(&SELF->link) < 0)
+            return NULL;
+        return result_get_value(op, NULL);
+    }
+    int number = -1, lost;
+    if (coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost) < 0)
+        return NULL;
+    return result_get_value(op, NULL);
+}
+
+static PyObject *
+result_successful(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(SELF->value != NULL);
+}
+
+static PyObject *
+result_false(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(unused))
+{
+    Py_RETURN_FALSE;
+}
+
+/* The link protocol: take over what `source` has. */
+static PyObject *
+result_call(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"source", NULL};
+    PyObject *source;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:AsyncResult", names,
+                                     &source))
+        return NULL;
+    PyObject *good = PyObject_CallMethod(source, "successful", NULL);
+    int is_good = good != NULL ? PyObject_IsTrue(good) : -1;
+    Py_XDECREF(good);
+    if (is_good < 0)
+        return NULL;
+    PyObject *res = NULL;
+    if (is_good) {
+        PyObject *value = PyObject_GetAttrString(source, "value");
+        if (value != NULL)
+            res = PyObject_CallMethod(op, "set", "(O)", value);
+        Py_XDECREF(value);
+        return res;
+    }
+    PyObject *exc = PyObject_GetAttrString(source, "exception");
+    PyObject *info = exc != NULL ? PyObject_GetAttrString(source, "exc_info")
+                                 : NULL;
+    if (exc != NULL && info == NULL &&
+        PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        info = Py_NewRef(Py_None);
+    }
+    if (info != NULL)
+        res = PyObject_CallMethod(op, "set_exception", "OO", exc, info);
+    Py_XDECREF(exc);
+    Py_XDECREF(info);
+    return res;
+}
+
+static PyObject *
+result_get_exception(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(SELF->type != NULL ? SELF->exc : Py_None);
+}
+
+static PyObject *
+result_get_exc_info(PyObject *op, void *Py_UNUSED(closure))
+{
+    if (SELF->type == NULL)
+        return Py_NewRef(coir__core.empty_tuple);
+    return PyTuple_Pack(3, SELF->type, SELF->exc, SELF->tb);
+}
+
+static PyObject *
+result_get_index(PyObject *op, void *Py_UNUSED(closure))
+{
+    if (SELF->index != NULL)
+        return Py_NewRef(SELF->index);
+    PyErr_SetString(PyExc_AttributeError, "_imap_task_index");
+    return NULL;
+}
+
+static int
+result_set_index(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(SELF->index, Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+result_repr(PyObject *op)
+{
+    const char *name = coir__type_name(Py_TYPE(op));
+    Py_ssize_t links = coir__linkable_count(&SELF->link);
+    if (SELF->type != NULL)
+        return PyUnicode_FromFormat("<%s exception=%R _links[%zd]>", name,
+                                    SELF->exc, links);
+    if (SELF->value != NULL)
+        return PyUnicode_FromFormat("<%s value=%R _links[%zd]>", name,
+                                    SELF->value, links);
+    return PyUnicode_FromFormat("<%s unset _links[%zd]>", name, links);
+}
+
+static int
+result_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(SELF->value);
+    Py_VISIT(SELF->type);
+    Py_VISIT(SELF->exc);
+    Py_VISIT(SELF->tb);
+    Py_VISIT(SELF->index);
+    return coir__linkable_traverse(op, visit, arg);
+}
+
+static int
+result_clear(PyObject *op)
+{
+    Py_CLEAR(SELF->value);
+    Py_CLEAR(SELF->type);
+    Py_CLEAR(SELF->exc);
+    Py_CLEAR(SELF->tb);
+    Py_CLEAR(SELF->index);
+    return coir__linkable_clear(op);
+}
+
+static void
+result_dealloc(PyObject *op)
+{
+    PyObject_GC_UnTrack(op);
+    (void)result_clear(op);
+    coir__linkable_dealloc(op);
+}
+
+static PyMethodDef result_methods[] = {
+    {"set", FAST result_set, METH_FASTCALL | METH_KEYWORDS,
+     "set(value=None) -> None\n\n"
+     "Hold the value and wake all who wait. Does not block."},
+    {"set_result", FAST result_set, METH_FASTCALL | METH_KEYWORDS,
+     "set_result(value=None) -> None\n\nAs set()."},
+    {"set_exception", FAST result_set_exception, METH_FASTCALL | METH_KEYWORDS,
+     "set_exception(exception, exc_info=None) -> None\n\n"
+     "Hold an exception and wake all who wait. With `exc_info`, as\n"
+     "sys.exc_info() returns it, it is raised with that traceback."},
+    {"get", FAST result_get, METH_FASTCALL | METH_KEYWORDS,
+     "get(block=True, timeout=None) -> object\n\n"
+     "The value; or its exception is raised. Blocks until it has either,\n"
+     "for `timeout` seconds at most, not at all if `block` is false; then\n"
+     "Timeout is raised."},
+    {"result", FAST result_result, METH_FASTCALL | METH_KEYWORDS,
+     "result(timeout=None) -> object\n\nAs get()."},
+    {"get_nowait", result_get_nowait, METH_NOARGS,
+     "get_nowait() -> object\n\nAs get(block=False)."},
+    {"wait", FAST result_wait, METH_FASTCALL | METH_KEYWORDS,
+     "wait(timeout=None) -> object\n\n"
+     "Block until it is ready, for `timeout` seconds at most. Returns its\n"
+     "value, None if it has none."},
+    {"successful", result_successful, METH_NOARGS,
+     "successful() -> bool\n\nWhether it holds a value."},
+    {"done", linkable_ready, METH_NOARGS, "done() -> bool\n\nAs ready()."},
+    {"cancel", result_false, METH_NOARGS,
+     "cancel() -> bool\n\nDoes nothing, and says so: False."},
+    {"cancelled", result_false, METH_NOARGS, "cancelled() -> bool\n\nFalse."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef result_getset[] = {
+    {"value", result_get_value, NULL, "None if it holds none.", NULL},
+    {"exception", result_get_exception, NULL, "None if it holds none.", NULL},
+    {"exc_info", result_get_exc_info, NULL,
+     "Type, exception and traceback; () if it holds none.", NULL},
+    {"_imap_task_index", result_get_index, result_set_index,
+     "A place in the order of results.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject result_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.event.AsyncResult",
+    .tp_basicsize = sizeof(ResultObject),
+    .tp_dealloc = result_dealloc,
+    .tp_repr = result_repr,
+    .tp_call = result_call,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "AsyncResult()\n\n"
+              "A value, or an exception, that will come once. May be linked\n"
+              "to a greenlet. May be used from any thread.",
+    .tp_traverse = result_traverse,
+    .tp_clear = result_clear,
+    .tp_methods = result_methods,
+    .tp_getset = result_getset,
+    .tp_base = &coir__linkable_type,
+    .tp_init = result_init,
+    .tp_new = result_new,
+};
+
+static int
+types_ready(void)
+{
+    if (PyType_HasFeature(&result_type, Py_TPFLAGS_READY))
+        return 0;
+    (void)pthread_atfork(NULL, NULL, forked);
+    if (PyType_Ready(&coir__linkable_type) < 0 ||
+        PyType_Ready(&event_type) < 0)
+        return -1;
+    return PyType_Ready(&result_type);
+}
 
 int
 coir__event_types_init(PyObject *module)
 {
-    (void)module;
-    return 0;
+    if (types_ready() < 0 ||
+        PyModule_AddObjectRef(module, "AbstractLinkable",
+                              (PyObject *)&coir__linkable_type) < 0 ||
+        PyModule_AddObjectRef(module, "Event", (PyObject *)&event_type) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "AsyncResult",
+                                 (PyObject *)&result_type);
 }

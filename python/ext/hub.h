@@ -120,6 +120,7 @@ struct coir_loop_object {
     PyObject *pending_error; /* that is to leave run() */
     coir_list watchers;     /* that are active: see watcher.c */
     coir_list timeouts;     /* that are pending: see timeout.c */
+    coir_list links;        /* that will be called in it: see event.c */
     int watches_signals;
     coir_io signal_io;
 };
@@ -159,6 +160,8 @@ COIR__HIDDEN void coir__watcher_stop_node(coir_node *n);
 /* The same for a pending Timeout; and for whom it is. */
 COIR__HIDDEN void coir__timeout_stop_node(coir_node *n);
 COIR__HIDDEN GreenletObject *coir__timeout_of(coir_node *n);
+/* A link that was to be called in the loop is not. */
+COIR__HIDDEN void coir__linkable_drop_node(coir_node *n);
 
 /* --- this thread's hub --------------------------------------------------- */
 

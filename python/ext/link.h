@@ -33,37 +33,85 @@ COIR__HIDDEN void coir__raise_named(const char *name, const char *format,
 
 /* --- objects to wait for ------------------------------------------------- */
 
-/* gevent's AbstractLinkable. Who waits stands in `waiters`, in the order in
- * which they came; what is to be called, and threads that wait without a hub,
- * in `links`. Each of them has a number, so that the two are one queue. */
-typedef struct {
+/* gevent's AbstractLinkable. Who came is numbered, so that the three lists are
+ * one queue. */
+typedef struct coir_linkable LinkableObject;
+
+struct coir_linkable {
     PyObject_HEAD
     PyObject *weakreflist;
-    PyObject *hub;     /* strong or NULL; for users who look at it */
-    coir_list waiters; /* of coir_wait, their `tag` is the number */
-    coir_list links;   /* of what is in event.c */
-    int next;          /* number */
-    int woken;         /* waiters that have not run since */
-} LinkObject;
+    PyObject *hub;     /* strong or NULL: for users who look at it */
+    coir_list waiters; /* greenlets: coir_wait, whose `tag` is the number */
+    coir_list threads; /* that wait as a whole: see event.c */
+    coir_list links;   /* what is to be called: see event.c */
+    int (*is_ready)(const LinkableObject *self);
+    unsigned next; /* number */
+    int woken;     /* waiters and threads that have not run since */
+    unsigned forks;    /* of the process when `woken` was counted */
+    unsigned unlinked;  /* how many links went */
+    int calls_if_ready; /* links, one by one; else all */
+};
 
 extern PyTypeObject coir__linkable_type COIR__HIDDEN;
 
-/* Wait in it until woken or `timeout_ns` is over. Returns 1 or 0 for that; or
- * -1 with an exception, of which being switched to by a stranger is one. Then,
- * if *was_woken is set, the caller is to pass on what it was woken for. A
- * thread that has no hub, and so has no other greenlets to run, and is not the
- * main thread, is blocked as a whole, and gets none. `first`: at the head.
- * *value, if not NULL, is what it was woken with, or NULL: it is a number
- * there. */
-COIR__HIDDEN int coir__link_wait(LinkObject *self, const char *what,
-                                 int64_t timeout_ns, int first, int *handed,
-                                 int *was_woken);
+/* What ended a wait; what is passed on to who waits. */
+enum coir_link_wake {
+    COIR_LINK_TIME,  /* nobody: the time is over */
+    COIR_LINK_WOKEN, /* it became ready, and may be still */
+    COIR_LINK_GIVEN  /* the waker left what it had to this one */
+};
 
-/* Wake one who waits, the first: whether there was one. `handed` is what it
- * finds in *handed. */
-COIR__HIDDEN int coir__link_wake_one(LinkObject *self, int handed);
+/* Wait until woken or `timeout_ns` is over: enum coir_link_wake, or -1 with an
+ * exception; being switched to by a stranger is one. In that case *lost is
+ * what it had been woken for already, to be passed on, else 0.
+ *
+ * *number: -1 to stand at the end of the queue, and is set; if it is the
+ * number of an earlier wait: to stand at its head, as one who is to be given
+ * what comes next.
+ *
+ * A thread that has no hub, thus no other greenlets, is blocked as a whole if
+ * there are others, and needs none. */
+COIR__HIDDEN int coir__linkable_wait(LinkableObject *self, const char *what,
+                                     int64_t timeout_ns, int *number,
+                                     int *lost);
 
-/* Wake all, and have all links called in their hubs. `all` is 0 for those that
- * will check themselves whether the object is ready: then it is links only. */
-COIR__HIDDEN void coir__link_call(LinkObject *self);
+/* Wake `count` of those who wait, and let links be called in their hubs. Runs
+ * Python code only to call a link of a thread without a hub. */
+COIR__HIDDEN void coir__linkable_notify(LinkableObject *self, int count);
+
+/* Give to the first who waits, if it has waited twice: whether there is one
+ * like that. */
+COIR__HIDDEN int coir__linkable_give(LinkableObject *self);
+
+static inline int
+coir__linkable_is_awaited(const LinkableObject *self)
+{
+    return self->waiters.head != NULL || self->threads.head != NULL ||
+           self->links.head != NULL;
+}
+
+/* How many wait or are linked. */
+COIR__HIDDEN Py_ssize_t coir__linkable_count(const LinkableObject *self);
+
+/* Is `woken` out of date, because it was counted by the parent process? Sets
+ * it right. */
+COIR__HIDDEN void coir__linkable_check_fork(LinkableObject *self);
+
+/* Nobody waits there any more, nothing is linked: in the child of a fork. */
+COIR__HIDDEN void coir__linkable_forget(LinkableObject *self);
+
+/* For types derived from it. */
+COIR__HIDDEN int coir__linkable_traverse(PyObject *op, visitproc visit,
+                                         void *arg);
+COIR__HIDDEN int coir__linkable_clear(PyObject *op);
+COIR__HIDDEN void coir__linkable_dealloc(PyObject *op);
+
+/* The part of a type's name after the last dot. */
+static inline const char *
+coir__type_name(const PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+    return dot != NULL ? dot + 1 : type->tp_name;
+}
+
 #endif

@@ -607,6 +607,8 @@ coir__loop_destroy(LoopObject *self)
         coir__watcher_stop_node(self->watchers.head);
     while (self->timeouts.head != NULL)
         coir__timeout_stop_node(self->timeouts.head);
+    while (self->links.head != NULL)
+        coir__linkable_drop_node(self->links.head);
     self->loop = NULL;
     self->destroyed = 1;
     coir_loop_free(loop);
