@@ -58,6 +58,30 @@ typedef struct {
     uint8_t notifies;        /* stands in the queue for its links' sake */
 } GreenObject;
 
+/* What all Greenlets share; made once. */
+typedef struct {
+    int track_tree;   /* config.track_greenlet_tree */
+    int copy_context; /* they start in a copy of their spawner's context */
+    PyObject *spawn_callbacks; /* strong: a set, or NULL if there are none */
+    /* The type's own, borrowed, to tell who overrides them. */
+    PyObject *own_run;
+    PyObject *own__run;
+    /* Strong: interned names. */
+    PyObject *str__run;
+    PyObject *str_run;
+    PyObject *str_name;
+    PyObject *str_locals;
+    PyObject *str_limit;
+    PyObject *str_start;
+    PyObject *str_join;
+    PyObject *str_kill;
+    PyObject *str_handle_error;
+    PyObject *str_report_error;
+    PyObject *str_self;
+    PyObject *str___name__;
+} coir_green_state;
+
+extern coir_green_state coir__green COIR__HIDDEN;
 extern PyTypeObject coir__green_type COIR__HIDDEN;
 
 static inline int
@@ -73,6 +97,86 @@ COIR__HIDDEN int coir__green_link(GreenObject *g, PyObject *callback);
 COIR__HIDDEN int coir__green_unlink(GreenObject *g, PyObject *callback);
 /* The hub it belongs to, borrowed, or NULL with TypeError. */
 COIR__HIDDEN HubObject *coir__green_hub(GreenObject *g);
+/* Its loop, borrowed, or NULL with an exception. */
+COIR__HIDDEN LoopObject *coir__green_loop(GreenObject *g);
+
+/* Has it ended, or been killed before it ran? Not while it runs. */
+static inline int
+coir__green_dead(const GreenObject *g)
+{
+    /* Of a queued one the block, which is cold, is not looked at. */
+    const coir_pythread *t = coir__pythread;
+    if (g->start == COIR_GREEN_QUEUED || (t && t->current == &g->base))
+        return 0;
+    return g->start == COIR_GREEN_CANCELLED ||
+           g->base.block->state == GREENLET_DEAD;
+}
+
+/* What start(), start_later() and run() do. */
+COIR__HIDDEN int coir__green_start(GreenObject *g);
+COIR__HIDDEN int coir__green_start_later(GreenObject *g, PyObject *seconds);
+COIR__HIDDEN PyObject *coir__green_run(GreenObject *g);
+/* queued_greenlets(loop): those that are to start; the collector doesn't know
+ * them. */
+COIR__HIDDEN PyObject *coir__green_queued(PyObject *module, PyObject *loop);
+/* There will be no start from now on. */
+COIR__HIDDEN void coir__green_cancel_start(GreenObject *g);
+/* It needs no longer what it was to run. */
+COIR__HIDDEN void coir__green_drop_run(GreenObject *g);
+/* It ends by the pending exception: note it and tell all. 0, or -1 with an
+ * exception, if the hub doesn't want to hear of it. */
+COIR__HIDDEN int coir__green_report_error(GreenObject *g);
+/* The same by way of a subclass's _report_error(exc_info). */
+COIR__HIDDEN int coir__green_report(GreenObject *g);
+
+/* Slots and methods of the type. */
+COIR__HIDDEN PyObject *coir__green_new(PyTypeObject *type, PyObject *args,
+                                       PyObject *kwargs);
+COIR__HIDDEN int coir__green_init(PyObject *op, PyObject *args,
+                                  PyObject *kwargs);
+COIR__HIDDEN int coir__green_traverse(PyObject *op, visitproc visit,
+                                      void *arg);
+COIR__HIDDEN int coir__green_clear(PyObject *op);
+COIR__HIDDEN void coir__green_dealloc(PyObject *op);
+COIR__HIDDEN PyObject *coir__green_vectorcall(PyObject *type,
+                                              PyObject *const *args,
+                                              size_t nargsf,
+                                              PyObject *kwnames);
+COIR__HIDDEN PyObject *coir__green_spawn(PyObject *type, PyObject *const *args,
+                                         Py_ssize_t nargs, PyObject *kwnames);
+COIR__HIDDEN PyObject *coir__green_spawn_later(PyObject *type,
+                                               PyObject *const *args,
+                                               Py_ssize_t nargs,
+                                               PyObject *kwnames);
+
+/* --- waiting and killing: greenwait.c ------------------------------------ */
+
+COIR__HIDDEN PyObject *coir__green_join(PyObject *op, PyObject *const *args,
+                                        Py_ssize_t nargs, PyObject *kwnames);
+COIR__HIDDEN PyObject *coir__green_get(PyObject *op, PyObject *const *args,
+                                       Py_ssize_t nargs, PyObject *kwnames);
+COIR__HIDDEN PyObject *coir__green_kill(PyObject *op, PyObject *const *args,
+                                        Py_ssize_t nargs, PyObject *kwnames);
+COIR__HIDDEN PyObject *coir__green_throw(PyObject *op, PyObject *const *args,
+                                         Py_ssize_t nargs);
+/* Raise what it failed with. */
+COIR__HIDDEN PyObject *coir__green_reraise(GreenObject *g);
+/* Make what throw() is given the pending exception, as if raised. */
+COIR__HIDDEN void coir__green_raise(PyObject *const *args, Py_ssize_t nargs);
+/* If it was killed before it ran, that has to be told, too. 0, or -1. */
+COIR__HIDDEN int coir__green_report_early_death(GreenObject *g,
+                                                PyObject *const *args,
+                                                Py_ssize_t nargs);
+/* Kill it if it has not run. 1 if it is dead now, 0 if not; -1. */
+COIR__HIDDEN int coir__green_kill_before_start(GreenObject *g,
+                                               PyObject *exception);
+/* Sort the arguments of a vectorcall by their names into `values`, where those
+ * that were not given are left alone. 0, or -1 with TypeError. */
+COIR__HIDDEN int coir__green_arguments(const char *function,
+                                       PyObject *const *args, Py_ssize_t nargs,
+                                       PyObject *kwnames,
+                                       const char *const *names,
+                                       PyObject **values, Py_ssize_t count);
 
 /* --- links and iwait(): greenlink.c -------------------------------------- */
 

@@ -362,7 +362,7 @@ typedef struct {
     Py_ssize_t wanted;   /* wake when there are so many */
     PyObject *seconds;   /* strong: the timeout, or None */
     int64_t deadline_ns; /* COIR_FOREVER: none */
-    Py_ssize_t linked; /* plain Greenlets that have not told yet */
+    Py_ssize_t linked;   /* plain Greenlets that have not told yet */
     coir_list waiters;
     int begun;
     int has_others; /* that are linked in Python, and unlinked in any case */
@@ -477,8 +477,8 @@ iwait_begin(IWaitObject *it)
     }
     PyObject *objects = Py_NewRef(it->objects);
     int err = 0;
-    for (Py_ssize_t i = 0;
-         err == 0 && i < PySequence_Fast_GET_SIZE(objects); i++) {
+    for (Py_ssize_t i = 0; err == 0 && i < PySequence_Fast_GET_SIZE(objects);
+         i++) {
         PyObject *op = PySequence_Fast_GET_ITEM(objects, i);
         if (COIR__LIKELY(is_plain(op))) {
             it->linked++;

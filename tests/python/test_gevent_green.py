@@ -11,6 +11,7 @@ from coir import gevent
 from coir._core import (
     getcurrent,
     greenlet,
+    queued_greenlets,
     set_copy_context,
     set_track_greenlet_tree,
 )
@@ -629,6 +630,18 @@ def test_queued_ones_survive_collections():
     del alive
     gc.collect()
     assert [ref() for ref in refs] == [None] * 100
+
+
+def test_queued_ones_are_in_the_tree():
+    from coir.gevent.util import GreenletTree
+
+    g = gevent.spawn(nothing)
+    g.name = "queued"
+    assert '"queued"' in str(GreenletTree.current_tree())
+    g.join()
+    with pytest.raises(TypeError):
+        queued_greenlets(None)
+    assert queued_greenlets(get_hub().loop) == []
 
 
 @pytest.mark.parametrize("kind", ["join", "kill", "fail", "link", "iwait"])

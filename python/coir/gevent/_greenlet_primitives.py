@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from coir._core import HubBase, greenlet
+from coir._core import HubBase, greenlet, queued_greenlets
 
 from ._hub_primitives import TrackedRawGreenlet
 
@@ -19,11 +19,12 @@ def get_reachable_greenlets() -> list[Any]:
 
     Those with a true ``greenlet_tree_is_ignored`` are left out.
     """
+    found = [obj for obj in gc.get_objects() if isinstance(obj, greenlet)]
+    for hub in [obj for obj in found if isinstance(obj, HubBase)]:
+        if hub.loop is not None:
+            found += queued_greenlets(hub.loop)  # not known to gc
     return [
-        obj
-        for obj in gc.get_objects()
-        if isinstance(obj, greenlet)
-        and not getattr(obj, "greenlet_tree_is_ignored", False)
+        g for g in found if not getattr(g, "greenlet_tree_is_ignored", False)
     ]
 
 

@@ -1,0 +1,348 @@
+/* greenwait.c - waiting for the end of a Greenlet, and bringing it about.
+ *
+ * kill() has the hub throw: a greenlet that is left by throw() is resumed by
+ * nobody. What is on its way is a record of its own, since both the killer and
+ * the one to be killed may be gone when its turn comes. */
+#include "green.h"
+
+/* --- waiting for the end ------------------------------------------------- */
+
+PyObject *
+coir__green_reraise(GreenObject *g)
+{
+    if (g->exc == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this Greenlet has not failed");
+        return NULL;
+    }
+    /* Not with what it went through when it was raised the last time. */
+    (void)PyException_SetTraceback(g->exc, g->tb != NULL ? g->tb : Py_None);
+    coir__error_give(Py_NewRef(g->exc));
+    return NULL;
+}
+
+static PyObject *
+result_of(GreenObject *g)
+{
+    if (g->exc != NULL)
+        return coir__green_reraise(g);
+    return Py_NewRef(g->value != NULL ? g->value : Py_None);
+}
+
+/* Wait until it has ended. 0, 1 after the timeout, or -1. */
+static int
+park(GreenObject *g, const char *what, int64_t timeout_ns)
+{
+    coir_pythread *t = coir__pythread_get();
+    HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
+    if (hub == NULL)
+        return -1;
+    int how;
+    PyObject *res =
+        coir__park(t, hub, &g->waiters, what, (PyObject *)g, timeout_ns, &how);
+    if (res == NULL)
+        return -1;
+    if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
+        coir__gevent_error("InvalidSwitchError",
+                           "Invalid switch into Greenlet.%s(): %R", what, res);
+    Py_DECREF(res);
+    if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
+        return -1;
+    return how == COIR_WOKEN_BY_TIME;
+}
+
+/* The same with a gevent.Timeout, which is started unless it is pending, and
+ * raised in any case. */
+static COIR__COLD int
+park_with_timeout(GreenObject *g, const char *what, PyObject *timeout)
+{
+    PyObject *pending = PyObject_GetAttrString(timeout, "pending");
+    int on = pending != NULL ? PyObject_IsTrue(pending) : -1;
+    Py_XDECREF(pending);
+    if (on == 0) {
+        PyObject *res = PyObject_CallMethod(timeout, "start", NULL);
+        on = res != NULL ? 1 : -1;
+        Py_XDECREF(res);
+    }
+    if (on < 0)
+        return -1;
+    int err = park(g, what, COIR_FOREVER);
+    PyObject *exc = coir__error_take();
+    PyObject *res = PyObject_CallMethod(timeout, "cancel", NULL);
+    Py_XDECREF(res);
+    if (exc != NULL) {
+        PyErr_Clear();
+        coir__error_give(exc);
+        return -1;
+    }
+    return res != NULL ? err : -1;
+}
+
+/* 0, 1 after the timeout, which is not raised if it is a number; or -1. */
+static int
+wait_for(GreenObject *g, const char *what, PyObject *timeout)
+{
+    if (timeout == NULL || timeout == Py_None)
+        return park(g, what, COIR_FOREVER);
+    if (!PyNumber_Check(timeout) && PyObject_HasAttrString(timeout, "pending"))
+        return park_with_timeout(g, what, timeout);
+    int64_t ns;
+    if (coir__timeout_ns(timeout, &ns) < 0)
+        return -1;
+    return park(g, what, ns);
+}
+
+int
+coir__green_arguments(const char *name, PyObject *const *args,
+                      Py_ssize_t nargs, PyObject *kwnames,
+                      const char *const *names, PyObject **values,
+                      Py_ssize_t count)
+{
+    if (nargs > count) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes at most %zd arguments (%zd given)", name,
+                     count, nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++)
+        values[i] = args[i];
+    Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t k = 0; k < nkw; k++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, k);
+        Py_ssize_t i = 0;
+        while (i < count &&
+               PyUnicode_CompareWithASCIIString(key, names[i]) != 0)
+            i++;
+        if (i == count || i < nargs) {
+            PyErr_Format(PyExc_TypeError,
+                         i == count
+                             ? "%s() got an unexpected keyword argument %R"
+                             : "%s() got multiple values for argument %R",
+                         name, key);
+            return -1;
+        }
+        values[i] = args[nargs + k];
+    }
+    return 0;
+}
+
+PyObject *
+coir__green_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    static const char *const names[] = {"timeout"};
+    GreenObject *g = (GreenObject *)op;
+    PyObject *timeout = NULL;
+    if (coir__green_arguments("join", args, nargs, kwnames, names, &timeout,
+                              1) < 0)
+        return NULL;
+    if (!coir__green_ready(g) && wait_for(g, "join", timeout) < 0) {
+        PyObject *exc = coir__error_take();
+        if (exc != timeout) {
+            coir__error_give(exc);
+            return NULL;
+        }
+        Py_DECREF(exc);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+coir__green_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const char *const names[] = {"block", "timeout"};
+    GreenObject *g = (GreenObject *)op;
+    PyObject *values[2] = {NULL, NULL};
+    if (coir__green_arguments("get", args, nargs, kwnames, names, values, 2) <
+        0)
+        return NULL;
+    if (coir__green_ready(g))
+        return result_of(g);
+    int block = values[0] != NULL ? PyObject_IsTrue(values[0]) : 1;
+    if (block < 0)
+        return NULL;
+    int late = block ? wait_for(g, "get", values[1]) : 1;
+    if (late < 0)
+        return NULL;
+    if (late) {
+        coir__timeout_error(block ? values[1] : NULL);
+        return NULL;
+    }
+    return result_of(g);
+}
+
+/* --- killing ------------------------------------------------------------- */
+
+/* Make what throw() is given the pending exception, as if raised. */
+void
+coir__green_raise(PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *type = nargs > 0 ? args[0] : coir__core.exit;
+    PyObject *value = nargs > 1 && args[1] != Py_None ? args[1] : NULL;
+    PyObject *tb = nargs > 2 && args[2] != Py_None ? args[2] : NULL;
+    if (PyExceptionInstance_Check(type)) {
+        value = type;
+        type = (PyObject *)Py_TYPE(value);
+    }
+    if (!PyExceptionClass_Check(type)) {
+        PyObject *tuple = PyTuple_New(nargs);
+        for (Py_ssize_t i = 0; tuple != NULL && i < nargs; i++)
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+        if (tuple != NULL)
+            PyErr_SetObject(PyExc_BaseException, tuple);
+        Py_XDECREF(tuple);
+        return;
+    }
+    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(tb));
+}
+
+/* It was killed before it ran: that has to be told, too. */
+int
+coir__green_report_early_death(GreenObject *g, PyObject *const *args,
+                               Py_ssize_t nargs)
+{
+    if (g->finished || !coir__green_dead(g))
+        return 0;
+    coir__green_raise(args, nargs);
+    return coir__green_report(g);
+}
+
+/* Returns 1 if it is dead now, 0 if it still has to be killed; -1. */
+int
+coir__green_kill_before_start(GreenObject *g, PyObject *exception)
+{
+    coir__green_cancel_start(g);
+    if (!coir__green_dead(g))
+        return 0;
+    coir__green_drop_run(g);
+    PyObject *const *args = &exception;
+    Py_ssize_t nargs = 1;
+    if (PyTuple_Check(exception) && PyTuple_GET_SIZE(exception) == 3) {
+        args = &PyTuple_GET_ITEM(exception, 0);
+        nargs = 3;
+    }
+    return coir__green_report_early_death(g, args, nargs) < 0 ? -1 : 1;
+}
+
+PyObject *
+coir__green_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+{
+    GreenObject *g = (GreenObject *)op;
+    if (nargs > 3) {
+        PyErr_Format(PyExc_TypeError,
+                     "throw() takes at most 3 arguments (%zd given)", nargs);
+        return NULL;
+    }
+    coir__green_cancel_start(g);
+    PyObject *res = Py_NewRef(Py_None);
+    if (!coir__green_dead(g))
+        Py_SETREF(res,
+                  coir__greenlet_throw(
+                      &g->base, nargs > 0 ? args[0] : coir__core.exit,
+                      nargs > 1 ? args[1] : NULL, nargs > 2 ? args[2] : NULL));
+    PyObject *exc = coir__error_take();
+    if (coir__green_report_early_death(g, args, nargs) < 0) {
+        Py_XDECREF(exc);
+        Py_CLEAR(res);
+        return NULL;
+    }
+    coir__error_give(exc);
+    return res;
+}
+
+/* A kill() on its way; owned by the queue and by who waits for it. */
+typedef struct {
+    coir_ready ready;
+    coir_list waiters;
+    PyObject *green;     /* strong */
+    PyObject *exception; /* strong */
+    int refs;
+} killing;
+
+static void
+killing_release(killing *k)
+{
+    if (--k->refs > 0)
+        return;
+    Py_DECREF(k->green);
+    Py_DECREF(k->exception);
+    PyMem_Free(k);
+}
+
+static void
+run_killing(coir_ready *r, LoopObject *loop)
+{
+    killing *k = (killing *)r;
+    PyObject *res;
+    PyObject *exception = k->exception;
+    if (PyTuple_Check(exception) && PyTuple_GET_SIZE(exception) == 3)
+        res = PyObject_CallMethod(
+            k->green, "throw", "OOO", PyTuple_GET_ITEM(exception, 0),
+            PyTuple_GET_ITEM(exception, 1), PyTuple_GET_ITEM(exception, 2));
+    else
+        res = PyObject_CallMethod(k->green, "throw", "(O)", exception);
+    if (res == NULL)
+        coir__loop_error(loop, k->green);
+    Py_XDECREF(res);
+    while (k->waiters.head != NULL)
+        coir__wake(coir__wait_of(k->waiters.head), NULL);
+    killing_release(k);
+}
+
+/* Have it thrown into `g` by the hub; if `block`, wait until it was. */
+static int
+kill_soon(GreenObject *g, PyObject *exception, int block)
+{
+    LoopObject *loop = coir__green_loop(g);
+    if (loop == NULL)
+        return -1;
+    killing *k = PyMem_Calloc(1, sizeof *k);
+    if (k == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    k->green = Py_NewRef((PyObject *)g);
+    k->exception = Py_NewRef(exception);
+    k->refs = 1 + block;
+    k->ready.run = run_killing;
+    coir__loop_ready(loop, &k->ready);
+    if (!block)
+        return 0;
+    coir_pythread *t = coir__pythread_get();
+    HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
+    PyObject *res = NULL;
+    int how;
+    if (hub != NULL)
+        res = coir__park(t, hub, &k->waiters, "kill", (PyObject *)g,
+                         COIR_FOREVER, &how);
+    killing_release(k);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
+PyObject *
+coir__green_kill(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    static const char *const names[] = {"exception", "block", "timeout"};
+    GreenObject *g = (GreenObject *)op;
+    PyObject *values[3] = {coir__core.exit, Py_True, Py_None};
+    if (coir__green_arguments("kill", args, nargs, kwnames, names, values, 3) <
+        0)
+        return NULL;
+    int block = PyObject_IsTrue(values[1]);
+    if (block < 0)
+        return NULL;
+    int dead = coir__green_kill_before_start(g, values[0]);
+    if (dead < 0)
+        return NULL;
+    if (dead || coir__green_ready(g))
+        Py_RETURN_NONE;
+    if (kill_soon(g, values[0], block) < 0)
+        return NULL;
+    if (!block)
+        Py_RETURN_NONE;
+    if (!Py_IS_TYPE(op, &coir__green_type))
+        return PyObject_CallMethodOneArg(op, coir__green.str_join, values[2]);
+    return coir__green_join(op, &values[2], 1, NULL);
+}
