@@ -34,7 +34,7 @@ from .event import AsyncResult, Event
 from .exceptions import InvalidThreadUseError
 from .hub import get_hub, getcurrent
 from .lock import Semaphore
-from .monkey.api import is_module_patched
+from .monkey import is_module_patched
 from .pool import GroupMappingMixin
 from .timeout import Timeout
 
