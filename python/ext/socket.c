@@ -32,7 +32,7 @@
  * The edge lies in memory of its own, struct link: when the last reference to
  * the socket goes in another thread while its loop blocks, that is left to
  * the loop. */
-#include "hub.h"
+#include "socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -189,12 +189,6 @@ give_turn(struct sock *s, int dir)
     coir__wake(coir__wait_of(n), NULL);
 }
 
-static int
-is_open(int fd)
-{
-    return fd >= 0 && fcntl(fd, F_GETFD) >= 0;
-}
-
 static void
 edge_tells(coir_loop *Py_UNUSED(loop), coir_edge *edge, int revents)
 {
@@ -207,7 +201,7 @@ edge_tells(coir_loop *Py_UNUSED(loop), coir_edge *edge, int revents)
     if (COIR__UNLIKELY(revents & COIR_ERROR)) {
         /* The loop has stopped it: the number was closed, and may be somebody
          * else's by now, or there was no memory. */
-        if (!is_open(BASE->fd))
+        if (!coir__fd_is_open(BASE->fd))
             BASE->fd = -1;
         unlink_edge(s);
         wake_everybody(s);
@@ -256,8 +250,8 @@ set_timed_out(void)
     return -1;
 }
 
-static int
-set_oserror(int e)
+int
+coir__set_oserror(int e)
 {
     errno = e;
     PyErr_SetFromErrno(PyExc_OSError);
@@ -275,12 +269,14 @@ set_closed(void)
         Py_XDECREF(exc);
         return -1;
     }
-    return set_oserror(EBADF);
+    return coir__set_oserror(EBADF);
 }
 
-static COIR__COLD int
-set_bad_switch(const char *what, PyObject *op)
+COIR__COLD int
+coir__set_bad_switch(const char *what, PyObject *op)
 {
+    if (op == NULL)
+        op = Py_None;
     PyErr_Format(switch_error != NULL ? switch_error : PyExc_RuntimeError,
                  "somebody switched to a greenlet that waits in %s() of %R",
                  what, op);
@@ -395,94 +391,15 @@ wait_in_line(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
         return -1;
     Py_DECREF(res);
     return how == COIR_WOKEN_BY_TIME ? set_timed_out()
-                                     : set_bad_switch(u->what, u->op);
-}
-
-/* A watcher for one wait. */
-struct stranger {
-    coir_io io;
-    LoopObject *loop;
-    coir_wait *wait;
-    int revents;
-    int is_unref;
-};
-
-static void
-stranger_stop(struct stranger *st)
-{
-    coir_loop *loop = st->loop->loop;
-    if (loop == NULL)
-        return; /* the loop went, with its watchers */
-    if (st->is_unref) {
-        st->is_unref = 0;
-        coir_loop_ref(loop);
-    }
-    coir_io_stop(loop, &st->io);
-}
-
-static void
-stranger_is_ready(coir_loop *Py_UNUSED(loop), coir_io *io, int revents)
-{
-    struct stranger *st = io->data;
-    stranger_stop(st);
-    st->revents = revents;
-    if (st->wait->is_waiting && st->wait->woken == COIR_WOKEN_WAITS)
-        coir__wake(st->wait, NULL);
-}
-
-/* Wait for `fd` alone. Returns the events, 0 when time is over, or -1 with an
- * exception. `op` may be NULL. */
-static int
-wait_alone(coir_pythread *t, HubObject *hub, int fd, int events,
-           coir_list *list, int ref, const char *what, PyObject *op,
-           int64_t timeout_ns)
-{
-    coir_wait *w = coir__wait_get(t);
-    struct stranger *st = w != NULL ? PyMem_Calloc(1, sizeof *st) : NULL;
-    if (st == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    coir_io_init(&st->io, stranger_is_ready, fd, events);
-    st->io.data = st;
-    st->wait = w;
-    st->loop = (LoopObject *)Py_NewRef((PyObject *)hub->loop);
-    int res = -1;
-    if (st->loop->loop == NULL) {
-        PyErr_SetString(PyExc_ValueError, "operation on destroyed loop");
-    }
-    else if (coir_io_start(st->loop->loop, &st->io) < 0) {
-        (void)set_oserror(EBADF);
-    }
-    else {
-        if (!ref) {
-            st->is_unref = 1;
-            coir_loop_unref(st->loop->loop);
-        }
-        int how = COIR_WOKEN_WAITS;
-        PyObject *value = coir__park(t, hub, list, what, op, timeout_ns, &how);
-        stranger_stop(st);
-        if (value != NULL) {
-            Py_DECREF(value);
-            if (how == COIR_WOKEN_BY_OTHER)
-                (void)set_bad_switch(what, op != NULL ? op : Py_None);
-            else if (st->revents & COIR_ERROR)
-                (void)set_oserror(is_open(fd) ? ENOMEM : EBADF);
-            else
-                res = how == COIR_WOKEN_BY_TIME ? 0 : st->revents;
-        }
-    }
-    Py_DECREF((PyObject *)st->loop);
-    PyMem_Free(st);
-    return res;
+                                     : coir__set_bad_switch(u->what, u->op);
 }
 
 static int
 wait_as_stranger(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
 {
     struct sock *s = sock_of(u->op);
-    int how = wait_alone(t, hub, fd_of(u->op), event_of[u->dir], &s->strangers,
-                         s->ref, u->what, u->op, left);
+    int how = coir__wait_alone(t, hub, fd_of(u->op), event_of[u->dir],
+                               &s->strangers, s->ref, u->what, u->op, left);
     if (how < 0)
         return -1;
     if (fd_of(u->op) < 0)
@@ -500,7 +417,7 @@ use_wait(struct use *u)
     if (left == 0)
         return set_timed_out();
     if (COIR__UNLIKELY(fd_of(u->op) < 0))
-        return set_oserror(EBADF);
+        return coir__set_oserror(EBADF);
     coir_pythread *t = coir__pythread_get();
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
@@ -547,7 +464,7 @@ use_again(struct use *u, int e)
         return use_wait(u);
     if (e == EINTR)
         return PyErr_CheckSignals();
-    return set_oserror(e);
+    return coir__set_oserror(e);
 }
 
 /* `n` of `len` bytes were transferred, with the GIL held all the time. */
@@ -638,41 +555,15 @@ receive_bytes(PyObject *op, struct use *u, Py_ssize_t len, int flags,
     return res;
 }
 
-static int
-to_int(PyObject *arg, int *value)
-{
-    long l = PyLong_AsLong(arg);
-    if (l == -1 && PyErr_Occurred())
-        return -1;
-    if (l < INT32_MIN || l > INT32_MAX) {
-        PyErr_SetString(PyExc_OverflowError,
-                        "Python int too large to convert to C int");
-        return -1;
-    }
-    *value = (int)l;
-    return 0;
-}
-
-static int
-check_count(const char *name, Py_ssize_t nargs, Py_ssize_t min, Py_ssize_t max)
-{
-    if (COIR__LIKELY(nargs >= min && nargs <= max))
-        return 0;
-    PyErr_Format(PyExc_TypeError,
-                 "%s() takes from %zd to %zd arguments (%zd given)", name, min,
-                 max, nargs);
-    return -1;
-}
-
 static PyObject *
 sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     int flags = 0;
-    if (check_count("recv", nargs, 1, 2) < 0)
+    if (coir__check_count("recv", nargs, 1, 2) < 0)
         return NULL;
     Py_ssize_t len = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
     if ((len == -1 && PyErr_Occurred()) ||
-        (nargs > 1 && to_int(args[1], &flags) < 0))
+        (nargs > 1 && coir__to_int(args[1], &flags) < 0))
         return NULL;
     if (len < 0) {
         PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
@@ -783,7 +674,7 @@ sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[] = {"data", "flags", "timeout"};
     PyObject *given[3] = {NULL, NULL, NULL};
-    if (check_count("send", nargs, 0, 3) < 0)
+    if (coir__check_count("send", nargs, 0, 3) < 0)
         return NULL;
     for (Py_ssize_t i = 0; i < nargs; i++)
         given[i] = args[i];
@@ -806,7 +697,7 @@ sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     int flags = 0;
     struct use u = use_of(op, OUT, "send");
-    if ((given[1] != NULL && to_int(given[1], &flags) < 0) ||
+    if ((given[1] != NULL && coir__to_int(given[1], &flags) < 0) ||
         (given[2] != NULL && given[2] != default_timeout &&
          coir__timeout_ns(given[2], &u.timeout_ns) < 0))
         return NULL;
@@ -824,8 +715,8 @@ static PyObject *
 sock_sendall(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     int flags = 0;
-    if (check_count("sendall", nargs, 1, 2) < 0 ||
-        (nargs > 1 && to_int(args[1], &flags) < 0) || check_torn(op) < 0)
+    if (coir__check_count("sendall", nargs, 1, 2) < 0 ||
+        (nargs > 1 && coir__to_int(args[1], &flags) < 0) || check_torn(op) < 0)
         return NULL;
     Py_buffer buf;
     if (PyObject_GetBuffer(args[0], &buf, PyBUF_SIMPLE) < 0)
@@ -1036,7 +927,7 @@ static int
 set_nonblocking(PyObject *op)
 {
     int on = 1;
-    return ioctl(fd_of(op), FIONBIO, &on) == 0 ? 0 : set_oserror(errno);
+    return ioctl(fd_of(op), FIONBIO, &on) == 0 ? 0 : coir__set_oserror(errno);
 }
 
 /* A number that is known not to block: `is_ready`. */
@@ -1301,7 +1192,7 @@ sock_connect(PyObject *op, PyObject *address)
     int e = connect_to(op, to);
     Py_DECREF(to);
     if (e > 0)
-        (void)set_oserror(e);
+        (void)coir__set_oserror(e);
     if (e != 0)
         return NULL;
     Py_RETURN_NONE;
@@ -1347,7 +1238,7 @@ sock_real_close(PyObject *op, PyObject *Py_UNUSED(args))
     }
     /* The peer may have closed it first: see CPython's bpo-30319. */
     if (err < 0 && errno != ECONNRESET && errno != EINTR) {
-        (void)set_oserror(errno);
+        (void)coir__set_oserror(errno);
         return NULL;
     }
     Py_RETURN_NONE;
@@ -1470,21 +1361,14 @@ sock_set_ref(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-static short
-poll_events(int events)
-{
-    return (short)((events & COIR_READ ? POLLIN : 0) |
-                   (events & COIR_WRITE ? POLLOUT : 0));
-}
-
 /* For those who transfer by themselves, _ssl: who did not get all they want
  * may have found that out by other means than EAGAIN, so ask the kernel. */
 static PyObject *
 sock_wait_io(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     int events;
-    if (check_count("_wait_io", nargs, 1, 2) < 0 ||
-        to_int(args[0], &events) < 0)
+    if (coir__check_count("_wait_io", nargs, 1, 2) < 0 ||
+        coir__to_int(args[0], &events) < 0)
         return NULL;
     if (events != COIR_READ && events != COIR_WRITE) {
         PyErr_SetString(PyExc_ValueError, "events must be 1 or 2");
@@ -1494,7 +1378,9 @@ sock_wait_io(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
                           events == COIR_READ ? "recv" : "send");
     if (nargs > 1 && coir__timeout_ns(args[1], &u.timeout_ns) < 0)
         return NULL;
-    struct pollfd p = {.fd = fd_of(op), .events = poll_events(events)};
+    struct pollfd p = {.fd = fd_of(op),
+                       .events =
+                           (short)(events == COIR_READ ? POLLIN : POLLOUT)};
     if (p.fd >= 0 && poll(&p, 1, 0) > 0)
         Py_RETURN_NONE;
     int err = use_wait(&u);
@@ -1742,32 +1628,6 @@ set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-wait_fd(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
-{
-    int fd, events;
-    int64_t timeout_ns = COIR_FOREVER;
-    if (check_count("wait_fd", nargs, 2, 3) < 0 || to_int(args[0], &fd) < 0 ||
-        to_int(args[1], &events) < 0 ||
-        (nargs > 2 && coir__timeout_ns(args[2], &timeout_ns) < 0))
-        return NULL;
-    if (events <= 0 || (events & ~(COIR_READ | COIR_WRITE))) {
-        PyErr_SetString(PyExc_ValueError, "events must be 1, 2 or 3");
-        return NULL;
-    }
-    if (fd < 0) {
-        (void)set_oserror(EBADF);
-        return NULL;
-    }
-    coir_pythread *t = coir__pythread_get();
-    HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
-    if (hub == NULL)
-        return NULL;
-    int got =
-        wait_alone(t, hub, fd, events, NULL, 1, "wait", NULL, timeout_ns);
-    return got >= 0 ? PyLong_FromLong(got) : NULL;
-}
-
 static PyMethodDef functions[] = {
     {"socket_type", get_socket_type, METH_NOARGS,
      "socket_type() -> type\n\n"
@@ -1778,15 +1638,13 @@ static PyMethodDef functions[] = {
      "What Socket needs of Python: the class of sockets that are accepted,\n"
      "resolve(socket, address) for names of hosts, exceptions, and the value\n"
      "of send()'s timeout that means the socket's."},
-    {"wait_fd", FAST(wait_fd), METH_FASTCALL,
-     "wait_fd(fd, events, timeout=None) -> int\n\n"
-     "Wait until a descriptor can be read from (1), written to (2) or either\n"
-     "(3). Returns which; 0 when the timeout, in seconds, is over."},
     {NULL, NULL, 0, NULL},
 };
 
 int
 coir__socket_types_init(PyObject *module)
 {
-    return PyModule_AddFunctions(module, functions);
+    if (PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, coir__waitfd_methods);
 }
