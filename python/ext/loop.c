@@ -8,8 +8,9 @@
  * Greenlets that leave the processor go on to the next ready one by
  * themselves, see hub.c; they use up the same budget.
  *
- * Errors of callbacks go to the error handler, the hub as a rule; what that
- * cannot handle leaves run() as an exception.
+ * Errors of callbacks go to the error handler, the hub as a rule. Its own
+ * errors are reported as unraisable, but GreenletExit leaves run(): that is how
+ * a hub is destroyed.
  *
  * Python's signal handlers run in the main thread between turns. So that a
  * signal that comes right before the loop blocks is not slept through, the
@@ -260,12 +261,18 @@ coir__loop_error(LoopObject *loop, PyObject *context)
     if (exc == NULL)
         return;
     if (tell_handler(loop, context != NULL ? context : Py_None, exc) < 0) {
-        /* It leaves run(); the first does if there are several. */
         PyObject *second = coir__error_take();
-        if (loop->pending_error == NULL)
-            loop->pending_error = second;
-        else
-            Py_XDECREF(second);
+        int ends = PyErr_GivenExceptionMatches(second, coir__core.exit);
+        if (ends && loop->pending_error == NULL) {
+            loop->pending_error = second; /* it is to leave run() */
+        }
+        else if (ends) {
+            Py_DECREF(second);
+        }
+        else { /* the loop goes on whatever happens */
+            coir__error_give(second);
+            PyErr_WriteUnraisable((PyObject *)loop);
+        }
     }
     Py_DECREF(exc);
 }
@@ -331,8 +338,7 @@ run_ready(LoopObject *self)
     self->left = 0;
 }
 
-/* Python's signal handlers; 0, or -1 if the error handler did not take what
- * they raised. */
+/* Run Python's signal handlers. */
 static void
 check_signals(LoopObject *self)
 {
@@ -903,7 +909,7 @@ loop_get(PyObject *op, void *closure)
     case LOOP_PTR:
         return PyLong_FromVoidPtr(loop);
     case LOOP_RESOLUTION:
-        return PyFloat_FromDouble(0.001);
+        return PyFloat_FromDouble(0.00001);
     case LOOP_DEFAULT:
         return PyBool_FromLong(loop != NULL && SELF->is_default);
     case LOOP_DEPTH:
@@ -1024,7 +1030,7 @@ static PyGetSetDef loop_getset[] = {
     FIELD("sigfd", LOOP_SIGFD, "-1: signals come by a handler."),
     FIELD("sig_pending", LOOP_SIG_PENDING, "Not told: False."),
     FIELD("approx_timer_resolution", LOOP_RESOLUTION,
-          "Timers are late by so many seconds at most, when idle."),
+          "Short timers are late by about so many seconds when idle."),
     {"error_handler", loop_get_handler, loop_set_handler,
      "Gets the errors of callbacks, see handle_error(); or None.", NULL},
     {"_callbacks", loop_callbacks, NULL,

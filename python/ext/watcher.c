@@ -46,7 +46,8 @@ typedef struct {
     uint8_t pass_events; /* the events come first among the arguments */
     int pid, rpid, rstatus; /* of a child */
     int pidfd;
-    PyObject *path; /* of a stat: strong, bytes */
+    PyObject *path;  /* of a stat: strong, bytes */
+    double interval; /* the same: as it was asked for */
     union {
         coir_watcher any;
         coir_io io;
@@ -477,6 +478,7 @@ loop_stat(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->path = bytes;
+    self->interval = interval;
     self->w.stat.path = PyBytes_AS_STRING(bytes);
     self->w.stat.interval_ns = coir__seconds_to_ns(interval);
     self->w.stat.wd = -2;
@@ -913,7 +915,11 @@ stat_get(PyObject *op, void *closure)
     case 1:
         return stat_result(&SELF->w.stat.prev);
     case 2:
+        if (!SELF->w.any.active)
+            return PyFloat_FromDouble(SELF->interval);
         return PyFloat_FromDouble((double)SELF->w.stat.interval_ns / 1e9);
+    case 4:
+        return Py_NewRef(SELF->path);
     default:
         return PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(SELF->path));
     }
@@ -1065,6 +1071,7 @@ static PyGetSetDef stat_getset[] = {
     {"prev", stat_get, NULL, "The same before the change.", (void *)1},
     {"interval", stat_get, NULL, "Seconds between looks.", (void *)2},
     {"path", stat_get, NULL, "Of the file.", (void *)3},
+    {"_paths", stat_get, NULL, "The same as bytes.", (void *)4},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -6,6 +6,7 @@ the thread ends. Calls are of the calling thread, and never block.
 
 from __future__ import annotations
 
+from _thread import _local
 from typing import Any
 
 from coir._core import (
@@ -21,15 +22,24 @@ __all__ = ["get_hub", "get_hub_noargs", "get_hub_if_exists", "set_hub"]
 get_hub_noargs = get_hub
 
 
+class _Threadlocal(_local):
+    loop: Any = None
+
+
+_threadlocal = _Threadlocal()
+
+
 def get_loop() -> Any:
-    """The event loop of this thread's hub, or None."""
-    hub = get_hub_if_exists()
-    return hub.loop if hub is not None else None
+    """The loop that this thread's next hub is to run, or None.
+
+    A hub that is destroyed without its loop leaves it there.
+    """
+    return _threadlocal.loop
 
 
 def set_loop(loop: Any) -> None:
-    """Have this thread's hub run `loop`. It is made if there is none."""
-    get_hub().loop = loop
+    """Have this thread's next hub run `loop`; None: one of its own."""
+    _threadlocal.loop = loop
 
 
 def set_default_hub_class(hubtype: Any) -> None:

@@ -22,8 +22,10 @@ from ._config import config as GEVENT_CONFIG
 from ._hub_local import (
     get_hub,
     get_hub_if_exists,
+    get_loop,
     set_default_hub_class,
     set_hub,
+    set_loop,
 )
 from ._hub_primitives import (
     TrackedRawGreenlet,
@@ -271,6 +273,8 @@ class Hub(WaitOperationsGreenlet):
             default = True
         if hasattr(loop, "run"):
             self.loop = loop
+        elif loop is None and get_loop() is not None:
+            self.loop = get_loop()
         else:
             flags = loop if loop is not None else self.backend
             self.loop = self.loop_class(flags=flags, default=default)
@@ -466,8 +470,13 @@ class Hub(WaitOperationsGreenlet):
                 pass
         if get_hub_if_exists() is self:
             set_hub(None)
-        if destroy_loop and loop is not None:
-            loop.destroy()
+        if loop is not None:
+            if not destroy_loop:
+                set_loop(loop)
+            elif get_loop() is loop:
+                set_loop(None)
+            if destroy_loop:
+                loop.destroy()
         self.loop = None
 
     # --- parts that are made when they are needed
