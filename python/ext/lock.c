@@ -836,6 +836,105 @@ static PyTypeObject rlock_type = {
     .tp_new = rlock_new,
 };
 
+/* --- the RLock of threads ------------------------------------------------ */
+
+static int
+thread_rlock_init(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(args),
+                  PyObject *Py_UNUSED(kwargs))
+{
+    return 0; /* as _thread.RLock takes them */
+}
+
+static PyObject *
+thread_rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
+{
+    int block = 1;
+    int64_t ns = COIR_FOREVER;
+    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
+        lock_arguments(args, nargs, kwnames, &block, &ns) < 0)
+        return NULL;
+    int took = rlock_take(SELF, block, ns);
+    if (took < 0 || (took == 0 && !block && yield_if_possible() < 0))
+        return NULL;
+    return PyBool_FromLong(took);
+}
+
+static PyObject *
+thread_rlock_release(PyObject *op, PyObject *unused)
+{
+    if (SELF->owner == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
+        return NULL;
+    }
+    return rlock_release(op, unused);
+}
+
+static PyObject *
+thread_rlock_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat(
+        "<%s %s object owner=%zu count=%zd at %p>",
+        SELF->count > 0 ? "locked" : "unlocked", Py_TYPE(op)->tp_name,
+        (size_t)SELF->owner, SELF->count, op);
+}
+
+static PyMethodDef thread_rlock_methods[] = {
+    {"acquire", FAST thread_rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     "acquire(blocking=True, timeout=-1) -> bool\n\n"
+     "Lock it, once more if the calling greenlet has it; else blocks until\n"
+     "it is free, for `timeout` seconds at most, not at all if `blocking` is\n"
+     "false. Whether it was locked."},
+    {"release", thread_rlock_release, METH_NOARGS,
+     "release() -> None\n\n"
+     "Undo one acquire() of the calling greenlet; after the last it is free.\n"
+     "RuntimeError is raised in others."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyTypeObject thread_rlock_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.threading.RLock",
+    .tp_basicsize = sizeof(RLockObject),
+    .tp_dealloc = rlock_dealloc,
+    .tp_repr = thread_rlock_repr,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "RLock()\n\n"
+              "An RLock with the arguments of threading.RLock.",
+    .tp_traverse = rlock_traverse,
+    .tp_clear = rlock_clear,
+    .tp_methods = thread_rlock_methods,
+    .tp_base = &rlock_type,
+    .tp_init = thread_rlock_init,
+    .tp_new = rlock_new,
+};
+
+/* --- the ident of a greenlet as a thread --------------------------------- */
+
+static PyObject *
+get_ident(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames)
+{
+    static const char *const names[] = {"gr"};
+    PyObject *gr = Py_None;
+    if (coir__arguments("get_ident", names, 1, args, nargs, kwnames, &gr) < 0)
+        return NULL;
+    if (gr == Py_None) {
+        coir_pythread *t =
+            coir__is_finalizing() ? coir__pythread : coir__pythread_get();
+        if (t == NULL && PyErr_Occurred())
+            return NULL;
+        gr = t != NULL ? (PyObject *)t->current : Py_None;
+    }
+    return PyLong_FromVoidPtr(gr);
+}
+
+static PyMethodDef functions[] = {
+    {"get_green_ident", FAST get_ident, METH_FASTCALL | METH_KEYWORDS,
+     "get_green_ident(gr=None) -> int\n\n"
+     "What tells the running greenlet, or the given one, from others."},
+    {NULL, NULL, 0, NULL},
+};
+
 /* --- set-up -------------------------------------------------------------- */
 
 static int
@@ -850,20 +949,24 @@ set_error(PyTypeObject *type, PyObject *error)
 static int
 types_ready(void)
 {
-    if (PyType_HasFeature(&rlock_type, Py_TPFLAGS_READY))
+    if (PyType_HasFeature(&thread_rlock_type, Py_TPFLAGS_READY))
         return 0;
     if (PyType_Ready(&semaphore_type) < 0 || PyType_Ready(&bounded_type) < 0 ||
         PyType_Ready(&lock_type) < 0 ||
         set_error(&bounded_type, PyExc_ValueError) < 0 ||
         set_error(&lock_type, PyExc_RuntimeError) < 0)
         return -1;
-    return PyType_Ready(&rlock_type);
+    if (PyType_Ready(&rlock_type) < 0)
+        return -1;
+    return PyType_Ready(&thread_rlock_type);
 }
 
 int
 coir__lock_types_init(PyObject *module)
 {
-    if (types_ready() < 0 ||
+    if (types_ready() < 0 || PyModule_AddFunctions(module, functions) < 0 ||
+        PyModule_AddObjectRef(module, "ThreadRLock",
+                              (PyObject *)&thread_rlock_type) < 0 ||
         PyModule_AddObjectRef(module, "Semaphore",
                               (PyObject *)&semaphore_type) < 0 ||
         PyModule_AddObjectRef(module, "BoundedSemaphore",

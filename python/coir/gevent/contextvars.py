@@ -1,0 +1,13 @@
+"""Context variables: the interpreter's own.
+
+Each greenlet has a context of its own, see ``Greenlet.gr_context``. Nothing is
+to be patched.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context, ContextVar, Token, copy_context
+
+__all__ = ["ContextVar", "Context", "copy_context", "Token"]
+
+__implements__: list[str] = []
