@@ -20,8 +20,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._util import copy_globals
-from .monkey.api import get_original
-from .os import waitpid as _green_waitpid
+from .monkey.api import get_original, patch_item
 
 if TYPE_CHECKING:
     from subprocess import (
@@ -246,7 +245,7 @@ class Popen(_Popen):  # type: ignore[misc]
 
     def _reap(self) -> None:
         try:
-            pid, status = _green_waitpid(self.pid, _WNOHANG)
+            pid, status = os.waitpid(self.pid, _WNOHANG)
         except ChildProcessError:
             # Somebody else has: what it returned is lost.
             self.returncode = 0
@@ -415,6 +414,19 @@ def _with_our_popen(func: Any) -> Any:
 for _name, _func in _functions.items():
     globals()[_name] = _with_our_popen(_func)
 del _name, _func
+
+
+def _gevent_do_monkey_patch(request: Any) -> None:
+    """Replace the class; the functions there use what the module has."""
+    for name in request.items:
+        if name == "Popen":
+            patch_item(request.target_module, name, Popen)
+        else:
+            patch_item(
+                request.target_module,
+                name,
+                getattr(request.target_module, name),
+            )
 
 
 def _gevent_did_monkey_patch(target_module: Any, *args: Any) -> None:
