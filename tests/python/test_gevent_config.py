@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from coir.gevent import _config
 from coir.gevent._config import Config
 

@@ -7,9 +7,8 @@ import subprocess as native
 import sys
 import threading
 
-import pytest
-
 import coir.gevent
+import pytest
 from coir.gevent import os, signal, subprocess
 from coir.gevent.event import Event
 
