@@ -698,24 +698,25 @@ let_woken_run(LinkableObject *self)
 /* The argument `timeout` of a method that has no other. */
 static int
 get_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-            const char *func, int64_t *ns)
+            PyObject **timeout, int64_t *ns)
 {
     static const char *const names[] = {"timeout"};
-    PyObject *timeout = NULL;
+    *timeout = NULL;
     *ns = COIR_FOREVER;
     if (nargs == 0 && kwnames == NULL)
         return 0;
-    if (coir__arguments(func, names, 1, args, nargs, kwnames, &timeout) < 0)
+    if (coir__arguments("wait", names, 1, args, nargs, kwnames, timeout) < 0)
         return -1;
-    return coir__timeout_arg(timeout, ns);
+    return coir__timeout_arg(*timeout, ns);
 }
 
 static PyObject *
 event_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
            PyObject *kwnames)
 {
+    PyObject *timeout;
     int64_t ns;
-    if (get_timeout(args, nargs, kwnames, "wait", &ns) < 0)
+    if (get_timeout(args, nargs, kwnames, &timeout, &ns) < 0)
         return NULL;
     if (SELF->is_set) {
         if (let_woken_run(&SELF->link) < 0)
@@ -724,7 +725,10 @@ event_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     }
     int number = -1, lost;
     int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
-    return how >= 0 ? PyBool_FromLong(how != COIR_LINK_TIME) : NULL;
+    if (how < 0 ||
+        (how == COIR_LINK_TIME && coir__timeout_is_over(timeout) < 0))
+        return NULL;
+    return PyBool_FromLong(how != COIR_LINK_TIME);
 }
 
 static PyObject *
@@ -977,8 +981,9 @@ static PyObject *
 result_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
+    PyObject *timeout;
     int64_t ns;
-    if (get_timeout(args, nargs, kwnames, "wait", &ns) < 0)
+    if (get_timeout(args, nargs, kwnames, &timeout, &ns) < 0)
         return NULL;
     if (result_is_ready(&SELF->link)) {
         if (let_woken_run(&SELF->link) < 0)
@@ -986,7 +991,9 @@ result_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return result_get_value(op, NULL);
     }
     int number = -1, lost;
-    if (coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost) < 0)
+    int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
+    if (how < 0 ||
+        (how == COIR_LINK_TIME && coir__timeout_is_over(timeout) < 0))
         return NULL;
     return result_get_value(op, NULL);
 }

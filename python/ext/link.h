@@ -27,6 +27,10 @@ COIR__HIDDEN int coir__timeout_arg(PyObject *timeout, int64_t *ns);
  * without. */
 COIR__HIDDEN void coir__timeout_raise(PyObject *seconds);
 
+/* The wait that `timeout` limits has ended by it: 0; or, if it is a Timeout
+ * with an exception of its own, -1 with that. */
+COIR__HIDDEN int coir__timeout_is_over(PyObject *timeout);
+
 /* Raise the exception of coir.gevent.exceptions of this name. */
 COIR__HIDDEN void coir__raise_named(const char *name, const char *format,
                                     ...);

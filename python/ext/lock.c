@@ -181,23 +181,41 @@ semaphore_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
     return op;
 }
 
+/* What `took` says, of an acquire(). */
+static inline PyObject *
+taken(int took, int block, PyObject *timeout)
+{
+    if (COIR__UNLIKELY(took < 0 || (took == 0 && block &&
+                                    coir__timeout_is_over(timeout) < 0)))
+        return NULL;
+    return PyBool_FromLong(took);
+}
+
+/* The arguments of Semaphore.acquire(). 0, or -1 with an exception. */
+static int
+acquire_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                  int *block, PyObject **timeout, int64_t *ns)
+{
+    static const char *const names[] = {"blocking", "timeout"};
+    PyObject *in[] = {Py_True, Py_None};
+    if (coir__arguments("acquire", names, 2, args, nargs, kwnames, in) < 0)
+        return -1;
+    *block = PyObject_IsTrue(in[0]);
+    *timeout = in[1];
+    return *block < 0 ? -1 : coir__timeout_arg(in[1], ns);
+}
+
 static PyObject *
 semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
-    static const char *const names[] = {"blocking", "timeout"};
     int block = 1;
+    PyObject *timeout = NULL;
     int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL)) {
-        PyObject *in[] = {Py_True, Py_None};
-        if (coir__arguments("acquire", names, 2, args, nargs, kwnames, in) < 0)
-            return NULL;
-        block = PyObject_IsTrue(in[0]);
-        if (block < 0 || coir__timeout_arg(in[1], &ns) < 0)
-            return NULL;
-    }
-    int took = take(SELF, block, ns);
-    return took >= 0 ? PyBool_FromLong(took) : NULL;
+    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
+        acquire_arguments(args, nargs, kwnames, &block, &timeout, &ns) < 0)
+        return NULL;
+    return taken(take(SELF, block, ns), block, timeout);
 }
 
 static PyObject *
@@ -614,19 +632,13 @@ static PyObject *
 rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
               PyObject *kwnames)
 {
-    static const char *const names[] = {"blocking", "timeout"};
     int block = 1;
+    PyObject *timeout = NULL;
     int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL)) {
-        PyObject *in[] = {Py_True, Py_None};
-        if (coir__arguments("acquire", names, 2, args, nargs, kwnames, in) < 0)
-            return NULL;
-        block = PyObject_IsTrue(in[0]);
-        if (block < 0 || coir__timeout_arg(in[1], &ns) < 0)
-            return NULL;
-    }
-    int took = rlock_take(SELF, block, ns);
-    return took >= 0 ? PyBool_FromLong(took) : NULL;
+    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
+        acquire_arguments(args, nargs, kwnames, &block, &timeout, &ns) < 0)
+        return NULL;
+    return taken(rlock_take(SELF, block, ns), block, timeout);
 }
 
 static PyObject *

@@ -686,10 +686,31 @@ coir__timeout_arg(PyObject *timeout, int64_t *ns)
     return 0;
 }
 
+int
+coir__timeout_is_over(PyObject *timeout)
+{
+    if (timeout == NULL || !PyObject_TypeCheck(timeout, &coir__timeout_type))
+        return 0;
+    PyObject *exc = ((TimeoutObject *)timeout)->exception;
+    if (exc == Py_None || exc == Py_False || PyUnicode_Check(exc))
+        return 0;
+    if (PyExceptionClass_Check(exc))
+        PyErr_SetNone(exc);
+    else if (PyExceptionInstance_Check(exc))
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    else
+        PyErr_Format(PyExc_TypeError,
+                     "exceptions must be classes, or instances, not %s",
+                     Py_TYPE(exc)->tp_name);
+    return -1;
+}
+
 void
 coir__timeout_raise(PyObject *seconds)
 {
     PyObject *exc = seconds;
+    if (coir__timeout_is_over(seconds) < 0)
+        return;
     if (exc != NULL && PyObject_TypeCheck(exc, &coir__timeout_type)) {
         Py_INCREF(exc);
     }
