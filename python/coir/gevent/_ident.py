@@ -14,9 +14,9 @@ class IdentRegistry:
     """Numbers objects from 0 up, and gives the numbers of dead ones again.
 
     There are as many numbers as there were objects at a time, so they stay
-    small. Of those that are free, the one that has been so for longest is next:
-    in a log, it is not soon taken for the dead one's. Objects need a hash
-    and weak references, and two that are equal count as one.
+    small. Of those that are free, the one that has been so for longest is
+    next: in a log, it is not soon taken for the dead one's. Objects need a
+    hash and weak references, and two that are equal count as one.
 
     Any thread.
     """

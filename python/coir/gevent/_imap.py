@@ -50,7 +50,7 @@ class IMapUnordered(Greenlet):
         _zipped: bool = False,
     ) -> None:
         super().__init__()
-        self.spawn = spawn
+        self.spawn = spawn  # type: ignore[method-assign]
         self.func = func
         self.iterable = iterable
         self._zipped = _zipped
@@ -91,7 +91,8 @@ class IMapUnordered(Greenlet):
 
     def _spawning_ends(self, _: Any) -> None:
         # In the hub, as is what follows.
-        self.func = self.iterable = self.spawn = None
+        self.func = self.iterable = None
+        self.spawn = None  # type: ignore[assignment, method-assign]
         self._one_less()
 
     def _task_ends(self, g: Any) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from coir._core import getcurrent, settrace
+from coir._core import SwitchTracer, getcurrent
 
 from ._util import gmctime
 from .util import format_run_info
@@ -21,36 +20,8 @@ from .util import format_run_info
 __all__ = ["GreenletTracer", "HubSwitchTracer", "MaxSwitchTracer"]
 
 
-class GreenletTracer:
-    """Counts switches; blocked is who ran without any since the last look."""
-
-    def __init__(self) -> None:
-        #: Since ``did_block_hub()`` was called last.
-        self.greenlet_switch_counter = 0
-        #: Who was switched to last; None: not known, or not to be blamed.
-        self.active_greenlet: Any = None
-        self._killed = False
-        self.previous_trace_function: Callable[..., Any] | None = settrace(
-            self
-        )
-
-    def kill(self) -> None:
-        """Stop tracing; in the thread that is traced."""
-        if self._killed:
-            return
-        self._killed = True
-        settrace(self.previous_trace_function)
-        self.previous_trace_function = None
-
-    def __call__(self, event: str, args: Any) -> None:
-        self._trace(event, args)
-
-    def _trace(self, event: str, args: Any) -> None:
-        self.greenlet_switch_counter += 1
-        known = event in ("switch", "throw")
-        self.active_greenlet = args[1] if known else None
-        if self.previous_trace_function is not None:
-            self.previous_trace_function(event, args)
+class GreenletTracer(SwitchTracer):
+    """Blocked is who has run without a switch since the last look."""
 
     def did_block_hub(self, hub: Any) -> Any:
         """``(True, greenlet)`` if that one blocks `hub`, else a false value.
@@ -114,8 +85,8 @@ class HubSwitchTracer(_HubTracer):
         self.last_entered_hub: float = 0
         super().__init__(hub, max_blocking_time)
 
-    def _trace(self, event: str, args: Any) -> None:
-        super()._trace(event, args)
+    def __call__(self, event: str, args: Any) -> None:
+        super().__call__(event, args)
         if self.active_greenlet is self.hub:
             self.last_entered_hub = perf_counter()
 
@@ -133,9 +104,9 @@ class MaxSwitchTracer(_HubTracer):
         self.last_switch = perf_counter()
         super().__init__(hub, max_blocking_time)
 
-    def _trace(self, event: str, args: Any) -> None:
+    def __call__(self, event: str, args: Any) -> None:
         before = self.active_greenlet
-        super()._trace(event, args)
+        super().__call__(event, args)
         now = perf_counter()
         if before is not None and before is not self.hub:
             self.max_blocking = max(self.max_blocking, now - self.last_switch)

@@ -33,6 +33,7 @@ __all__ = ["Greenlet", "joinall", "killall"]
 set_track_greenlet_tree(config.track_greenlet_tree)
 set_copy_context(config.copy_context)
 
+
 def joinall(
     greenlets: Any,
     timeout: float | None = None,

@@ -101,7 +101,8 @@ class GroupMappingMixin:
         """
         # In a greenlet: this one can be left by a timeout without harm, and
         # one of the group's own can wait for it.
-        return Greenlet.spawn(self.__map, func, iterable).get()
+        results: list[Any] = Greenlet.spawn(self.__map, func, iterable).get()
+        return results
 
     def __map(self, func: Any, iterable: Iterable[Any]) -> list[Any]:
         spawn = self.spawn

@@ -283,9 +283,7 @@ class GreenletTree:
 
     def _tree_locals_facts(self) -> list[str]:
         tree_locals = getattr(self.greenlet, "spawn_tree_locals", None)
-        above = getattr(
-            _spawner(self.greenlet), "spawn_tree_locals", None
-        )
+        above = getattr(_spawner(self.greenlet), "spawn_tree_locals", None)
         if not tree_locals or tree_locals is above:
             return []
         return ["Spawn Tree Locals", *pprint.pformat(tree_locals).splitlines()]
@@ -305,7 +303,7 @@ class GreenletTree:
 
     @classmethod
     def forest(cls) -> list[GreenletTree]:
-        """The trees of all threads, each with the main greenlet at its root."""
+        """The trees of all threads, with the main greenlets at the root."""
         return list(cls._forest()[0].values())
 
     @classmethod
@@ -414,7 +412,7 @@ class assert_switches:
         hub, tracer = self.hub, self.tracer
         self.hub = self.tracer = None
         tracer.kill()
-        blocked = tracer.did_block_hub(hub) if t is None else False
+        blocked: Any = tracer.did_block_hub(hub) if t is None else False
         if not blocked:
             return
         seconds = perf_counter() - self._entered
