@@ -461,7 +461,21 @@ iwait_call(PyObject *op, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "O:iwait", &source))
         return NULL;
     (void)kwargs;
-    return coir__iwait_notify(op, source) == 0 ? Py_NewRef(Py_None) : NULL;
+    IWaitObject *it = (IWaitObject *)op;
+    coir_node *waiter = it->waiters.head;
+    if (coir__iwait_notify(op, source) < 0)
+        return NULL;
+    if (waiter != NULL && it->waiters.head == NULL) {
+        /* It was woken: let it go on before others that are ready tell, too.
+         * It may no longer want to know. */
+        coir_node *turn = &coir__wait_of(waiter)->ready.node;
+        coir_list *queue = turn->list;
+        if (queue != NULL) {
+            coir__list_remove(turn);
+            coir__list_prepend(queue, turn);
+        }
+    }
+    Py_RETURN_NONE;
 }
 
 static int
