@@ -3,7 +3,7 @@
 #ifndef COIR_GREEN_H
 #define COIR_GREEN_H
 
-#include "hub.h"
+#include "link.h"
 
 /* --- where something was spawned: greenlink.c ---------------------------- */
 
@@ -170,13 +170,6 @@ COIR__HIDDEN int coir__green_report_early_death(GreenObject *g,
 /* Kill it if it has not run. 1 if it is dead now, 0 if not; -1. */
 COIR__HIDDEN int coir__green_kill_before_start(GreenObject *g,
                                                PyObject *exception);
-/* Sort the arguments of a vectorcall by their names into `values`, where those
- * that were not given are left alone. 0, or -1 with TypeError. */
-COIR__HIDDEN int coir__green_arguments(const char *function,
-                                       PyObject *const *args, Py_ssize_t nargs,
-                                       PyObject *kwnames,
-                                       const char *const *names,
-                                       PyObject **values, Py_ssize_t count);
 
 /* --- links and iwait(): greenlink.c -------------------------------------- */
 
@@ -189,12 +182,6 @@ extern PyTypeObject coir__iwait_type COIR__HIDDEN;
 /* `source`, which is linked to the iwait(), has ended: called at once, not in
  * the hub. 0, or -1 with MemoryError. */
 COIR__HIDDEN int coir__iwait_notify(PyObject *iwait, PyObject *source);
-/* An exception class of coir.gevent.exceptions, raised with a message. */
-COIR__HIDDEN void coir__gevent_error(const char *name, const char *format,
-                                     ...);
-/* Raise Timeout(seconds). */
-COIR__HIDDEN void coir__timeout_error(PyObject *seconds);
-
 COIR__HIDDEN int coir__greenlink_types_init(PyObject *module);
 
 #endif

@@ -7,50 +7,7 @@
 #include "green.h"
 
 #include <stddef.h>
-#include <stdarg.h>
 #include <string.h>
-
-/* --- errors of gevent's -------------------------------------------------- */
-
-static PyObject *
-get_class(const char *module, const char *name)
-{
-    PyObject *m = PyImport_ImportModule(module);
-    if (m == NULL)
-        return NULL;
-    PyObject *class = PyObject_GetAttrString(m, name);
-    Py_DECREF(m);
-    return class;
-}
-
-void
-coir__gevent_error(const char *name, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    PyObject *message = PyUnicode_FromFormatV(format, args);
-    va_end(args);
-    PyObject *class =
-        message != NULL ? get_class("coir.gevent.exceptions", name) : NULL;
-    if (class != NULL)
-        PyErr_SetObject(class, message);
-    Py_XDECREF(class);
-    Py_XDECREF(message);
-}
-
-void
-coir__timeout_error(PyObject *seconds)
-{
-    PyObject *class = get_class("coir._core", "Timeout");
-    if (class == NULL)
-        return;
-    PyObject *exc = seconds != NULL ? PyObject_CallOneArg(class, seconds)
-                                    : PyObject_CallNoArgs(class);
-    if (exc != NULL)
-        PyErr_SetObject(class, exc);
-    Py_XDECREF(exc);
-    Py_DECREF(class);
-}
 
 /* --- where something was spawned ----------------------------------------- */
 
@@ -569,8 +526,8 @@ iwait_park(IWaitObject *it, Py_ssize_t wanted)
             return -1;
         Py_DECREF(res);
         if (how == COIR_WOKEN_BY_OTHER) {
-            coir__gevent_error("InvalidSwitchError",
-                               "Invalid switch into iwait()");
+            coir__raise_named("InvalidSwitchError",
+                              "Invalid switch into iwait()");
             return -1;
         }
         if (how == COIR_WOKEN_BY_TIME)

@@ -95,8 +95,7 @@ link_as(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[] = {"callback", "SpawnedLink"};
     PyObject *values[2] = {NULL, (PyObject *)&coir__link_types[kind]};
-    if (coir__green_arguments("link", args, nargs, kwnames, names, values, 2) <
-        0)
+    if (coir__arguments("link", names, 2, args, nargs, kwnames, values) < 0)
         return NULL;
     if (values[0] == NULL) {
         PyErr_SetString(PyExc_TypeError, "link() needs a callback");

@@ -42,87 +42,23 @@ park(GreenObject *g, const char *what, int64_t timeout_ns)
     if (res == NULL)
         return -1;
     if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
-        coir__gevent_error("InvalidSwitchError",
-                           "Invalid switch into Greenlet.%s(): %R", what, res);
+        coir__raise_named("InvalidSwitchError",
+                          "Invalid switch into Greenlet.%s(): %R", what, res);
     Py_DECREF(res);
     if (COIR__UNLIKELY(how == COIR_WOKEN_BY_OTHER))
         return -1;
     return how == COIR_WOKEN_BY_TIME;
 }
 
-/* The same with a gevent.Timeout, which is started unless it is pending, and
- * raised in any case. */
-static COIR__COLD int
-park_with_timeout(GreenObject *g, const char *what, PyObject *timeout)
-{
-    PyObject *pending = PyObject_GetAttrString(timeout, "pending");
-    int on = pending != NULL ? PyObject_IsTrue(pending) : -1;
-    Py_XDECREF(pending);
-    if (on == 0) {
-        PyObject *res = PyObject_CallMethod(timeout, "start", NULL);
-        on = res != NULL ? 1 : -1;
-        Py_XDECREF(res);
-    }
-    if (on < 0)
-        return -1;
-    int err = park(g, what, COIR_FOREVER);
-    PyObject *exc = coir__error_take();
-    PyObject *res = PyObject_CallMethod(timeout, "cancel", NULL);
-    Py_XDECREF(res);
-    if (exc != NULL) {
-        PyErr_Clear();
-        coir__error_give(exc);
-        return -1;
-    }
-    return res != NULL ? err : -1;
-}
-
-/* 0, 1 after the timeout, which is not raised if it is a number; or -1. */
+/* 0, 1 after the timeout, which is not raised; or -1. */
 static int
 wait_for(GreenObject *g, const char *what, PyObject *timeout)
 {
-    if (timeout == NULL || timeout == Py_None)
-        return park(g, what, COIR_FOREVER);
-    if (!PyNumber_Check(timeout) && PyObject_HasAttrString(timeout, "pending"))
-        return park_with_timeout(g, what, timeout);
     int64_t ns;
-    if (coir__timeout_ns(timeout, &ns) < 0)
+    if (coir__timeout_arg(timeout, &ns) < 0)
         return -1;
-    return park(g, what, ns);
-}
-
-int
-coir__green_arguments(const char *name, PyObject *const *args,
-                      Py_ssize_t nargs, PyObject *kwnames,
-                      const char *const *names, PyObject **values,
-                      Py_ssize_t count)
-{
-    if (nargs > count) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() takes at most %zd arguments (%zd given)", name,
-                     count, nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        values[i] = args[i];
-    Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    for (Py_ssize_t k = 0; k < nkw; k++) {
-        PyObject *key = PyTuple_GET_ITEM(kwnames, k);
-        Py_ssize_t i = 0;
-        while (i < count &&
-               PyUnicode_CompareWithASCIIString(key, names[i]) != 0)
-            i++;
-        if (i == count || i < nargs) {
-            PyErr_Format(PyExc_TypeError,
-                         i == count
-                             ? "%s() got an unexpected keyword argument %R"
-                             : "%s() got multiple values for argument %R",
-                         name, key);
-            return -1;
-        }
-        values[i] = args[nargs + k];
-    }
-    return 0;
+    int late = park(g, what, ns);
+    return late > 0 && coir__timeout_is_over(timeout) < 0 ? -1 : late;
 }
 
 PyObject *
@@ -132,17 +68,10 @@ coir__green_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"timeout"};
     GreenObject *g = (GreenObject *)op;
     PyObject *timeout = NULL;
-    if (coir__green_arguments("join", args, nargs, kwnames, names, &timeout,
-                              1) < 0)
+    if (coir__arguments("join", names, 1, args, nargs, kwnames, &timeout) < 0)
         return NULL;
-    if (!coir__green_ready(g) && wait_for(g, "join", timeout) < 0) {
-        PyObject *exc = coir__error_take();
-        if (exc != timeout) {
-            coir__error_give(exc);
-            return NULL;
-        }
-        Py_DECREF(exc);
-    }
+    if (!coir__green_ready(g) && wait_for(g, "join", timeout) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -153,8 +82,7 @@ coir__green_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"block", "timeout"};
     GreenObject *g = (GreenObject *)op;
     PyObject *values[2] = {NULL, NULL};
-    if (coir__green_arguments("get", args, nargs, kwnames, names, values, 2) <
-        0)
+    if (coir__arguments("get", names, 2, args, nargs, kwnames, values) < 0)
         return NULL;
     if (coir__green_ready(g))
         return result_of(g);
@@ -165,7 +93,7 @@ coir__green_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (late < 0)
         return NULL;
     if (late) {
-        coir__timeout_error(block ? values[1] : NULL);
+        coir__timeout_raise(block ? values[1] : NULL);
         return NULL;
     }
     return result_of(g);
@@ -327,8 +255,7 @@ coir__green_kill(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"exception", "block", "timeout"};
     GreenObject *g = (GreenObject *)op;
     PyObject *values[3] = {coir__core.exit, Py_True, Py_None};
-    if (coir__green_arguments("kill", args, nargs, kwnames, names, values, 3) <
-        0)
+    if (coir__arguments("kill", names, 3, args, nargs, kwnames, values) < 0)
         return NULL;
     int block = PyObject_IsTrue(values[1]);
     if (block < 0)
