@@ -418,20 +418,12 @@ iwait_call(PyObject *op, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "O:iwait", &source))
         return NULL;
     (void)kwargs;
-    IWaitObject *it = (IWaitObject *)op;
-    coir_node *waiter = it->waiters.head;
+    const coir_list *waiters = &((IWaitObject *)op)->waiters;
+    coir_node *n = waiters->head;
     if (coir__iwait_notify(op, source) < 0)
         return NULL;
-    if (waiter != NULL && it->waiters.head == NULL) {
-        /* It was woken: let it go on before others that are ready tell, too.
-         * It may no longer want to know. */
-        coir_node *turn = &coir__wait_of(waiter)->ready.node;
-        coir_list *queue = turn->list;
-        if (queue != NULL) {
-            coir__list_remove(turn);
-            coir__list_prepend(queue, turn);
-        }
-    }
+    if (n != NULL && waiters->head != n)
+        coir__go_on(coir__wait_of(n));
     Py_RETURN_NONE;
 }
 

@@ -198,6 +198,21 @@ coir__resume(coir_ready *r, LoopObject *loop)
     Py_DECREF(g);
 }
 
+void
+coir__go_on(coir_wait *w)
+{
+    const coir_pythread *t = coir__pythread_get();
+    if (t == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    if (t->hub == NULL || t->current != &t->hub->base ||
+        w->loop != t->hub->loop)
+        return;
+    coir__list_remove(&w->ready.node);
+    coir__resume(&w->ready, w->loop);
+}
+
 /* A subclass written in Python may want to know: 0, or -1 if it refused. */
 static COIR__COLD int
 call_switch_out(GreenletObject *g)

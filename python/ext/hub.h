@@ -255,6 +255,10 @@ COIR__HIDDEN void coir__wake(coir_wait *w, PyObject *value);
 /* The same; the exception (stolen) is raised in it. */
 COIR__HIDDEN void coir__wake_with_error(coir_wait *w, PyObject *exc);
 
+/* It was just woken: if this is the hub in which it waits, switch to it at
+ * once, as is expected of callbacks; else it goes on when its turn comes. */
+COIR__HIDDEN void coir__go_on(coir_wait *w);
+
 /* From run(): switch to a greenlet that was in the ready queue. */
 COIR__HIDDEN void coir__resume(coir_ready *r, LoopObject *loop);
 /* The greenlet was switched to while it waited: it waits no more. Called by

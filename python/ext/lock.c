@@ -573,17 +573,32 @@ static PyTypeObject lock_type = {
 #undef SELF
 
 typedef struct {
-    SemaphoreObject block; /* its first member makes it waitable */
-    PyObject *owner;       /* strong: a greenlet, or NULL */
-    Py_ssize_t count;      /* how often it is to release it */
+    PyObject_HEAD
+    PyObject *weakreflist;
+    SemaphoreObject *block; /* strong, never NULL: who has it has this */
+    PyObject *owner;        /* strong: a greenlet, or NULL */
+    Py_ssize_t count;       /* how often it is to release it */
 } RLockObject;
 
 #define SELF ((RLockObject *)op)
 
 static PyObject *
-rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+rlock_make(PyTypeObject *type, PyTypeObject *block)
 {
-    return semaphore_new(type, args, kwargs);
+    PyObject *sem = semaphore_new(block, NULL, NULL);
+    PyObject *op = sem != NULL ? type->tp_alloc(type, 0) : NULL;
+    if (op == NULL)
+        Py_XDECREF(sem);
+    else
+        SELF->block = (SemaphoreObject *)sem;
+    return op;
+}
+
+static PyObject *
+rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+          PyObject *Py_UNUSED(kwargs))
+{
+    return rlock_make(type, &semaphore_type);
 }
 
 static int
@@ -594,7 +609,7 @@ rlock_init(PyObject *op, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:RLock", names, &hub))
         return -1;
     if (hub != NULL && hub != Py_None)
-        Py_XSETREF(SELF->block.link.hub, Py_NewRef(hub));
+        Py_XSETREF(SELF->block->link.hub, Py_NewRef(hub));
     return 0;
 }
 
@@ -618,7 +633,7 @@ rlock_take(RLockObject *self, int block, int64_t ns)
         return 1;
     }
     Py_INCREF(me);
-    int took = take(&self->block, block, ns);
+    int took = take(self->block, block, ns);
     if (took <= 0) {
         Py_DECREF(me);
         return took;
@@ -661,7 +676,7 @@ rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
     if (--SELF->count == 0) {
         SELF->owner = NULL;
         Py_DECREF(me); /* it runs */
-        if (give(&SELF->block) < 0)
+        if (give(SELF->block) < 0)
             return NULL;
     }
     Py_RETURN_NONE;
@@ -709,7 +724,7 @@ rlock_release_save(PyObject *op, PyObject *Py_UNUSED(unused))
     PyObject *owner = SELF->owner;
     SELF->count = 0;
     SELF->owner = NULL;
-    int err = give(&SELF->block);
+    int err = give(SELF->block);
     Py_XDECREF(owner);
     if (err < 0)
         Py_CLEAR(state);
@@ -722,7 +737,7 @@ rlock_acquire_restore(PyObject *op, PyObject *state)
     Py_ssize_t count;
     PyObject *owner;
     if (!PyArg_ParseTuple(state, "nO:_acquire_restore", &count, &owner) ||
-        take(&SELF->block, 1, COIR_FOREVER) < 0)
+        take(SELF->block, 1, COIR_FOREVER) < 0)
         return NULL;
     SELF->count = count;
     Py_XSETREF(SELF->owner, Py_NewRef(owner));
@@ -732,8 +747,8 @@ rlock_acquire_restore(PyObject *op, PyObject *state)
 static PyObject *
 rlock_at_fork(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    coir__linkable_forget(&SELF->block.link);
-    SELF->block.counter = 1;
+    coir__linkable_forget(&SELF->block->link);
+    SELF->block->counter = 1;
     SELF->count = 0;
     Py_CLEAR(SELF->owner);
     Py_RETURN_NONE;
@@ -763,36 +778,33 @@ rlock_get_count(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *
 rlock_get_block(PyObject *op, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(op);
-}
-
-static PyObject *
-rlock_get_hub(PyObject *op, void *Py_UNUSED(closure))
-{
-    PyObject *hub = SELF->block.link.hub;
-    return Py_NewRef(hub != NULL ? hub : Py_None);
+    return Py_NewRef((PyObject *)SELF->block);
 }
 
 static int
 rlock_traverse(PyObject *op, visitproc visit, void *arg)
 {
+    Py_VISIT(SELF->block);
     Py_VISIT(SELF->owner);
-    return coir__linkable_traverse(op, visit, arg);
+    return 0;
 }
 
 static int
 rlock_clear(PyObject *op)
 {
     Py_CLEAR(SELF->owner);
-    return coir__linkable_clear(op);
+    return 0;
 }
 
 static void
 rlock_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
+    if (SELF->weakreflist != NULL)
+        PyObject_ClearWeakRefs(op);
     Py_CLEAR(SELF->owner);
-    coir__linkable_dealloc(op);
+    Py_DECREF(SELF->block);
+    Py_TYPE(op)->tp_free(op);
 }
 
 static PyMethodDef rlock_methods[] = {
@@ -825,8 +837,7 @@ static PyMethodDef rlock_methods[] = {
 static PyGetSetDef rlock_getset[] = {
     {"_owner", rlock_get_owner, NULL, "Which greenlet has it, or None.", NULL},
     {"_count", rlock_get_count, NULL, "How often.", NULL},
-    {"_block", rlock_get_block, NULL, "What blocks: it does itself.", NULL},
-    {"hub", rlock_get_hub, NULL, "What it was made with; of no use.", NULL},
+    {"_block", rlock_get_block, NULL, "What who has it has acquired.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -841,7 +852,7 @@ static PyTypeObject rlock_type = {
               "and only that one can release it.",
     .tp_traverse = rlock_traverse,
     .tp_clear = rlock_clear,
-    .tp_weaklistoffset = offsetof(LinkableObject, weakreflist),
+    .tp_weaklistoffset = offsetof(RLockObject, weakreflist),
     .tp_methods = rlock_methods,
     .tp_getset = rlock_getset,
     .tp_init = rlock_init,
@@ -849,6 +860,13 @@ static PyTypeObject rlock_type = {
 };
 
 /* --- the RLock of threads ------------------------------------------------ */
+
+static PyObject *
+thread_rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                 PyObject *Py_UNUSED(kwargs))
+{
+    return rlock_make(type, &lock_type);
+}
 
 static int
 thread_rlock_init(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(args),
@@ -917,7 +935,7 @@ static PyTypeObject thread_rlock_type = {
     .tp_methods = thread_rlock_methods,
     .tp_base = &rlock_type,
     .tp_init = thread_rlock_init,
-    .tp_new = rlock_new,
+    .tp_new = thread_rlock_new,
 };
 
 /* --- the ident of a greenlet as a thread --------------------------------- */

@@ -778,22 +778,12 @@ waiter_init(PyObject *op, PyObject *args, PyObject *kwargs)
     return 0;
 }
 
-/* Somebody's wait is over: go there at once from the hub, as is expected of a
- * Waiter, else when its turn comes. */
+/* It has been woken: from the hub, as is expected of a Waiter, at once. */
 static void
 go_on(WaiterObject *self, coir_wait *w)
 {
     Py_CLEAR(self->greenlet);
-    coir_pythread *t = coir__pythread_get();
-    if (t == NULL) {
-        PyErr_Clear();
-        return;
-    }
-    HubObject *hub = coir__hub_if_any(t);
-    if (hub == NULL || t->current != &hub->base || w->loop != hub->loop)
-        return;
-    coir__list_remove(&w->ready.node);
-    coir__resume(&w->ready, w->loop);
+    coir__go_on(w);
 }
 
 static void

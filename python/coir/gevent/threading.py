@@ -136,6 +136,9 @@ class _DummyThread(__threading__._DummyThread):
     something, so it does little.
     """
 
+    #: In the child of a fork it becomes the main thread.
+    _NEEDS_CLASS_FORK_FIXUP = True
+
     def __init__(self) -> None:
         current = getcurrent()
         ident = _get_ident(current)

@@ -105,7 +105,7 @@ def _find() -> list[tuple[Any, list[_Place]]]:
     dicts = []
     for holder in gc.get_objects():
         if isinstance(holder, dict):
-            if any(isinstance(value, _LOCKS) for value in holder.values()):
+            if any(isinstance(value, _LOCKS) for value in dict.values(holder)):
                 dicts.append(holder)
         elif isinstance(holder, type):
             if not _is_left_alone(holder.__module__):
