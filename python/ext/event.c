@@ -360,8 +360,8 @@ wait_as_a_whole(LinkableObject *self, int64_t timeout_ns, int *number,
 }
 
 int
-coir__linkable_wait(LinkableObject *self, const char *what, int64_t timeout_ns,
-                    int *number, int *lost)
+coir__linkable_wait(LinkableObject *self, PyObject *object, const char *what,
+                    int64_t timeout_ns, int *number, int *lost)
 {
     *lost = 0;
     coir_pythread *t = coir__pythread_get();
@@ -387,9 +387,9 @@ coir__linkable_wait(LinkableObject *self, const char *what, int64_t timeout_ns,
     int how = COIR_WOKEN_WAITS;
     PyObject *res = again
                         ? coir__park_first(t, hub, &self->waiters, what,
-                                           (PyObject *)self, timeout_ns, &how)
+                                           object, timeout_ns, &how)
                         : coir__park(t, hub, &self->waiters, what,
-                                     (PyObject *)self, timeout_ns, &how);
+                                     object, timeout_ns, &how);
     if (COIR__LIKELY(res != NULL && how == COIR_WOKEN_BY_WAKE)) {
         int given = res == Py_True;
         Py_DECREF(res);
@@ -724,7 +724,7 @@ event_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         Py_RETURN_TRUE;
     }
     int number = -1, lost;
-    int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
+    int how = coir__linkable_wait(&SELF->link, op, "wait", ns, &number, &lost);
     if (how < 0 ||
         (how == COIR_LINK_TIME && coir__timeout_is_over(timeout) < 0))
         return NULL;
@@ -932,7 +932,7 @@ get_result(PyObject *op, int block, PyObject *timeout)
         if (coir__timeout_arg(timeout, &ns) < 0)
             return NULL;
         int number = -1, lost;
-        int how = coir__linkable_wait(&SELF->link, "get", ns, &number, &lost);
+        int how = coir__linkable_wait(&SELF->link, op, "get", ns, &number, &lost);
         if (how == COIR_LINK_TIME)
             coir__timeout_raise(timeout);
         if (how <= 0)
@@ -991,7 +991,7 @@ result_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return result_get_value(op, NULL);
     }
     int number = -1, lost;
-    int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
+    int how = coir__linkable_wait(&SELF->link, op, "wait", ns, &number, &lost);
     if (how < 0 ||
         (how == COIR_LINK_TIME && coir__timeout_is_over(timeout) < 0))
         return NULL;

@@ -73,11 +73,12 @@ enum coir_link_wake {
  * number of an earlier wait: to stand at its head, as one who is to be given
  * what comes next.
  *
- * A thread that has no hub, thus no other greenlets, is blocked as a whole if
+ * `object`, the object itself or what it is part of, and `what` are for
+ * reports. A thread that has no hub, thus no other greenlets, is blocked as a whole if
  * there are others, and needs none. */
-COIR__HIDDEN int coir__linkable_wait(LinkableObject *self, const char *what,
-                                     int64_t timeout_ns, int *number,
-                                     int *lost);
+COIR__HIDDEN int coir__linkable_wait(LinkableObject *self, PyObject *object,
+                                     const char *what, int64_t timeout_ns,
+                                     int *number, int *lost);
 
 /* Wake `count` of those who wait, and let links be called in their hubs. Runs
  * Python code only to call a link of a thread without a hub. */

@@ -76,13 +76,13 @@ pass_on(SemaphoreObject *self, int what)
 
 /* 1, 0 if the time is over, or -1 with an exception. */
 static int
-wait_and_take(SemaphoreObject *self, int64_t ns)
+wait_and_take(SemaphoreObject *self, PyObject *object, int64_t ns)
 {
     int64_t start = ns != COIR_FOREVER ? coir_clock_monotonic() : 0;
     int64_t left = ns;
     int number = -1, lost;
     for (;;) {
-        int how = coir__linkable_wait(&self->link, "acquire", left, &number,
+        int how = coir__linkable_wait(&self->link, object, "acquire", left, &number,
                                       &lost);
         if (how == COIR_LINK_GIVEN)
             return 1;
@@ -106,13 +106,13 @@ wait_and_take(SemaphoreObject *self, int64_t ns)
 }
 
 static inline int
-take(SemaphoreObject *self, int block, int64_t ns)
+take(SemaphoreObject *self, PyObject *object, int block, int64_t ns)
 {
     if (COIR__LIKELY(self->counter > 0)) {
         self->counter--;
         return 1;
     }
-    return block ? wait_and_take(self, ns) : 0;
+    return block ? wait_and_take(self, object, ns) : 0;
 }
 
 /* --- Semaphore ----------------------------------------------------------- */
@@ -215,7 +215,7 @@ semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
         acquire_arguments(args, nargs, kwnames, &block, &timeout, &ns) < 0)
         return NULL;
-    return taken(take(SELF, block, ns), block, timeout);
+    return taken(take(SELF, op, block, ns), block, timeout);
 }
 
 static PyObject *
@@ -223,7 +223,7 @@ semaphore_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     if (Py_TYPE(op) == &semaphore_type || Py_TYPE(op) == &bounded_type ||
         Py_TYPE(op) == &lock_type)
-        return take(SELF, 1, COIR_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+        return take(SELF, op, 1, COIR_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
     return PyObject_CallMethod(op, "acquire", NULL);
 }
 
@@ -267,7 +267,7 @@ semaphore_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     if (SELF->counter <= 0) {
         int number = -1, lost;
-        int how = coir__linkable_wait(&SELF->link, "wait", ns, &number, &lost);
+        int how = coir__linkable_wait(&SELF->link, op, "wait", ns, &number, &lost);
         /* It leaves what it was woken for to the next. */
         if (how < 0 ? lost : how)
             pass_on(SELF, how < 0 ? lost : how);
@@ -513,7 +513,7 @@ lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
         lock_arguments(args, nargs, kwnames, &block, &ns) < 0)
         return NULL;
-    int took = take(SELF, block, ns);
+    int took = take(SELF, op, block, ns);
     if (took < 0 || (took == 0 && !block && yield_if_possible() < 0))
         return NULL;
     return PyBool_FromLong(took);
@@ -633,7 +633,7 @@ rlock_take(RLockObject *self, int block, int64_t ns)
         return 1;
     }
     Py_INCREF(me);
-    int took = take(self->block, block, ns);
+    int took = take(self->block, (PyObject *)self, block, ns);
     if (took <= 0) {
         Py_DECREF(me);
         return took;
@@ -737,7 +737,7 @@ rlock_acquire_restore(PyObject *op, PyObject *state)
     Py_ssize_t count;
     PyObject *owner;
     if (!PyArg_ParseTuple(state, "nO:_acquire_restore", &count, &owner) ||
-        take(SELF->block, 1, COIR_FOREVER) < 0)
+        take(SELF->block, op, 1, COIR_FOREVER) < 0)
         return NULL;
     SELF->count = count;
     Py_XSETREF(SELF->owner, Py_NewRef(owner));
@@ -757,10 +757,15 @@ rlock_at_fork(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 rlock_repr(PyObject *op)
 {
-    return PyUnicode_FromFormat(
-        "<%s %s object at %p count=%zd owner=%R>",
-        SELF->count > 0 ? "locked" : "unlocked", Py_TYPE(op)->tp_name, op,
-        SELF->count, SELF->owner != NULL ? SELF->owner : Py_None);
+    const char *name = coir__type_name(Py_TYPE(op));
+    PyObject *owner = SELF->owner;
+    if (owner == NULL)
+        return PyUnicode_FromFormat("<%s at %p _count=%zd _owner=None>", name,
+                                    op, SELF->count);
+    /* Its own repr() may show this lock. */
+    return PyUnicode_FromFormat("<%s at %p _count=%zd _owner=<%s at %p>>",
+                                name, op, SELF->count,
+                                coir__type_name(Py_TYPE(owner)), owner);
 }
 
 static PyObject *

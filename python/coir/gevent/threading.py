@@ -179,6 +179,8 @@ def _after_fork_in_child() -> None:
         main.__class__ = __threading__._MainThread  # type: ignore[attr-defined]
         main._name = "MainThread"
         main._daemonic = False
+    if _HANDLE is None and main._tstate_lock is None and not main._is_stopped:
+        main._set_tstate_lock()
     handle = getattr(main, _HANDLE, None) if _HANDLE is not None else None
     if isinstance(handle, _ThreadHandle):
         handle._after_fork_in_child()
