@@ -881,6 +881,7 @@ enum loop_field {
     LOOP_SIGFD,
     LOOP_SIG_PENDING,
     LOOP_RESOLUTION,
+    LOOP_WAITS,
 };
 
 static PyObject *
@@ -908,6 +909,8 @@ loop_get(PyObject *op, void *closure)
     switch (field) {
     case LOOP_PTR:
         return PyLong_FromVoidPtr(loop);
+    case LOOP_WAITS:
+        return PyBool_FromLong(SELF->blocks);
     case LOOP_RESOLUTION:
         return PyFloat_FromDouble(0.00001);
     case LOOP_DEFAULT:
@@ -1026,6 +1029,7 @@ static PyGetSetDef loop_getset[] = {
     FIELD("pendingcnt", LOOP_PENDING, "How many watchers are pending."),
     FIELD("depth", LOOP_DEPTH, "How many runs are under way."),
     FIELD("iteration", LOOP_ITERATION, "Turns so far."),
+    FIELD("waits", LOOP_WAITS, "Whether it sleeps until something happens."),
     FIELD("ptr", LOOP_PTR, "Address of the coir_loop; 0 once destroyed."),
     FIELD("sigfd", LOOP_SIGFD, "-1: signals come by a handler."),
     FIELD("sig_pending", LOOP_SIG_PENDING, "Not told: False."),

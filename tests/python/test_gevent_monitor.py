@@ -137,8 +137,14 @@ def test_tracer_is_collected():
 # The monitor
 
 
+class LoopLike:
+    waits = True
+    iteration = 1
+
+
 class HubLike:
     def __init__(self):
+        self.loop = LoopLike()
         self.thread_ident = threading.get_ident()
         self.exception_stream = io.StringIO()
 
@@ -191,8 +197,20 @@ def test_subscribers_may_change_the_report(monitor):
 def test_the_hub_may_stay_in_its_loop(monitor):
     hub = monitor.keep
     monitor._greenlet_tracer("switch", (None, hub))
+    for _ in range(3):
+        assert monitor.monitor_blocking(hub) is None
+
+
+def test_the_hub_is_to_go_on_in_its_loop(monitor):
+    hub = monitor.keep
+    hub.loop.waits = False
+    monitor._greenlet_tracer("switch", (None, hub))
+    for _ in range(3):  # it has called much, but switched to nobody
+        assert monitor.monitor_blocking(hub) is None
+        hub.loop.iteration += 1
     monitor.monitor_blocking(hub)
-    assert monitor.monitor_blocking(hub) is None
+    who, _report = monitor.monitor_blocking(hub)  # one callback, all the time
+    assert who is hub
 
 
 def test_functions_are_called_when_their_time_has_come(monitor):
@@ -221,8 +239,15 @@ def test_monitor_of_a_real_hub():
             while not blocked:
                 time.sleep(0.001)
 
+        coir.gevent.sleep(0.06)  # the hub may sleep
+        assert not blocked
         coir.gevent.spawn(culprit).join()
         assert "culprit" in "".join(blocked[0].info)
+        assert blocked[0].greenlet is not coir.gevent.get_hub()
+        del blocked[:]
+        coir.gevent.get_hub().loop.run_callback(culprit)
+        coir.gevent.sleep(0.001)
+        assert blocked[0].greenlet is coir.gevent.get_hub()
         assert blocked[0].hub is coir.gevent.get_hub()
         thread = coir.gevent.get_hub().periodic_monitoring_thread
         coir.gevent.get_hub().destroy()

@@ -103,6 +103,7 @@ class PeriodicMonitoringThread:
         self.pid = os.getpid()
         self._process: Any = _UNKNOWN
         self._blocked_since = perf_counter()
+        self._turns: int | None = None  # of the loop, if the hub ran
         self._monitoring_functions = [
             _MonitorEntry(self.monitor_blocking, config.max_blocking_time)
         ]
@@ -233,6 +234,8 @@ class PeriodicMonitoringThread:
     def monitor_blocking(self, hub: Any) -> Any:
         """Look whether one greenlet has run all the time since the last look.
 
+        The hub itself blocks if one of its callbacks does.
+
         :returns: that greenlet, and the lines of a report, which was given to
             the subscribers of :mod:`gevent.events` and then printed; None if
             all is well.
@@ -242,10 +245,14 @@ class PeriodicMonitoringThread:
         tracer.greenlet_switch_counter = 0
         active = tracer.active_greenlet
         now = perf_counter()
-        if switches:
+        # The hub need not switch to do its work: it is seen by its turns.
+        turns = _turns(hub.loop) if active is hub else None
+        if switches or active is None or turns != self._turns:
+            self._turns = turns
             self._blocked_since = now
             return None
-        if active is None or active is hub:
+        if turns == _NO_TURN:
+            self._blocked_since = now
             return None
         report = self._report(hub, active, now - self._blocked_since)
         notify(
@@ -350,3 +357,12 @@ class PeriodicMonitoringThread:
 
 
 _UNKNOWN = object()
+_NO_TURN = -1
+
+
+def _turns(loop: Any) -> int:
+    """How often it has looked for events; -1 if it sleeps."""
+    try:
+        return _NO_TURN if loop.waits else loop.iteration
+    except (AttributeError, ValueError):
+        return _NO_TURN  # it was destroyed
