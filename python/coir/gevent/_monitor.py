@@ -12,6 +12,7 @@ it is over, if at all.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import traceback
@@ -42,6 +43,23 @@ __all__ = ["PeriodicMonitoringThread"]
 get_thread_ident: Any = get_original("_thread", "get_ident")
 start_new_thread: Any = get_original("_thread", "start_new_thread")
 thread_sleep: Any = get_original("time", "sleep")
+
+# Held while functions are called: at its end, Python is not to take the GIL
+# from a thread that is in the midst of printing, and then find stderr locked.
+_looking = get_original("_thread", "allocate_lock")()
+
+
+def _stop_all() -> None:
+    _looking.acquire(timeout=1)  # and keep it
+
+
+def _after_fork_in_child() -> None:
+    global _looking
+    _looking = get_original("_thread", "allocate_lock")()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class MonitorWarning(RuntimeWarning):
@@ -204,10 +222,11 @@ class PeriodicMonitoringThread:
         if not self.should_run:
             return
         now = perf_counter()
-        for entry in entries:
-            if 0 < entry.period <= now - entry.last_run_time:
-                entry.last_run_time = now
-                entry.function(hub)
+        with _looking:
+            for entry in entries:
+                if 0 < entry.period <= now - entry.last_run_time:
+                    entry.last_run_time = now
+                    entry.function(hub)
 
     def _failed(self) -> None:
         if not sys or not sys.stderr:
