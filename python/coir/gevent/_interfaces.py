@@ -8,6 +8,8 @@ Real ones if :mod:`zope.interface` is installed; else only for reading.
 
 from __future__ import annotations
 
+from coir import _core
+
 from .events import Attribute, Interface
 
 __all__ = ["ILoop", "IWatcher", "ICallback"]
@@ -107,3 +109,13 @@ class ICallback(Interface):
 
     def close():
         """The same."""
+
+
+try:
+    from zope.interface import classImplements
+except ImportError:
+    pass
+else:
+    classImplements(_core.Loop, ILoop)
+    classImplements(_core.watcher, IWatcher)
+    classImplements(_core.callback, ICallback)

@@ -199,7 +199,8 @@ def _bound(
             sock.setsockopt(
                 _socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse_addr
             )
-        sock.bind(address)
+        # Without a switch: start() does not block, nor begins a bit later.
+        _socket.socket.bind(sock, address)
     except BaseException as ex:
         sock.close()
         if isinstance(ex, OSError) and ex.strerror is not None:
