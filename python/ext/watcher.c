@@ -915,9 +915,10 @@ stat_get(PyObject *op, void *closure)
     case 1:
         return stat_result(&SELF->w.stat.prev);
     case 2:
-        if (!SELF->w.any.active)
-            return PyFloat_FromDouble(SELF->interval);
-        return PyFloat_FromDouble((double)SELF->w.stat.interval_ns / 1e9);
+        if (SELF->w.stat.timer.repeat_ns > 0) /* it was started */
+            return PyFloat_FromDouble(
+                (double)SELF->w.stat.timer.repeat_ns / 1e9);
+        return PyFloat_FromDouble(SELF->interval);
     case 4:
         return Py_NewRef(SELF->path);
     default:
