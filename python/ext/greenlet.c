@@ -94,12 +94,16 @@ object_new(PyTypeObject *type)
         return g;
     }
     /* The block first: no instance is without one, not even for its __del__.
-     * object.__new__() refuses abstract classes. */
+     * object.__new__() refuses abstract classes, and makes 3.11's instances a
+     * dict that is seldom used. */
     coir_block *b = block_new(NULL);
     if (b == NULL)
         return NULL;
-    g = (GreenletObject *)PyBaseObject_Type.tp_new(
-        type, coir__core.empty_tuple, NULL);
+    if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+        g = (GreenletObject *)PyBaseObject_Type.tp_new(
+            type, coir__core.empty_tuple, NULL);
+    else
+        g = (GreenletObject *)type->tp_alloc(type, 0);
     if (g == NULL) {
         block_free(b);
         return NULL;
