@@ -220,6 +220,7 @@ local_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (op == NULL)
         return NULL;
     LocalObject *self = (LocalObject *)op;
+    Py_CLEAR(self->dict); /* 3.11 makes one; here it is borrowed */
     self->buckets = &self->first;
     self->args = Py_NewRef(args);
     self->kwargs = Py_XNewRef(kwargs);

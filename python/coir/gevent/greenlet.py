@@ -79,9 +79,12 @@ def _throw_into_all(greenlets: Iterable[Any], exception: Any) -> list[Any]:
 
 
 def _killall_and_tell(
-    greenlets: Iterable[Any], exception: Any, waiter: Waiter
+    greenlets: list[Any], exception: Any, waiter: Waiter
 ) -> None:
-    waiter.switch(_throw_into_all(greenlets, exception))
+    left = _throw_into_all(greenlets, exception)
+    # The hub stays in here until somebody waits again: it must not keep them.
+    greenlets.clear()
+    waiter.switch(left)
 
 
 def killall(
