@@ -536,21 +536,22 @@ hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static PyObject *
 hub_get_loop(PyObject *op, void *Py_UNUSED(closure))
 {
-    PyObject *loop = (PyObject *)SELF->loop;
+    PyObject *loop =
+        SELF->stand_in != NULL ? SELF->stand_in : (PyObject *)SELF->loop;
     return Py_NewRef(loop != NULL ? loop : Py_None);
 }
 
 static int
 hub_set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
+    Py_CLEAR(SELF->stand_in);
     if (value == NULL || value == Py_None) {
         Py_CLEAR(SELF->loop);
         return 0;
     }
     if (!PyObject_TypeCheck(value, &coir__loop_type)) {
-        PyErr_Format(PyExc_TypeError, "a hub's loop must be a loop, not %R",
-                     value);
-        return -1;
+        SELF->stand_in = Py_NewRef(value);
+        return 0;
     }
     Py_XSETREF(SELF->loop, (LoopObject *)Py_NewRef(value));
     return 0;
@@ -560,6 +561,7 @@ static int
 hub_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(SELF->loop);
+    Py_VISIT(SELF->stand_in);
     return coir__greenlet_type.tp_traverse(op, visit, arg);
 }
 
@@ -567,6 +569,7 @@ static int
 hub_clear(PyObject *op)
 {
     Py_CLEAR(SELF->loop);
+    Py_CLEAR(SELF->stand_in);
     return coir__greenlet_type.tp_clear(op);
 }
 
@@ -576,6 +579,7 @@ hub_dealloc(PyObject *op)
     if (coir__greenlet_resurrect(op))
         return;
     Py_CLEAR(SELF->loop);
+    Py_CLEAR(SELF->stand_in);
     coir__greenlet_type.tp_dealloc(op);
 }
 

@@ -129,6 +129,9 @@ struct coir_loop_object {
 struct coir_hub_object {
     GreenletObject base;
     LoopObject *loop; /* strong, or NULL once destroyed */
+    /* What was put in the loop's place and is no loop, to look at what Python
+     * code does with it: strong, or NULL. The engine goes on using `loop`. */
+    PyObject *stand_in;
 };
 
 extern PyTypeObject coir__loop_type COIR__HIDDEN;
