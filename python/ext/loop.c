@@ -58,11 +58,16 @@ coir__timeout_ns(PyObject *seconds, int64_t *ns)
 
 /* --- callbacks ----------------------------------------------------------- */
 
+/* Values of `may_block`, in a turn. */
+enum { MAY_BLOCK = 1, MAY_BLOCK_FIRST }; /* again; it did not block so far */
+
 void
 coir__loop_ready(LoopObject *loop, coir_ready *r)
 {
     coir__list_append(&loop->ready, &r->node);
-    if (loop->blocks)
+    /* It blocks, or a watcher's callback that runs before that made it ready.
+     */
+    if (loop->blocks || loop->may_block == MAY_BLOCK_FIRST)
         coir_loop_wakeup(loop->loop);
 }
 
@@ -307,6 +312,7 @@ acquire_gil(coir_loop *loop)
     int saved = errno;
     PyEval_RestoreThread(released);
     self->blocks = 0;
+    self->may_block = MAY_BLOCK;
     errno = saved;
 }
 
@@ -361,6 +367,9 @@ turn(LoopObject *self, int flags)
     run_ready(self);
     if (self->stop || self->pending_error != NULL || self->loop == NULL)
         return 1;
+    /* Before the queue is looked at: other threads may run here. */
+    if (self->ready.head == NULL && !(flags & COIR_RUN_NOWAIT))
+        coir__loop_watch_signals(self);
     int held = 0;
     if (self->ready.head != NULL)
         flags |= COIR_RUN_NOWAIT;
@@ -373,9 +382,7 @@ turn(LoopObject *self, int flags)
             coir_loop_ref(self->loop);
         }
     }
-    self->may_block = !(flags & COIR_RUN_NOWAIT);
-    if (self->may_block)
-        coir__loop_watch_signals(self);
+    self->may_block = flags & COIR_RUN_NOWAIT ? 0 : MAY_BLOCK_FIRST;
     int active = coir_loop_run(self->loop, flags);
     self->may_block = 0;
     if (held && self->loop != NULL) {
@@ -422,9 +429,20 @@ static int signal_pipe[2] = {-1, -1};
 static int signal_pid;
 
 static void
-signal_came(coir_loop *Py_UNUSED(loop), coir_io *w, int Py_UNUSED(revents))
+signal_came(coir_loop *loop, coir_io *w, int revents)
 {
     char bytes[64];
+    if (COIR__UNLIKELY(revents & COIR_ERROR)) {
+        /* Somebody closed it, and its number may be his now: the next time
+         * there is to be another. It has been stopped, thus counted twice. */
+        LoopObject *self =
+            (LoopObject *)((char *)w - offsetof(LoopObject, signal_io));
+        coir_loop_ref(loop);
+        self->watches_signals = 0;
+        signal_pipe[0] = -1;
+        signal_pid = 0;
+        return;
+    }
     while (read(w->fd, bytes, sizeof bytes) > 0)
         ;
 }
@@ -441,9 +459,8 @@ own_wakeup_fd(void)
     Py_XDECREF(old);
     if (fd == -1 || (fd >= 0 && fd == signal_pipe[1])) {
         /* None; or one that is shared with the process that forked. */
-        for (int i = 0; i < 2; i++)
-            if (signal_pipe[i] >= 0)
-                (void)close(signal_pipe[i]);
+        for (int i = 0; i < 2 && signal_pipe[0] >= 0; i++)
+            (void)close(signal_pipe[i]);
         fd = -2;
         if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
             signal_pipe[0] = signal_pipe[1] = -1;
