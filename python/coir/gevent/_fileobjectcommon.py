@@ -68,8 +68,6 @@ class WriteIsWriteallMixin(WriteallMixin):
 class FileIO(io.FileIO):
     """The raw file of those who block."""
 
-    __slots__ = ("__weakref__",)
-
 
 class WriteallFileIO(WriteIsWriteallMixin, io.FileIO):
     """One that writes all."""
