@@ -39,6 +39,9 @@ __imports__ = copy_globals(
 _EV_READ = 1
 _EV_WRITE = 2
 
+# What the module has there once it is patched is ours.
+_kernel_poll = __select__.poll
+
 _READABLE = __select__.POLLIN | __select__.POLLHUP | __select__.POLLERR
 _WRITABLE = __select__.POLLOUT | __select__.POLLERR
 
@@ -92,7 +95,7 @@ def _check(
         for file in files:
             fd = get_fileno(file)
             events[fd] = events.get(fd, 0) | kind
-    kernel = __select__.poll()
+    kernel = _kernel_poll()
     for fd, mask in events.items():
         kernel.register(fd, mask)
     got = dict(kernel.poll(0))
@@ -192,7 +195,7 @@ class poll:
 
     def __init__(self) -> None:
         self.fds: dict[int, int] = {}
-        self._kernel = __select__.poll()
+        self._kernel = _kernel_poll()
 
     def register(self, fd: Any, eventmask: Any = _NONE) -> None:
         """Wait for a descriptor.

@@ -49,11 +49,13 @@ _WANT_WRITE = __ssl__.SSLWantWriteError
 # --- the classes of ssl, on other bases --------------------------------------
 
 
-def _rebuilt(value: Any, globs: dict[str, Any], cell: CellType) -> Any:
+def _rebuilt(
+    value: Any, globs: dict[str, Any], cell: CellType | None
+) -> Any:
     """A method of a class of :mod:`ssl`, of another class instead.
 
     :param globs: the globals it is to have.
-    :param cell: its class, for ``super()``.
+    :param cell: its class, for ``super()``; None: as it was.
     """
     if isinstance(value, property):
         parts = [
@@ -66,7 +68,7 @@ def _rebuilt(value: Any, globs: dict[str, Any], cell: CellType) -> Any:
     if not isinstance(value, FunctionType):
         return value
     closure = value.__closure__
-    if closure is not None:
+    if closure is not None and cell is not None:
         names = value.__code__.co_freevars
         closure = tuple(
             cell if name == "__class__" else old
@@ -83,7 +85,10 @@ def _rebuilt(value: Any, globs: dict[str, Any], cell: CellType) -> Any:
 
 
 def _namespace(
-    cls: type, globs: dict[str, Any], cell: CellType, kinds: Any = object
+    cls: type,
+    globs: dict[str, Any],
+    cell: CellType | None,
+    kinds: Any = object,
 ) -> dict[str, Any]:
     return {
         name: _rebuilt(value, globs, cell)
@@ -275,7 +280,7 @@ class SSLContext(orig_SSLContext):
     sslsocket_class = SSLSocket
 
     locals().update(
-        _namespace(orig_SSLContext, _context_globals, CellType(), property)
+        _namespace(orig_SSLContext, _context_globals, None, property)
     )
 
 
