@@ -246,7 +246,7 @@ def test_subscriber_can_refuse():
 
     events.subscribers.append(refuse)
     sleep = time.sleep
-    assert monkey.patch_time() is False
+    assert not monkey.patch_time()
     assert monkey.patch_all(thread=False) is True
     assert time.sleep is sleep
     assert not monkey.is_module_patched("time")

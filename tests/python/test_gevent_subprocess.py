@@ -226,8 +226,13 @@ def test_callback_of_a_fork_that_waitpid_reaps():
 
 def test_only_who_forks_goes_on_in_the_child():
     r, w = native_os.pipe()
-    other = coir.gevent.spawn(native_os.write, w, b"other")
-    coir.gevent.spawn_later(0.001, native_os.write, w, b"timer")
+
+    def sleep_and_write():
+        coir.gevent.sleep(0.001)
+        native_os.write(w, b"other")
+
+    other = coir.gevent.spawn(sleep_and_write)
+    coir.gevent.sleep(0)
     pid = os.fork()
     if not pid:
         try:

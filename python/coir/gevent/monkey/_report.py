@@ -149,6 +149,8 @@ def _found_in_definition(
 
 
 def _is_native_lock(value: Any) -> bool:
+    if "_thread" not in saved:
+        return False  # none is made by others
     return type(value).__module__ == "_thread" and type(value).__name__ in (
         "lock",
         "RLock",
