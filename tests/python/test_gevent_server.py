@@ -3,7 +3,6 @@
 import gc
 import os
 import socket as native
-import ssl as native_ssl
 import subprocess
 import sys
 import weakref
@@ -242,7 +241,8 @@ def test_tls(tmp_path, by_context):
     with StreamServer(HERE, echo, **args) as server:
         assert server.ssl_enabled
         server.start()
-        trusting = ssl.create_default_context(cafile=certfile)
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting.load_verify_locations(certfile)
         trusting.check_hostname = False
         with trusting.wrap_socket(connect(server)) as sock:
             sock.sendall(b"ping")
@@ -254,8 +254,8 @@ def test_tls_without_its_files_is_refused_at_once(tmp_path):
         StreamServer(HERE, echo, certfile=str(tmp_path / "none"))
     with pytest.raises(ValueError):
         StreamServer(HERE, echo, keyfile=str(tmp_path / "none"))
-    with pytest.raises((TypeError, AttributeError)):
-        StreamServer(HERE, echo, ssl_context=native_ssl)
+    with pytest.raises(AttributeError):
+        StreamServer(HERE, echo, ssl_context=None)
 
 
 @pytest.mark.parametrize(
