@@ -59,8 +59,8 @@ def test_places_and_groups():
     gevent.sleep(0)
     text = format_waiting()
     gevent.killall(workers)
-    assert text.startswith("3 greenlets wait:\n* <Greenlet ")
-    assert " and 2 like it, in get() of <Queue " in text
+    assert text.startswith("3 greenlets wait:\n* #1 <Greenlet ")
+    assert "> and 2 like it\n      in get() of <Queue " in text
     assert f"at {__file__}:{line_of(get_one)} in get_one" in text
     assert re.search(
         rf"spawned at {re.escape(__file__)}:{spawned_at} in ", text
@@ -102,8 +102,9 @@ def test_joins_in_a_cycle():
     assert [item.ended_by for item in waiting()] == [second, first]
     text = format_waiting()
     gevent.killall([first, second])
-    assert text.count("They wait for each other: ") == 1
-    assert "in join() of <Greenlet" in text
+    assert text.count("They wait for each other: #1 for #2, #2 for #1") == 1
+    assert "in join() of #2, for " in text
+    assert "in join() of #1, for " in text
 
 
 def test_locks_in_a_cycle():
@@ -124,8 +125,9 @@ def test_locks_in_a_cycle():
     gevent.killall(both)
     text = str(caught.value)
     assert text.startswith("This operation would block forever\n\tHub: <Hub ")
-    assert "\n3 greenlets wait:\nThey wait for each other: <Greenlet" in text
-    assert "* main greenlet in " in text
+    assert "\n3 greenlets wait:\nThey wait for each other: #2 for #3" in text
+    assert "\n* #1 main greenlet\n      in wait(), for " in text
+    assert ", which #3 has, for " in text
     assert "in take_both" in text
     assert text == repr(caught.value)
 

@@ -66,43 +66,72 @@ def format_waiting(loop: Any = None) -> str:
     items = waiting(loop)
     if not items:
         return ""
-    count = len(items)
-    lines = [
-        "1 greenlet waits:" if count == 1 else f"{count} greenlets wait:",
-    ]
-    lines += [_cycle(cycle) for cycle in _cycles(items)]
-    groups: dict[Any, list[Waiting]] = {}
-    for item in items:
-        groups.setdefault(_place(item), []).append(item)
-    shown = 0
-    for group in list(groups.values())[:_MOST_GROUPS]:
-        lines += _entry(group)
-        shown += len(group)
-    if shown < count:
-        lines.append(f"* and {count - shown} more")
-    return "\n".join(lines)
+    return "\n".join(_Text(items).lines())
 
 
-def _entry(group: list[Waiting]) -> list[str]:
-    item = max(group, key=lambda item: item.seconds)
-    text = f"* {_name(item.greenlet)} "
-    if len(group) > 1:
-        text += f"and {len(group) - 1} like it, "
-    text += f"in {item.what}()"
-    if item.object is not None:
-        text += f" of {_name(item.object)}"
-    owner = item.ended_by
-    if owner is not None and owner is not item.object:
-        text += f", which {_name(owner)} has"
-        if owner.dead:
-            text += ", who has ended"
-    text += f", for {item.seconds:.3f} s"
-    lines = [text]
-    lines += [f"      at {frame}" for frame in _frames(item.greenlet)]
-    spawned = list(_stack(getattr(item.greenlet, "spawning_stack", None)))
-    if spawned:
-        lines.append(f"      spawned at {_format(spawned[0])}")
-    return lines
+class _Text:
+    """Writes about items, which it gives numbers."""
+
+    def __init__(self, items: list[Waiting]) -> None:
+        self.items = items
+        self.numbers = {
+            item.greenlet: f"#{number}" for number, item in enumerate(items, 1)
+        }
+
+    def lines(self) -> list[str]:
+        count = len(self.items)
+        lines = [f"{count} greenlet{'s wait' if count > 1 else ' waits'}:"]
+        lines += [self.cycle(cycle) for cycle in _cycles(self.items)]
+        groups: dict[Any, list[Waiting]] = {}
+        for item in self.items:
+            groups.setdefault(_place(item), []).append(item)
+        shown = 0
+        for group in list(groups.values())[:_MOST_GROUPS]:
+            lines += self.entry(group)
+            shown += len(group)
+        if shown < count:
+            lines.append(f"* and {count - shown} more")
+        return lines
+
+    def cycle(self, cycle: list[Waiting]) -> str:
+        names = [self.numbers[item.greenlet] for item in cycle]
+        return "They wait for each other: " + ", ".join(
+            f"{one} for {other}"
+            for one, other in zip(names, names[1:] + names[:1])
+        )
+
+    def entry(self, group: list[Waiting]) -> list[str]:
+        item = group[0]
+        who = f"* {self.numbers[item.greenlet]} {_name(item.greenlet)}"
+        if len(group) > 1:
+            who += f" and {len(group) - 1} like it"
+        seconds = max(item.seconds for item in group)
+        lines = [
+            who,
+            f"      in {item.what}(){self.object(item)}, for {seconds:.3f} s",
+        ]
+        lines += [f"      at {frame}" for frame in _frames(item.greenlet)]
+        stack = _stack(getattr(item.greenlet, "spawning_stack", None))
+        for frame in stack:
+            lines.append(f"      spawned at {_format(frame)}")
+            break
+        return lines
+
+    def object(self, item: Waiting) -> str:
+        obj = item.object
+        if obj is None or type(obj).__repr__ is object.__repr__:
+            return ""  # it would not be known by that
+        text = f" of {self.name(obj)}"
+        owner = item.ended_by
+        if owner is not None and owner is not obj:
+            text += f", which {self.name(owner)} has"
+            if owner.dead:
+                text += ", who has ended"
+        return text
+
+    def name(self, obj: Any) -> str:
+        number = self.numbers.get(obj) if isinstance(obj, greenlet) else None
+        return number or _name(obj)
 
 
 def _place(item: Waiting) -> Any:
@@ -163,11 +192,3 @@ def _cycles(items: list[Waiting]) -> list[list[Waiting]]:
         if at is not None and at.greenlet in on_path:
             cycles.append(path[on_path[at.greenlet] :])
     return cycles
-
-
-def _cycle(cycle: list[Waiting]) -> str:
-    names = [_name(item.greenlet) for item in cycle]
-    return "They wait for each other: " + ", ".join(
-        f"{one} for {other}"
-        for one, other in zip(names, names[1:] + names[:1], strict=True)
-    )
