@@ -300,6 +300,10 @@ release_gil(coir_loop *loop)
     if (!self->may_block)
         return;
     self->blocks = 1;
+    /* What was called on the way here, fork and prepare watchers and others
+     * that had the GIL meanwhile, may have made something ready. */
+    if (COIR__UNLIKELY(self->ready.head != NULL))
+        coir_loop_wakeup(loop);
     released = PyEval_SaveThread();
 }
 
