@@ -42,6 +42,26 @@ SocketMixin = _Socket
 SocketIO = __socket__.SocketIO
 
 
+class _Plain:
+    """What ``_sock`` of a socket gives: the same descriptor, not green.
+
+    Its methods are those of ``_socket.socket``. They do not wait, because the
+    descriptor does not block: they raise BlockingIOError. `close` closes the
+    descriptor whatever files were made of it.
+    """
+
+    __slots__ = ("_green",)
+
+    def __init__(self, green: socket) -> None:
+        self._green = green
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(super(_Socket, self._green), name)
+
+    def close(self) -> None:
+        self._green._real_close()
+
+
 class socket(_Socket):  # type: ignore[misc,valid-type]
     """A socket that blocks the current greenlet only.
 
@@ -82,9 +102,8 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
         return bool(self._closed)
 
     @property
-    def _sock(self) -> Any:
-        # It is the interpreter's own, too.
-        return self
+    def _sock(self) -> _Plain:
+        return _Plain(self)
 
     @property
     def _read_event(self) -> Any:
