@@ -7,6 +7,7 @@ an iterable, and an iterator that yields their results as they come;
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from . import lock, queue
@@ -85,9 +86,8 @@ class IMapUnordered(Greenlet):
             if room is not None:
                 room.acquire()
             g = spawn(func, *item) if self._zipped else spawn(func, item)
-            g._imap_number = number
             self._left += 1
-            g.rawlink(self._task_ends)
+            g.rawlink(partial(self._task_ends, number))
 
     def _spawning_ends(self, _: Any) -> None:
         # In the hub, as is what follows.
@@ -95,11 +95,8 @@ class IMapUnordered(Greenlet):
         self.spawn = None  # type: ignore[assignment, method-assign]
         self._one_less()
 
-    def _task_ends(self, g: Any) -> None:
-        if g.successful():
-            self._put(g._imap_number, g.value)
-        else:
-            self._put(g._imap_number, _Failed(g))
+    def _task_ends(self, number: int, g: Any) -> None:
+        self._put(number, g.value if g.successful() else _Failed(g))
         self._one_less()
 
     def _one_less(self) -> None:
