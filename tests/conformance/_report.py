@@ -24,10 +24,15 @@ class Deviations:
     they may pass.
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path | None) -> None:
+        """
+        :param path: the file; ``None`` if there are none.
+        """
         version = "{}.{}".format(*sys.version_info)
-        with open(path, "rb") as file:
-            entries = tomllib.load(file).get("deviation", [])
+        entries = []
+        if path is not None:
+            with open(path, "rb") as file:
+                entries = tomllib.load(file).get("deviation", [])
         self.entries = [entry for entry in entries
                         if version in entry.get("versions", [version])]
         self.used: set[str] = set()

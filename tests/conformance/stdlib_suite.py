@@ -24,7 +24,8 @@ from _report import Deviations, Report, show
 from _unittests import FileRun, cause, run_file
 
 DATA = HERE / "stdlib"
-SIDES = ("plain", "coir", "gevent")
+#: as it is, and what patches it
+SIDES = {"coir": ("plain", "coir", "gevent"), "original": ("plain", "gevent")}
 
 MODULES = """
 test_socket test_ssl test_select test_selectors test_poll test_epoll
@@ -125,6 +126,7 @@ class Runner:
         self._python = python
         self._env = variables("original")
         del self._env["PYTHONFAULTHANDLER"]  # some tests are about that
+        self._sides = SIDES[options.on]
         self._only = options.k or ""
         self._timeout = min(options.timeout, TIMEOUT)
         self._jobs = options.jobs or max(1, (os.cpu_count() or 2) // 2)
@@ -137,9 +139,9 @@ class Runner:
             list(pool.map(self._run_module, modules))
 
     def _run_module(self, module: Module) -> None:
-        for side in SIDES:
+        for side in self._sides:
             module.runs[side] = self._run_side(module, side)
-        for side in SIDES[1:]:
+        for side in self._sides[1:]:
             if module.new_failures(side) and not module.runs[side].crashed:
                 module.again[side] = self._run_side(module, side)
         with self._lock:
@@ -147,7 +149,7 @@ class Runner:
             seconds = sum(run.seconds for runs in (module.runs, module.again)
                           for run in runs.values())
             parts = []
-            for side in SIDES:
+            for side in self._sides:
                 run = module.runs[side]
                 text = f"{side}: {run.count('pass')} passed"
                 if side != "plain":
@@ -165,10 +167,11 @@ class Runner:
                         accepted=(5,))
 
 
-def _judge(module: Module, deviations: Deviations, report: Report) -> None:
-    plain, run = module.runs["plain"].tests, module.runs["coir"]
-    new = set(module.new_failures("coir"))
-    not_run = set(module.not_run("coir"))
+def _judge(module: Module, side: str, deviations: Deviations,
+           report: Report) -> None:
+    plain, run = module.runs["plain"].tests, module.runs[side]
+    new = set(module.new_failures(side))
+    not_run = set(module.not_run(side))
     for test, before in plain.items():
         name = test.removeprefix("test.")
         outcome = run.tests.get(test)
@@ -210,7 +213,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     :raises SetupError: if the environment cannot be made.
     """
     env = Environment("gevent", HERE / "gevent" / "requirements.txt")
-    env.prepare(coir=True)
+    env.prepare(coir=options.on == "coir")
     names = _discover(env.python)
     if not names:
         why = _install_tests()
@@ -225,9 +228,11 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     modules = [Module(name) for name in names]
     Runner(env.python, options, len(modules)).run(modules)
     report = Report()
-    deviations = Deviations(DATA / "deviations.toml")
+    side = SIDES[options.on][1]
+    deviations = Deviations(DATA / "deviations.toml" if side == "coir"
+                            else None)
     for module in modules:
-        _judge(module, deviations, report)
+        _judge(module, side, deviations, report)
     report.print_deviations()
     report.print_lines("passes", "PASS although listed as deviations")
     report.print_lines("skips", "SKIPPED when patched")
@@ -237,7 +242,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
         for pattern in deviations.unused():
             print(f"\nUNUSED deviation: {pattern}")
     print()
-    for side in SIDES[1:]:
+    for side in SIDES[options.on][1:]:
         print(f"{side}: {sum(len(m.new_failures(side)) for m in modules)} new "
               f"failures, {sum(len(m.not_run(side)) for m in modules)} tests "
               "not run, for a process that crashed or hung")
