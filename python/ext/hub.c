@@ -647,6 +647,25 @@ set_hub(PyObject *Py_UNUSED(module), PyObject *hub)
 }
 
 static PyObject *
+get_loop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    return Py_NewRef(t->next_loop != NULL ? t->next_loop : Py_None);
+}
+
+static PyObject *
+set_loop(PyObject *Py_UNUSED(module), PyObject *loop)
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return NULL;
+    Py_XSETREF(t->next_loop, loop != Py_None ? Py_NewRef(loop) : NULL);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 get_hub_class(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     return Py_NewRef(hub_class != NULL ? hub_class : Py_None);
@@ -753,6 +772,13 @@ static PyMethodDef functions[] = {
      "get_hub_if_exists() -> Hub | None\n\nThis thread's hub, or None."},
     {"set_hub", set_hub, METH_O,
      "set_hub(hub) -> None\n\nMake it this thread's; None: none."},
+    {"get_loop", get_loop, METH_NOARGS,
+     "get_loop() -> Loop | None\n\n"
+     "The loop that this thread's next hub is to run. A hub that is\n"
+     "destroyed without its loop leaves it there."},
+    {"set_loop", set_loop, METH_O,
+     "set_loop(loop) -> None\n\n"
+     "Have this thread's next hub run it; None: one of its own."},
     {"get_hub_class", get_hub_class, METH_NOARGS,
      "get_hub_class() -> type | None\n\nWhat makes the hubs of threads."},
     {"set_hub_class", set_hub_class, METH_O,

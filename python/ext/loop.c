@@ -246,7 +246,7 @@ static int
 tell_handler(LoopObject *loop, PyObject *context, PyObject *exc)
 {
     PyObject *handler =
-        PyObject_GetAttrString((PyObject *)loop, "handle_error");
+        PyObject_GetAttr((PyObject *)loop, coir__core.str_handle_error);
     if (handler == NULL)
         return -1;
     PyObject *tb = PyException_GetTraceback(exc);
@@ -739,7 +739,7 @@ loop_handle_error(PyObject *op, PyObject *args)
         Py_RETURN_NONE;
     }
     Py_INCREF(handler);
-    PyObject *func = PyObject_GetAttrString(handler, "handle_error");
+    PyObject *func = PyObject_GetAttr(handler, coir__core.str_handle_error);
     if (func == NULL) {
         PyErr_Clear();
         func = Py_NewRef(handler);

@@ -130,8 +130,14 @@ core_init(void)
     c->empty_tuple = PyTuple_New(0);
     c->str_run = PyUnicode_InternFromString("run");
     c->str_stack_size = PyUnicode_InternFromString("stack_size");
+    c->str_module = PyUnicode_InternFromString("__module__");
+    c->str_is_scheduler = PyUnicode_InternFromString("is_scheduler");
+    c->str_handle_error = PyUnicode_InternFromString("handle_error");
+    c->str_destroy = PyUnicode_InternFromString("destroy");
     if (c->error == NULL || c->exit == NULL || c->empty_tuple == NULL ||
-        c->str_run == NULL || c->str_stack_size == NULL)
+        c->str_run == NULL || c->str_stack_size == NULL ||
+        c->str_module == NULL || c->str_is_scheduler == NULL ||
+        c->str_handle_error == NULL || c->str_destroy == NULL)
         return -1;
     if (coir__greenlet_types_init() < 0)
         return -1;

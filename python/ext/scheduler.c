@@ -26,7 +26,7 @@ derives_from(PyTypeObject *type, const char *module, const char *name)
         if (strcmp(dot != NULL ? dot + 1 : base->tp_name, name) != 0)
             continue;
         PyObject *where =
-            PyObject_GetAttrString((PyObject *)base, "__module__");
+            PyObject_GetAttr((PyObject *)base, coir__core.str_module);
         int found = where != NULL && PyUnicode_Check(where) &&
                     PyUnicode_CompareWithASCIIString(where, module) == 0;
         PyErr_Clear();
@@ -41,7 +41,7 @@ derives_from(PyTypeObject *type, const char *module, const char *name)
 static int
 says_so(PyTypeObject *type)
 {
-    PyObject *value = PyObject_GetAttrString((PyObject *)type, "is_scheduler");
+    PyObject *value = PyObject_GetAttr((PyObject *)type, coir__core.str_is_scheduler);
     PyErr_Clear();
     Py_XDECREF(value);
     return value == Py_True;

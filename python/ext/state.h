@@ -110,6 +110,7 @@ struct coir_pythread {
     coir_block **condemned_tail;
     int exits; /* its greenlets are being unwound; no scheduler starts */
     struct coir_hub_object *hub; /* strong or NULL */
+    PyObject *next_loop;         /* for the hub after it: strong or NULL */
 };
 
 /* There is one, never freed: other interpreters are refused, and modules that
@@ -120,6 +121,10 @@ typedef struct {
     PyObject *str_run; /* strong, as are the other names */
     PyObject *str_stack_size;
     PyObject *str_stack_policy;
+    PyObject *str_module;
+    PyObject *str_is_scheduler;
+    PyObject *str_handle_error;
+    PyObject *str_destroy;
     PyObject *empty_tuple;
     size_t stack_size;          /* default in bytes, the root chunk included */
     int policy;                 /* default, enum coir_policy */

@@ -227,7 +227,23 @@ thread_free(coir_pythread *t)
     Py_DECREF(t->main);
     Py_XDECREF(t->tracefunc);
     Py_XDECREF(hub);
+    Py_XDECREF(t->next_loop);
     PyMem_Free(t);
+}
+
+/* Our own hub, unlike other schedulers, can be told to end. */
+static void
+destroy_hub(coir_pythread *t)
+{
+    PyObject *hub = Py_XNewRef((PyObject *)t->hub);
+    if (hub == NULL)
+        return;
+    t->hub->base.block->flags &= (uint8_t)~GREENLET_CLOSED;
+    PyObject *res = PyObject_CallMethodOneArg(hub, coir__core.str_destroy, Py_True);
+    if (res == NULL)
+        PyErr_WriteUnraisable(hub);
+    Py_XDECREF(res);
+    Py_DECREF(hub);
 }
 
 /* The thread state's dict goes: the thread exits, or it does not exist in this
@@ -244,6 +260,7 @@ capsule_free(PyObject *capsule)
             unwind_all(t);
             coir__core.cleanup_clocks += (long)(clock() - start);
         }
+        destroy_hub(t);
         coir__locals_drop(t->main->block);
     }
     thread_free(t);

@@ -31,7 +31,7 @@ FAKE = {
         Version: 0.4
     """,
     "gevent/__init__.py": "IS_ORIGINAL = True\n",
-    "gevent/_hub_primitives.py": "IS_ORIGINAL = True\n",
+    "gevent/_of_the_original.py": "IS_ORIGINAL = True\n",
     "gevent/event.py": "IS_ORIGINAL = True\n",
     "gevent/tests/__init__.py": "",
     "gevent/tests/test_it.py": """\
@@ -534,7 +534,7 @@ def test_only_what_is_listed_comes_from_the_original_gevent(
         {ask}
         import importlib
         import gevent.tests.test_it
-        for module in "_hub_primitives", "no_such", "tests.no_such":
+        for module in "_of_the_original", "no_such", "tests.no_such":
             for package in "gevent", "coir.gevent":
                 try:
                     importlib.import_module(f"{{package}}.{{module}}")
