@@ -12,7 +12,8 @@
  * coir_ready stands in the queue once more. While it does, the queue owns a
  * reference to the Greenlet.
  *
- * An iwait() that is the only link is told at once: it only takes notes.
+ * An iwait() or a group that is the only link is told at once: it only takes
+ * notes.
  *
  * `_run` is what it runs. Given to the constructor it is kept here, unless the
  * class is one that has a `_run` of its own: then in the instance's dict, so
@@ -121,6 +122,15 @@ schedule_links(GreenObject *g)
         int err = coir__iwait_notify(iwait, (PyObject *)g);
         Py_DECREF(iwait);
         return err;
+    }
+    /* Who kills one that never ran may count on that it is still in there. */
+    if (g->start == COIR_GREEN_STARTED &&
+        Py_IS_TYPE(g->links, &coir__group_link_type)) {
+        int told = coir__group_tell(g->links, (PyObject *)g);
+        if (told != 0) {
+            Py_CLEAR(g->links);
+            return told < 0 ? -1 : 0;
+        }
     }
     if (PyList_CheckExact(g->links) && PyList_GET_SIZE(g->links) == 0)
         return 0;

@@ -182,6 +182,16 @@ extern PyTypeObject coir__iwait_type COIR__HIDDEN;
 /* `source`, which is linked to the iwait(), has ended: called at once, not in
  * the hub. 0, or -1 with MemoryError. */
 COIR__HIDDEN int coir__iwait_notify(PyObject *iwait, PyObject *source);
+/* --- groups: group.c ----------------------------------------------------- */
+
+extern PyTypeObject coir__group_link_type COIR__HIDDEN;
+
+/* `green`, to which the group's link is linked, has ended. Called at once: 1;
+ * 0 if the link is to be called in the hub, since somebody overrides what it
+ * does; or -1 with an exception. */
+COIR__HIDDEN int coir__group_tell(PyObject *link, PyObject *green);
+COIR__HIDDEN int coir__group_types_init(PyObject *module);
+
 COIR__HIDDEN int coir__greenlink_types_init(PyObject *module);
 
 #endif

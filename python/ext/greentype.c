@@ -807,5 +807,7 @@ coir__green_types_init(PyObject *module)
                               (PyObject *)&coir__green_type) < 0 ||
         PyModule_AddFunctions(module, module_functions) < 0)
         return -1;
-    return coir__greenlink_types_init(module);
+    if (coir__greenlink_types_init(module) < 0)
+        return -1;
+    return coir__group_types_init(module);
 }

@@ -8,10 +8,10 @@ one waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from coir._core import GreenletExit, getcurrent
+from coir._core import GreenletExit, GroupBase, getcurrent
 
 from ._imap import IMap, IMapUnordered
 from .event import Event
@@ -154,10 +154,11 @@ class GroupMappingMixin:
         )
 
 
-class Group(GroupMappingMixin):
+class Group(GroupBase, GroupMappingMixin):
     """The greenlets of an iterable, and those it spawns, while they run.
 
-    Has a length, can be iterated and searched; false while it is empty.
+    Has a length, can be iterated and searched; false while it is empty. What
+    it does for each greenlet, from ``spawn()`` to the end, is in the engine.
     """
 
     #: What `spawn` makes; classes and instances may have their own.
@@ -166,63 +167,14 @@ class Group(GroupMappingMixin):
     def __init__(self, *args: Iterable[Any]) -> None:
         if len(args) > 1:
             raise TypeError("Group() takes one iterable of greenlets at most")
-        self.greenlets: set[Any] = set(*args)
-        #: Those that were killed, so as not to do it twice.
-        self.dying: set[Any] = set()
         self._empty_event = Event()
         self._empty_event.set()
-        for g in list(self.greenlets):
-            g.rawlink(self._discard)
-            self._empty_event.clear()
+        for g in args[0] if args else ():
+            self.add(g)
 
     def __repr__(self) -> str:
         name = self.__class__.__name__
         return f"<{name} at {id(self):#x} {self.greenlets}>"
-
-    def __len__(self) -> int:
-        return len(self.greenlets)
-
-    def __contains__(self, item: object) -> bool:
-        return item in self.greenlets
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.greenlets)
-
-    def add(self, greenlet: Any) -> None:
-        """Make a greenlet one of the group until it ends.
-
-        Best one that is not started: a `Pool` may have to wait, and what runs
-        meanwhile is not limited.
-        """
-        rawlink = getattr(greenlet, "rawlink", None)
-        if rawlink is not None:  # not so a plain greenlet, main for one
-            rawlink(self._discard)
-        self.greenlets.add(greenlet)
-        self._empty_event.clear()
-
-    def _discard(self, greenlet: Any) -> None:
-        self.greenlets.discard(greenlet)
-        self.dying.discard(greenlet)
-        if not self.greenlets:
-            self._empty_event.set()
-
-    def discard(self, greenlet: Any) -> None:
-        """Have nothing more to do with a greenlet."""
-        self._discard(greenlet)
-        unlink = getattr(greenlet, "unlink", None)
-        if unlink is not None:
-            unlink(self._discard)
-
-    def start(self, greenlet: Any) -> None:
-        """Add a greenlet and start it; may block as `add` does."""
-        self.add(greenlet)
-        greenlet.start()
-
-    def spawn(self, *args: Any, **kwargs: Any) -> Any:
-        """Make a greenlet of these arguments, add it, start it."""
-        greenlet = self.greenlet_class(*args, **kwargs)
-        self.start(greenlet)
-        return greenlet
 
     def join(
         self, timeout: float | None = None, raise_error: bool = False
@@ -350,35 +302,6 @@ class Pool(Group):
         if self.size is None:
             return 1
         return max(0, self.size - len(self))
-
-    def start(self, greenlet: Any, *args: Any, **kwargs: Any) -> None:
-        """Add a greenlet, with the arguments of `add`, and start it."""
-        self.add(greenlet, *args, **kwargs)
-        greenlet.start()
-
-    def add(
-        self,
-        greenlet: Any,
-        blocking: bool = True,
-        timeout: float | None = None,
-    ) -> None:
-        """Wait for room, and make a greenlet one of the pool until it ends.
-
-        :param blocking: False not to wait.
-        :param timeout: seconds to wait; None for no limit.
-        :raises PoolFull: if there is no room by then.
-        """
-        if not self._semaphore.acquire(blocking=blocking, timeout=timeout):
-            raise PoolFull
-        try:
-            Group.add(self, greenlet)
-        except BaseException:
-            self._semaphore.release()
-            raise
-
-    def _discard(self, greenlet: Any) -> None:
-        Group._discard(self, greenlet)
-        self._semaphore.release()
 
 
 class pass_value:
