@@ -316,11 +316,10 @@ thread_waits(blocked_thread *b, int64_t timeout_ns)
                 us = PY_TIMEOUT_MAX;
         }
         PyLockStatus status;
-        Py_BEGIN_ALLOW_THREADS
-        status = PyThread_acquire_lock_timed(b->lock, us, 1);
-        Py_END_ALLOW_THREADS
-        if (status == PY_LOCK_INTR && PyErr_CheckSignals() < 0)
-            return -1;
+        Py_BEGIN_ALLOW_THREADS status =
+            PyThread_acquire_lock_timed(b->lock, us, 1);
+        Py_END_ALLOW_THREADS if (status == PY_LOCK_INTR &&
+                                 PyErr_CheckSignals() < 0) return -1;
     }
     return 0;
 }
@@ -385,11 +384,10 @@ coir__linkable_wait(LinkableObject *self, PyObject *object, const char *what,
     w->tag = *number;
     w->data = again ? w : NULL;
     int how = COIR_WOKEN_WAITS;
-    PyObject *res = again
-                        ? coir__park_first(t, hub, &self->waiters, what,
-                                           object, timeout_ns, &how)
-                        : coir__park(t, hub, &self->waiters, what,
-                                     object, timeout_ns, &how);
+    PyObject *res = again ? coir__park_first(t, hub, &self->waiters, what,
+                                             object, timeout_ns, &how)
+                          : coir__park(t, hub, &self->waiters, what, object,
+                                       timeout_ns, &how);
     if (COIR__LIKELY(res != NULL && how == COIR_WOKEN_BY_WAKE)) {
         int given = res == Py_True;
         Py_DECREF(res);
@@ -607,12 +605,13 @@ static PyGetSetDef linkable_getset[] = {
 };
 
 PyTypeObject coir__linkable_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-        .tp_name = "coir.gevent._abstract_linkable.AbstractLinkable",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name =
+        "coir.gevent._abstract_linkable.AbstractLinkable",
     .tp_basicsize = sizeof(LinkableObject),
     .tp_dealloc = coir__linkable_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Something that becomes ready, and can be waited for until then.",
+    .tp_doc =
+        "Something that becomes ready, and can be waited for until then.",
     .tp_traverse = coir__linkable_traverse,
     .tp_clear = coir__linkable_clear,
     .tp_weaklistoffset = offsetof(LinkableObject, weakreflist),
@@ -741,13 +740,13 @@ event_reset(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 event_repr(PyObject *op)
 {
-    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(op),
-                                              "__module__");
+    PyObject *module =
+        PyObject_GetAttrString((PyObject *)Py_TYPE(op), "__module__");
     if (module == NULL)
         return NULL;
-    PyObject *text = PyUnicode_FromFormat(
-        "<%S.%s at %p: %s>", module, coir__type_name(Py_TYPE(op)), op,
-        SELF->is_set ? "set" : "unset");
+    PyObject *text = PyUnicode_FromFormat("<%S.%s at %p: %s>", module,
+                                          coir__type_name(Py_TYPE(op)), op,
+                                          SELF->is_set ? "set" : "unset");
     Py_DECREF(module);
     return text;
 }
@@ -755,8 +754,8 @@ event_repr(PyObject *op)
 static PyObject *
 event_str(PyObject *op)
 {
-    PyObject *module = PyObject_GetAttrString((PyObject *)Py_TYPE(op),
-                                              "__module__");
+    PyObject *module =
+        PyObject_GetAttrString((PyObject *)Py_TYPE(op), "__module__");
     if (module == NULL)
         return NULL;
     PyObject *text = PyUnicode_FromFormat(
@@ -914,8 +913,10 @@ raise_result(ResultObject *self)
         PyErr_SetObject(self->type, exc);
     }
     else {
-        PyErr_Format(PyExc_TypeError, "exceptions must derive from "
-                                      "BaseException, not %R", exc);
+        PyErr_Format(PyExc_TypeError,
+                     "exceptions must derive from "
+                     "BaseException, not %R",
+                     exc);
     }
     return NULL;
 }
@@ -932,7 +933,8 @@ get_result(PyObject *op, int block, PyObject *timeout)
         if (coir__timeout_arg(timeout, &ns) < 0)
             return NULL;
         int number = -1, lost;
-        int how = coir__linkable_wait(&SELF->link, op, "get", ns, &number, &lost);
+        int how =
+            coir__linkable_wait(&SELF->link, op, "get", ns, &number, &lost);
         if (how == COIR_LINK_TIME)
             coir__timeout_raise(timeout);
         if (how <= 0)
@@ -1033,8 +1035,8 @@ result_call(PyObject *op, PyObject *args, PyObject *kwargs)
         return res;
     }
     PyObject *exc = PyObject_GetAttrString(source, "exception");
-    PyObject *info = exc != NULL ? PyObject_GetAttrString(source, "exc_info")
-                                 : NULL;
+    PyObject *info =
+        exc != NULL ? PyObject_GetAttrString(source, "exc_info") : NULL;
     if (exc != NULL && info == NULL &&
         PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();

@@ -32,8 +32,7 @@ COIR__HIDDEN void coir__timeout_raise(PyObject *seconds);
 COIR__HIDDEN int coir__timeout_is_over(PyObject *timeout);
 
 /* Raise the exception of coir.gevent.exceptions of this name. */
-COIR__HIDDEN void coir__raise_named(const char *name, const char *format,
-                                    ...);
+COIR__HIDDEN void coir__raise_named(const char *name, const char *format, ...);
 
 /* --- objects to wait for ------------------------------------------------- */
 
@@ -42,16 +41,15 @@ COIR__HIDDEN void coir__raise_named(const char *name, const char *format,
 typedef struct coir_linkable LinkableObject;
 
 struct coir_linkable {
-    PyObject_HEAD
-    PyObject *weakreflist;
+    PyObject_HEAD PyObject *weakreflist;
     PyObject *hub;     /* strong or NULL: for users who look at it */
     coir_list waiters; /* greenlets: coir_wait, whose `tag` is the number */
     coir_list threads; /* that wait as a whole: see event.c */
     coir_list links;   /* what is to be called: see event.c */
     int (*is_ready)(const LinkableObject *self);
-    unsigned next; /* number */
-    int woken;     /* waiters and threads that have not run since */
-    unsigned forks;    /* of the process when `woken` was counted */
+    unsigned next;      /* number */
+    int woken;          /* waiters and threads that have not run since */
+    unsigned forks;     /* of the process when `woken` was counted */
     unsigned unlinked;  /* how many links went */
     int calls_if_ready; /* links, one by one; else all */
 };
@@ -74,8 +72,8 @@ enum coir_link_wake {
  * what comes next.
  *
  * `object`, the object itself or what it is part of, and `what` are for
- * reports. A thread that has no hub, thus no other greenlets, is blocked as a whole if
- * there are others, and needs none. */
+ * reports. A thread that has no hub, thus no other greenlets, is blocked as a
+ * whole if there are others, and needs none. */
 COIR__HIDDEN int coir__linkable_wait(LinkableObject *self, PyObject *object,
                                      const char *what, int64_t timeout_ns,
                                      int *number, int *lost);

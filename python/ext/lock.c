@@ -82,8 +82,8 @@ wait_and_take(SemaphoreObject *self, PyObject *object, int64_t ns)
     int64_t left = ns;
     int number = -1, lost;
     for (;;) {
-        int how = coir__linkable_wait(&self->link, object, "acquire", left, &number,
-                                      &lost);
+        int how = coir__linkable_wait(&self->link, object, "acquire", left,
+                                      &number, &lost);
         if (how == COIR_LINK_GIVEN)
             return 1;
         if (how < 0) {
@@ -267,7 +267,8 @@ semaphore_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     if (SELF->counter <= 0) {
         int number = -1, lost;
-        int how = coir__linkable_wait(&SELF->link, op, "wait", ns, &number, &lost);
+        int how =
+            coir__linkable_wait(&SELF->link, op, "wait", ns, &number, &lost);
         /* It leaves what it was woken for to the next. */
         if (how < 0 ? lost : how)
             pass_on(SELF, how < 0 ? lost : how);
@@ -280,10 +281,9 @@ semaphore_wait(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 semaphore_repr(PyObject *op)
 {
-    return PyUnicode_FromFormat("<%s at %p counter=%zd _links[%zd]>",
-                                coir__type_name(Py_TYPE(op)), op,
-                                SELF->counter,
-                                coir__linkable_count(&SELF->link));
+    return PyUnicode_FromFormat(
+        "<%s at %p counter=%zd _links[%zd]>", coir__type_name(Py_TYPE(op)), op,
+        SELF->counter, coir__linkable_count(&SELF->link));
 }
 
 static PyObject *
@@ -381,10 +381,9 @@ static PyObject *
 bounded_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
              Py_ssize_t Py_UNUSED(nargs))
 {
-    PyObject *res =
-        Py_TYPE(op) == &bounded_type || Py_TYPE(op) == &lock_type
-            ? bounded_release(op, NULL)
-            : PyObject_CallMethod(op, "release", NULL);
+    PyObject *res = Py_TYPE(op) == &bounded_type || Py_TYPE(op) == &lock_type
+                        ? bounded_release(op, NULL)
+                        : PyObject_CallMethod(op, "release", NULL);
     if (res == NULL)
         return NULL;
     Py_DECREF(res);
@@ -421,8 +420,8 @@ static PyGetSetDef bounded_getset[] = {
 };
 
 static PyTypeObject bounded_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-        .tp_name = "coir.gevent.lock.BoundedSemaphore",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name =
+        "coir.gevent.lock.BoundedSemaphore",
     .tp_basicsize = sizeof(SemaphoreObject),
     .tp_dealloc = coir__linkable_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
@@ -573,8 +572,7 @@ static PyTypeObject lock_type = {
 #undef SELF
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *weakreflist;
+    PyObject_HEAD PyObject *weakreflist;
     SemaphoreObject *block; /* strong, never NULL: who has it has this */
     PyObject *owner;        /* strong: a greenlet, or NULL */
     Py_ssize_t count;       /* how often it is to release it */
@@ -692,7 +690,7 @@ rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
 static PyObject *
 rlock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(SELF->count > 0);
+    return PyBool_FromLong(SELF->block->counter <= 0);
 }
 
 static PyObject *
@@ -910,8 +908,8 @@ thread_rlock_repr(PyObject *op)
 {
     return PyUnicode_FromFormat(
         "<%s %s object owner=%zu count=%zd at %p>",
-        SELF->count > 0 ? "locked" : "unlocked", Py_TYPE(op)->tp_name,
-        (size_t)SELF->owner, SELF->count, op);
+        SELF->block->counter <= 0 ? "locked" : "unlocked",
+        Py_TYPE(op)->tp_name, (size_t)SELF->owner, SELF->count, op);
 }
 
 static PyMethodDef thread_rlock_methods[] = {

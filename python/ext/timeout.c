@@ -174,8 +174,8 @@ is_exception(PyObject *exc)
 }
 
 /* What greenlets of a thread get by throw(); errors go to the hub. */
-static void
-throw(LoopObject *loop, PyObject *self, GreenletObject *green, PyObject *exc)
+static void throw(LoopObject * loop, PyObject *self, GreenletObject *green,
+                  PyObject *exc)
 {
     PyObject *res;
     if (is_exception(exc)) {
@@ -185,9 +185,9 @@ throw(LoopObject *loop, PyObject *self, GreenletObject *green, PyObject *exc)
         PyObject *text = PyUnicode_FromFormat(
             "exceptions must be classes, or instances, not %s",
             Py_TYPE(exc)->tp_name);
-        res = text != NULL ? coir__greenlet_throw(green, PyExc_TypeError, text,
-                                                  NULL)
-                           : NULL;
+        res = text != NULL
+                  ? coir__greenlet_throw(green, PyExc_TypeError, text, NULL)
+                  : NULL;
         Py_XDECREF(text);
     }
     if (res == NULL)
@@ -207,8 +207,7 @@ deliver(coir_ready *r, LoopObject *loop)
     PyObject *op = Py_NewRef((PyObject *)self);
     GreenletObject *green =
         (GreenletObject *)Py_NewRef((PyObject *)self->green);
-    PyObject *throws =
-        Py_NewRef(self->throws != NULL ? self->throws : op);
+    PyObject *throws = Py_NewRef(self->throws != NULL ? self->throws : op);
     stop(self);
     if (Py_TYPE(op) == &coir__timeout_type) {
         if (green->block->state != GREENLET_DEAD)
@@ -372,9 +371,9 @@ make_subclass(PyObject *cls, PyObject *const *in)
     PyObject *kwargs =
         Py_BuildValue("{s:O,s:O}", "ref", in[REF] ? in[REF] : Py_True,
                       "_one_shot", in[ONE_SHOT] ? in[ONE_SHOT] : Py_False);
-    PyObject *op =
-        args != NULL && kwargs != NULL ? PyObject_Call(cls, args, kwargs)
-                                       : NULL;
+    PyObject *op = args != NULL && kwargs != NULL
+                       ? PyObject_Call(cls, args, kwargs)
+                       : NULL;
     Py_XDECREF(args);
     Py_XDECREF(kwargs);
     return op;
@@ -520,8 +519,8 @@ timeout_repr(PyObject *op)
 {
     const char *name = strrchr(Py_TYPE(op)->tp_name, '.');
     PyObject *text = PyUnicode_FromFormat(
-        "<%s at %p seconds=%S",
-        name != NULL ? name + 1 : Py_TYPE(op)->tp_name, op, SELF->seconds);
+        "<%s at %p seconds=%S", name != NULL ? name + 1 : Py_TYPE(op)->tp_name,
+        op, SELF->seconds);
     if (text != NULL && SELF->exception != Py_None)
         PyUnicode_AppendAndDel(
             &text, PyUnicode_FromFormat(" exception=%R", SELF->exception));
@@ -679,8 +678,7 @@ coir__timeout_arg(PyObject *timeout, int64_t *ns)
     const TimeoutObject *given = (TimeoutObject *)timeout;
     *ns = given->ns;
     if (is_pending(given)) {
-        int64_t left =
-            coir_timer_remaining(given->loop->loop, &given->timer);
+        int64_t left = coir_timer_remaining(given->loop->loop, &given->timer);
         *ns = left > 0 ? left : 0;
     }
     return 0;
@@ -728,10 +726,9 @@ coir__timeout_raise(PyObject *seconds)
 
 /* One greenlet waits in it, for one value. */
 typedef struct {
-    PyObject_HEAD
-    PyObject *hub;       /* strong */
-    PyObject *greenlet;  /* strong: who waits; NULL once it is woken */
-    PyObject *value;     /* strong, or NULL for None */
+    PyObject_HEAD PyObject *hub; /* strong */
+    PyObject *greenlet;          /* strong: who waits; NULL once it is woken */
+    PyObject *value;             /* strong, or NULL for None */
     PyObject *exception; /* strong: None after a value, a tuple after an
                             exception; NULL: nothing came */
     coir_list waiting;
@@ -845,8 +842,10 @@ make_exception(PyObject *args)
     else
         exc = PyObject_CallOneArg(typ, val);
     if (exc != NULL && !PyExceptionInstance_Check(exc)) {
-        PyErr_Format(PyExc_TypeError, "calling %R should have made an "
-                                      "exception, not %R", typ, exc);
+        PyErr_Format(PyExc_TypeError,
+                     "calling %R should have made an "
+                     "exception, not %R",
+                     typ, exc);
         Py_CLEAR(exc);
     }
     if (exc != NULL && tb != Py_None && PyException_SetTraceback(exc, tb) < 0)
@@ -887,13 +886,12 @@ waiter_wait(WaiterObject *self)
         return NULL;
     Py_XSETREF(self->greenlet, Py_NewRef((PyObject *)t->current));
     int how;
-    Py_INCREF(self);
-    PyObject *res =
-        coir__park_own(t, hub, &self->waiting, "switch", (PyObject *)self,
-                       COIR_FOREVER, &how);
+    /* The caller holds it; a reference from here the collector would not see,
+     * and so not find a greenlet that nobody can wake. */
+    PyObject *res = coir__park_own(t, hub, &self->waiting, "switch",
+                                   (PyObject *)self, COIR_FOREVER, &how);
     if (self->greenlet == (PyObject *)t->current)
         Py_CLEAR(self->greenlet);
-    Py_DECREF(self);
     return res;
 }
 
@@ -904,8 +902,7 @@ waiter_get(PyObject *op, PyObject *Py_UNUSED(unused))
         if (SELF->greenlet == NULL)
             return waiter_wait(SELF);
         coir__raise_named("ConcurrentObjectUseError",
-                          "This Waiter is already used by %R",
-                          SELF->greenlet);
+                          "This Waiter is already used by %R", SELF->greenlet);
         return NULL;
     }
     if (SELF->exception == Py_None)
@@ -1124,8 +1121,8 @@ static PyMethodDef multiple_methods[] = {
 };
 
 static PyTypeObject multiple_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-        .tp_name = "coir.gevent._waiter.MultipleWaiter",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name =
+        "coir.gevent._waiter.MultipleWaiter",
     .tp_basicsize = sizeof(WaiterObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "MultipleWaiter(hub=None)\n\n"
@@ -1220,7 +1217,8 @@ int
 coir__timeout_types_init(PyObject *module)
 {
     if (types_ready() < 0 || PyModule_AddFunctions(module, functions) < 0 ||
-        PyModule_AddObjectRef(module, "Waiter", (PyObject *)&waiter_type) < 0 ||
+        PyModule_AddObjectRef(module, "Waiter", (PyObject *)&waiter_type) <
+            0 ||
         PyModule_AddObjectRef(module, "MultipleWaiter",
                               (PyObject *)&multiple_type) < 0)
         return -1;
