@@ -184,7 +184,7 @@ def test_values():
     assert Timeout(1) < 2 and Timeout(1) < Timeout(2)
     assert not Timeout(2) < 1
     with pytest.raises(TypeError):
-        Timeout(1) > Timeout(0) > "x"
+        sorted([Timeout(1), "x"])
     assert len({Timeout(1), Timeout(1)}) == 2
     for wrong in ("x", object()):
         with pytest.raises(TypeError):

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from coir._core import LockType, get_green_ident, getcurrent, get_hub_if_exists
+from coir._core import LockType, get_green_ident, get_hub_if_exists, getcurrent
 
 from .event import Event
 from .greenlet import Greenlet

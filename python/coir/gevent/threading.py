@@ -15,13 +15,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from coir._core import ThreadRLock, getcurrent
+from coir._core import LockType, ThreadRLock, getcurrent
 
 from .hub import sleep as _sleep
 from .local import local
 from .lock import RLock
 from .thread import (
-    LockType,
     _make_thread_handle,
     _ThreadHandle,
     start_joinable_thread,
@@ -108,7 +107,7 @@ _started = __threading__.Event()
 _started.set()
 
 #: What Thread.__init__() would set, and takes long to.
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, Any] = {
     "_args": (),
     "_context": None,
     "_daemonic": True,
@@ -175,7 +174,8 @@ def _after_fork_in_child() -> None:
     After threading's own, which takes whatever ran for that.
     """
     main: Any = __threading__.main_thread()
-    if isinstance(main, __threading__._DummyThread):
+    dummy: Any = __threading__._DummyThread
+    if isinstance(main, dummy):
         main.__class__ = __threading__._MainThread  # type: ignore[attr-defined]
         main._name = "MainThread"
         main._daemonic = False
@@ -194,14 +194,14 @@ def _gevent_will_monkey_patch(
 ) -> None:
     """Called before `threading` is patched."""
     global _hooks_are_there
-    main = main_native_thread()
-    if __threading__.current_thread() is not main:
+    if __threading__.current_thread() is not main_native_thread():
         warn(
             "Monkey-patching outside the main native thread. Some APIs "
             "will not be available. Expect a KeyError to be printed at "
             "shutdown."
         )
         return
+    main: Any = main_native_thread()
     active = __threading__._active  # type: ignore[attr-defined]
     ident = _get_ident()
     if ident not in active:
