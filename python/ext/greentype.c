@@ -715,6 +715,19 @@ PyTypeObject coir__green_type = {
 /* --- set-up -------------------------------------------------------------- */
 
 static PyObject *
+spawn_frames(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    int limit = (int)PyLong_AsLong(arg);
+    if (limit == -1 && PyErr_Occurred())
+        return NULL;
+    coir_spawn_stack *s = coir__spawn_stack_take(limit);
+    PyObject *frames = coir__spawn_stack_frames(s);
+    if (s != NULL)
+        coir__spawn_stack_free(s);
+    return frames;
+}
+
+static PyObject *
 set_track_greenlet_tree(PyObject *Py_UNUSED(module), PyObject *flag)
 {
     int on = PyObject_IsTrue(flag);
@@ -739,6 +752,9 @@ static PyMethodDef module_functions[] = {
      "queued_greenlets(loop) -> list\n\n"
      "The Greenlets that are to start soon; gc.get_objects() does not have\n"
      "them."},
+    {"spawn_frames", spawn_frames, METH_O,
+     "spawn_frames(limit) -> frame | None\n\n"
+     "Where the caller is, that many frames at most, without keeping it."},
     {"set_track_greenlet_tree", set_track_greenlet_tree, METH_O,
      "set_track_greenlet_tree(bool) -> None\n\n"
      "Whether Greenlets note by whom and where they were made; they do."},

@@ -16,7 +16,14 @@ from _thread import get_ident as _get_ident
 from collections.abc import Callable
 from typing import Any
 
-from coir._core import GreenletExit, error, forget_others, getcurrent, greenlet
+from coir._core import (
+    GreenletExit,
+    error,
+    forget_others,
+    getcurrent,
+    greenlet,
+    spawn_frames,
+)
 
 from ._config import config as GEVENT_CONFIG
 from ._hub_local import (
@@ -99,7 +106,7 @@ def spawn_raw(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             if current.parent is not None:
                 current.spawn_tree_locals = tree
         g.spawn_tree_locals = tree
-        g.spawning_stack = sys._getframe()
+        g.spawning_stack = spawn_frames(10)
     else:
         g = greenlet(function, hub)
     if kwargs:

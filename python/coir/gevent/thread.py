@@ -164,9 +164,9 @@ class _ThreadHandle:
         return get_ident(glet) if glet is not None else None
 
     def is_done(self) -> bool:
-        """Whether it was started, and has ended."""
+        """Whether it has ended; also if it was never started."""
         if not self._had_greenlet:
-            return False
+            return True
         glet = self._get_greenlet()
         if glet is None or glet.dead or self._done.is_set():
             return True

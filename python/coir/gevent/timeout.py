@@ -46,3 +46,5 @@ def idle(priority: int = 0) -> None:
         hub.wait(watcher)
 
 
+# Where it is known to be, by the name under which this was imported.
+sleep.__module__ = f"{__package__}.hub"
