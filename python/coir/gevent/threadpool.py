@@ -193,6 +193,7 @@ class ThreadPool(GroupMappingMixin):
         self.pid = os.getpid()
         self.task_queue = Queue()
         self._size = 0  # threads that will take tasks
+        self._started = 0  # threads so far
         self._unfinished = 0
         self._threads: set[object] = set()  # that have not ended
         self._gone = Event()  # set by those that have
@@ -262,10 +263,7 @@ class ThreadPool(GroupMappingMixin):
             )
         while self._size < size:
             self._add_thread()
-        if self._size > size:
-            while self._size > size:
-                self._remove_thread()
-            self._wait_for_threads(size)
+        self._remove_threads(self._size - size)
 
     def _add_thread(self) -> None:
         token = object()
@@ -277,27 +275,35 @@ class ThreadPool(GroupMappingMixin):
             self._threads.discard(token)
             add_idle_threads(-1)
             raise
+        self._started += 1
         self._size += 1
 
     def _remove_thread(self) -> None:
         self._size -= 1
         self.task_queue.put(None)
 
-    def _wait_for_threads(self, count: int) -> None:
-        """Until no more than `count` are left; not in the hub."""
-        if getcurrent() is get_hub_if_exists():
+    def _ended(self) -> int:
+        return self._started - len(self._threads)
+
+    def _remove_threads(self, count: int) -> None:
+        """Waits until as many more have ended; not in the hub."""
+        if count <= 0:
             return
-        while len(self._threads) > count:
-            loop = self.hub.loop
-            if loop is None:
-                return
-            self._gone.clear()
-            if len(self._threads) > count:
-                loop.ref()
-                try:
+        enough = self._ended() + count
+        for _ in range(count):
+            self._remove_thread()
+        loop = self.hub.loop
+        if getcurrent() is get_hub_if_exists() or loop is None:
+            return
+        loop.ref()
+        try:
+            while self._ended() < enough:
+                self._gone.clear()
+                if self._ended() < enough:
                     self._gone.wait()
-                finally:
-                    loop.unref()
+        finally:
+            if self.hub.loop is loop:
+                loop.unref()
 
     def adjust(self) -> None:
         """Start threads that are needed, and end those that are too many."""
@@ -418,7 +424,11 @@ def _call_in_hub(hub: Any, func: Any) -> None:
     loop = hub.loop
     if loop is not None:
         try:
-            loop.run_callback_threadsafe(func)
+            if get_hub_if_exists() is hub:
+                # As from other threads: after what is going on here now.
+                loop.run_callback(loop.run_callback, func)
+            else:
+                loop.run_callback_threadsafe(func)
         except Exception:
             if hub.loop is loop and not sys.is_finalizing():
                 raise
