@@ -155,7 +155,7 @@ class OpenDescriptor:
                 )
                 buffering = -1
         self.fobj = fobj
-        self.mode = mode
+        self.mode = mode.replace("U", "") or "r"
         self.buffering = buffering
         self.closefd = bool(closefd)
         self.encoding = encoding

@@ -53,6 +53,12 @@ def _get_thread_trace() -> Any:
     return getattr(threading, "_trace_hook", None)
 
 
+def _name_of(hub: Any) -> str:
+    """Short: a hub's repr names its pool."""
+    ident = getattr(hub, "thread_ident", None) or 0
+    return f"<{type(hub).__name__} at {id(hub):#x} thread_ident={ident:#x}>"
+
+
 class _WorkerGreenlet(greenlet):
     """What a thread of the pool runs in, from its start to its end."""
 
@@ -62,6 +68,7 @@ class _WorkerGreenlet(greenlet):
         self._idle_timeout = threadpool._idle_task_timeout
         self._ask_to_leave = threadpool._idle_asker()
         self._thread_ident = get_thread_ident()
+        self._hub_name = _name_of(threadpool.hub)
         self._stderr = sys.stderr
 
     def _work(self) -> None:
@@ -138,10 +145,10 @@ class _WorkerGreenlet(greenlet):
             _sys.settrace(None)
 
     def __repr__(self) -> str:
-        hub = get_hub_if_exists() if getcurrent() is self else None
         return (
             f"<ThreadPoolWorker at {id(self):#x} "
-            f"thread_ident={self._thread_ident:#x} hub={hub}>"
+            f"thread_ident={self._thread_ident:#x} "
+            f"threadpool-hub={self._hub_name}>"
         )
 
 
@@ -211,12 +218,10 @@ class ThreadPool(GroupMappingMixin):
         self._semaphore = Semaphore(1 + self._maxsize)
 
     def __repr__(self) -> str:
-        hub = self.hub
-        name = getattr(hub, "name", None) or f"{id(hub):#x}"
         return (
             f"<{type(self).__name__} at {id(self):#x} "
             f"tasks={self._unfinished} size={self._size} "
-            f"maxsize={self._maxsize} hub=<{type(hub).__name__} {name}>>"
+            f"maxsize={self._maxsize} hub={_name_of(self.hub)}>"
         )
 
     def __len__(self) -> int:
