@@ -4,9 +4,8 @@ import io
 import os
 import threading
 
-import pytest
-
 import coir.gevent as gevent
+import pytest
 from coir.gevent._fileobjectcommon import FileObjectClosed, OpenDescriptor
 from coir.gevent.event import Event
 from coir.gevent.fileobject import (

@@ -6,7 +6,6 @@ import threading
 import weakref
 
 import pytest
-
 from coir._core import all_local_dicts_for_greenlet
 from coir.gevent.local import local
 from coir.greenlet import getcurrent, greenlet
@@ -40,7 +39,7 @@ def test_each_greenlet_has_its_own():
     assert x.__dict__ == {"value": 3}
     del x.value
     with pytest.raises(AttributeError):
-        x.value
+        _ = x.value
 
 
 def test_each_thread_has_its_own():
@@ -95,7 +94,7 @@ def test_init_that_fails_is_tried_again():
         fails = True
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
-                x.a
+                _ = x.a
         fails = False
         assert all_local_dicts_for_greenlet(getcurrent()) == []
         return x.a
@@ -304,7 +303,7 @@ def test_getattr_and_property_and_bases():
     assert x.tag == "mine"
     assert run(lambda: x.tag) == "base"
     with pytest.raises(AttributeError):
-        x.other
+        _ = x.other
 
 
 def test_weak_references_and_repr():

@@ -8,7 +8,6 @@ import weakref
 from collections import deque
 
 import pytest
-
 from coir._core import get_hub
 from coir.gevent.exceptions import InvalidSwitchError, LoopExit
 from coir.gevent.queue import (
@@ -691,7 +690,9 @@ def test_waiters_of_a_queue_nobody_knows_are_collected(kind):
 
     q, g = make()
     let_run()
-    assert q().getters == [g()] if kind is Channel else "getters[1]" in str(q())
+    assert (
+        q().getters == [g()] if kind is Channel else "getters[1]" in str(q())
+    )
     gc.collect()
     assert g() is None
     assert q() is None

@@ -7,9 +7,8 @@ import time
 import weakref
 from concurrent import futures
 
-import pytest
-
 import coir.gevent as gevent
+import pytest
 from coir.gevent._threading import EmptyTimeout
 from coir.gevent._threading import Queue as NativeQueue
 from coir.gevent.event import Event

@@ -25,7 +25,9 @@ class cancel_wait_ex(OSError):
     """Raised in who waits for a file that is closed meanwhile."""
 
     def __init__(self) -> None:
-        super().__init__(EBADF, "File descriptor was closed in another greenlet")
+        super().__init__(
+            EBADF, "File descriptor was closed in another greenlet"
+        )
 
 
 class FileObjectClosed(OSError):
@@ -421,8 +423,8 @@ class FileObjectThread(FileObjectBase):
     """A file whose operations run in the hub's thread pool.
 
     :param lock: True, to have one operation at a time; or a lock of one's own
-        for that; False for none. It is held until the operation has ended, even
-        if who asked for it does not wait for that.
+        for that; False for none. It is held until the operation has ended,
+        even if who asked for it does not wait for that.
     :param threadpool: instead of the hub's.
 
     Other arguments as for :class:`OpenDescriptor`.

@@ -36,7 +36,10 @@ class GreenFileDescriptorIO(RawIOBase):
     """
 
     def __init__(
-        self, fileno: int, open_descriptor: OpenDescriptor, closefd: bool = True
+        self,
+        fileno: int,
+        open_descriptor: OpenDescriptor,
+        closefd: bool = True,
     ) -> None:
         super().__init__()
         self._fileno = fileno
@@ -81,7 +84,7 @@ class GreenFileDescriptorIO(RawIOBase):
     def closed(self) -> bool:
         """True if it was closed."""
         # While it is made, or if that fails, there is nothing to close.
-        return self.__dict__.get("_closed", True)
+        return bool(self.__dict__.get("_closed", True))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -104,9 +107,7 @@ class GreenFileDescriptorIO(RawIOBase):
         for hub, watcher in waits[:-1]:
             hub.cancel_wait(watcher, cancel_wait_ex(), True)
         hub, watcher = waits[-1]
-        hub.cancel_waits_close_and_then(
-            [watcher], cancel_wait_ex(), finish
-        )
+        hub.cancel_waits_close_and_then([watcher], cancel_wait_ex(), finish)
 
     def _closer(self) -> Any:
         fileno, closefd, keep_alive = (
@@ -155,7 +156,7 @@ class GreenFileDescriptorIO(RawIOBase):
         self._check_open()
         if not self._readable:
             raise UnsupportedOperation("readall")
-        chunks = []
+        chunks: list[bytes] = []
         while True:
             try:
                 chunk = os.read(self._fileno, _CHUNK)

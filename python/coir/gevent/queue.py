@@ -42,7 +42,7 @@ __all__ = [
 JoinableQueue = Queue
 
 
-class UnboundQueue(Queue):
+class UnboundQueue(Queue[Any]):
     """A queue without a limit, so that put() never waits."""
 
     def __init__(

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 from coir._core import add_idle_threads, greenlet
+
 from ._hub_local import get_hub_if_exists
 from ._threading import (
     EmptyTimeout,
@@ -36,7 +37,6 @@ from .hub import get_hub, getcurrent
 from .lock import Semaphore
 from .monkey import is_module_patched
 from .pool import GroupMappingMixin
-from .timeout import Timeout
 
 __all__ = ["ThreadPool", "ThreadResult", "ThreadPoolExecutor"]
 
@@ -93,11 +93,12 @@ class _WorkerGreenlet(greenlet):
         queue = self._task_queue
         if self._idle_timeout <= 0:
             return queue.get(None)
-        try:
-            return queue.get(None, self._idle_timeout)
-        except EmptyTimeout:
-            self._ask_to_leave()
-            return queue.get(None)
+        while True:
+            try:
+                return queue.get(None, self._idle_timeout)
+            except EmptyTimeout:
+                # Another one may take what tells to leave: asks again.
+                self._ask_to_leave()
 
     def _run_task(
         self, func: Any, args: Any, kwargs: Any, thread_result: ThreadResult
@@ -623,10 +624,10 @@ class ThreadPoolExecutor(futures.ThreadPoolExecutor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._threadpool: ThreadPool | None = ThreadPool(
-            self._max_workers  # type: ignore[attr-defined]
+            self._max_workers
         )
 
-    def submit(  # type: ignore[override]
+    def submit(
         self, fn: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
         """Run ``fn(*args, **kwargs)`` in a thread; returns its future."""
