@@ -55,7 +55,7 @@ class IMapUnordered(Greenlet):
         self.func = func
         self.iterable = iterable
         self._zipped = _zipped
-        self.queue = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = lock.Semaphore(maxsize) if maxsize else None
         self._left = 1  # tasks that run, and this greenlet
         self.finished = False
