@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import selectors as __selectors__
-from errno import EBADF
+from errno import EBADF, EINVAL
 from typing import Any
 
 from . import select
@@ -62,7 +62,7 @@ class GeventSelector(_Base):  # type: ignore[misc]
         try:
             return super().register(fileobj, events, data)
         except OSError as exc:
-            if exc.errno != EBADF:
+            if exc.errno not in (EBADF, EINVAL):
                 raise
             raise ValueError(f"Invalid file object: {fileobj!r}") from exc
 
