@@ -1,0 +1,697 @@
+"""coir.gevent.socket and select: what gevent's own tests leave open."""
+
+import errno
+import gc
+import os
+import select as kernel
+import socket as std
+import sys
+import threading
+import weakref
+
+import pytest
+
+from coir import gevent
+from coir.gevent import select, selectors, socket
+from coir.gevent.event import Event
+from coir.gevent.exceptions import InvalidSwitchError
+from coir.gevent.socket import ConnectionInterrupted
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.fixture
+def pair():
+    a, b = socket.socketpair()
+    yield a, b
+    a.close()
+    b.close()
+
+
+@pytest.fixture
+def stream():
+    """Both ends of a TCP connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        a = socket.create_connection(listener.getsockname())
+        b, _ = listener.accept()
+    yield a, b
+    a.close()
+    b.close()
+
+
+def let_run():
+    """Let everybody run until they wait."""
+    for _ in range(3):
+        gevent.sleep(0)
+
+
+def fill(sock):
+    """Send until no more goes out."""
+    sock.setblocking(False)
+    try:
+        while True:
+            sock.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+    sock.setblocking(True)
+
+
+# --- transfers ---------------------------------------------------------------
+
+
+def test_is_the_interpreters_own_type(pair):
+    assert isinstance(pair[0], type(pair[0]).__mro__[2])
+    assert type(pair[0]).__mro__[2].__module__ == "_socket"
+
+
+@pytest.mark.parametrize("size", [1, 1000, 4096, 65536, 65537, 1 << 20])
+def test_all_sizes_pass(stream, size):
+    a, b = stream
+    data = os.urandom(1 << 20)
+    sender = gevent.spawn(a.sendall, data)
+    got = bytearray()
+    while len(got) < len(data):
+        got += b.recv(size if size > 1 or len(got) > 100 else 1 << 20)
+    assert got == data
+    sender.get()
+
+
+def test_short_read_is_followed_by_the_end(stream):
+    # Data and the end come as one event: the second read must not wait for
+    # another one.
+    a, b = stream
+    reader = gevent.spawn(lambda: (b.recv(10), b.recv(100), b.recv(100)))
+    let_run()
+    a.sendall(b"1234567890" + b"short")
+    a.close()
+    assert reader.get(timeout=5) == (b"1234567890", b"short", b"")
+
+
+def test_short_reads_in_a_row(stream):
+    a, b = stream
+    for i in range(50):
+        reader = gevent.spawn(b.recv, 100)
+        let_run()
+        a.sendall(b"%d" % i)
+        assert reader.get(timeout=5) == b"%d" % i
+        # And where the data is there first.
+        a.sendall(b"+%d" % i)
+        assert b.recv(100) == b"+%d" % i
+
+
+def test_urgent_data_does_not_stall_the_stream(stream):
+    a, b = stream
+    reader = gevent.spawn(lambda: b.recv(100) + b.recv(100))
+    let_run()
+    a.send(b"before")
+    a.send(b"!", socket.MSG_OOB)
+    a.send(b"after")
+    assert reader.get(timeout=5) == b"beforeafter"
+
+
+def test_peek_does_not_count_as_read(stream):
+    a, b = stream
+    a.sendall(b"data")
+    assert b.recv(100, socket.MSG_PEEK) == b"data"
+    assert b.recv(100) == b"data"
+
+
+def test_arguments_are_checked(pair):
+    a, _ = pair
+    with pytest.raises(ValueError):
+        a.recv(-1)
+    with pytest.raises(TypeError):
+        a.recv("1")
+    with pytest.raises(TypeError):
+        a.sendall("text")
+    with pytest.raises(TypeError):
+        a.send()
+    with pytest.raises(TypeError):
+        a.send(b"", nonsense=1)
+    with pytest.raises(ValueError):
+        a.recv_into(bytearray(1), 2)
+    with pytest.raises(OverflowError):
+        a.recv(1, 1 << 40)
+
+
+def test_sendmsg_takes_an_iterator_when_it_has_to_wait(pair):
+    a, b = pair
+    fill(a)
+    sender = gevent.spawn(a.sendmsg, iter([b"1", b"2"]))
+    let_run()
+    assert not sender.ready()
+    while not sender.ready():
+        b.recv(1 << 20)
+        gevent.sleep(0)
+    assert sender.get() == 2
+
+
+# --- timeouts ----------------------------------------------------------------
+
+
+def test_timeouts(pair):
+    a, b = pair
+    a.settimeout(0.001)
+    with pytest.raises(TimeoutError, match="timed out"):
+        a.recv(1)
+    with pytest.raises(TimeoutError):
+        a.recvfrom(1)
+    a.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        a.recv(1)
+    a.settimeout(None)
+    fill(a)
+    with pytest.raises(TimeoutError):
+        a.send(b"x", 0, 0.001)
+    with pytest.raises(TimeoutError):
+        a.send(b"x", timeout=0.001)
+    with pytest.raises(BlockingIOError):
+        a.send(b"x", timeout=0)
+    for bad in ("1", -1, float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            a.settimeout(bad)
+
+
+def test_sendall_times_out_as_a_whole(stream):
+    a, b = stream
+    fill(a)
+    a.settimeout(0.05)
+
+    def drip():
+        while True:
+            b.recv(1 << 14)
+            gevent.sleep(0.01)
+
+    reader = gevent.spawn(drip)
+    with pytest.raises(TimeoutError):
+        a.sendall(b"x" * (64 << 20))
+    reader.kill()
+
+
+def test_an_interrupted_sendall_leaves_the_stream_torn(stream):
+    a, _ = stream
+    sender = gevent.spawn(a.sendall, b"x" * (64 << 20))
+    let_run()
+    sender.kill()
+    for send in (a.send, a.sendall, lambda data: a.sendmsg([data])):
+        with pytest.raises(ConnectionInterrupted):
+            send(b"more")
+    a.resume()
+    a.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        a.send(b"more")
+
+
+def test_a_sendall_that_sent_nothing_tears_nothing(stream):
+    a, b = stream
+    fill(a)
+    sender = gevent.spawn(a.sendall, b"x")
+    let_run()
+    sender.kill()
+    with pytest.raises(TimeoutError):
+        a.send(b"x", timeout=0.001)
+
+
+# --- several who wait --------------------------------------------------------
+
+
+def test_readers_are_served_in_turn(pair):
+    a, b = pair
+    got = []
+
+    def read(i):
+        got.append((i, b.recv(1)))
+
+    readers = [gevent.spawn(read, i) for i in range(4)]
+    let_run()
+    for i in range(4):
+        a.send(b"%d" % i)
+    gevent.joinall(readers, timeout=5)
+    assert got == [(i, b"%d" % i) for i in range(4)]
+
+
+def test_one_event_serves_all_for_whom_there_is_something(stream):
+    a, b = stream
+    readers = [gevent.spawn(b.recv, 2) for _ in range(3)]
+    let_run()
+    a.sendall(b"112233")
+    gevent.joinall(readers, timeout=5)
+    assert [r.value for r in readers] == [b"11", b"22", b"33"]
+
+
+def test_who_has_the_turn_and_is_killed_passes_it_on(pair):
+    a, b = pair
+    first = gevent.spawn(b.recv, 10)
+    second = gevent.spawn(b.recv, 10)
+    let_run()
+    loop = gevent.get_hub().loop
+    # Called after the socket's event, in the same turn of the loop: `first`
+    # has been woken and is ready, but did not run.
+    watcher = loop.check(priority=loop.MINPRI)
+
+    def kill():
+        if kernel.select([b], [], [], 0)[0]:
+            watcher.stop()
+            first.throw(Stop)
+
+    watcher.start(kill)
+    a.send(b"data")
+    assert second.get(timeout=5) == b"data"
+    assert isinstance(first.exception, Stop)
+    watcher.close()
+
+
+def test_a_timeout_in_line_keeps_the_others(pair):
+    a, b = pair
+    b.settimeout(0.01)
+    first = gevent.spawn(b.recv, 1)
+    let_run()
+    b.settimeout(None)
+    second = gevent.spawn(b.recv, 1)
+    first.join(5)
+    assert isinstance(first.exception, TimeoutError)
+    a.send(b"x")
+    assert second.get(timeout=5) == b"x"
+
+
+def test_acceptors_share_a_listener():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        acceptors = [gevent.spawn(listener.accept) for _ in range(3)]
+        let_run()
+        clients = [
+            socket.create_connection(listener.getsockname()) for _ in range(3)
+        ]
+        gevent.joinall(acceptors, timeout=5)
+        accepted = [g.value[0] for g in acceptors]
+        assert all(type(s) is socket.socket for s in accepted)
+        for s in clients + accepted:
+            s.close()
+
+
+def test_a_foreign_switch_is_refused(pair):
+    _, b = pair
+    reader = gevent.spawn(b.recv, 1)
+    let_run()
+    gevent.get_hub().loop.run_callback(reader.switch, "nonsense")
+    reader.join(5)
+    assert isinstance(reader.exception, InvalidSwitchError)
+
+
+# --- closing -----------------------------------------------------------------
+
+
+def test_closing_ends_all_waits(stream):
+    a, _ = stream
+    fill(a)
+    waits = [gevent.spawn(a.recv, 1) for _ in range(2)]
+    waits += [gevent.spawn(a.sendall, b"x") for _ in range(2)]
+    let_run()
+    a.close()
+    gevent.joinall(waits, timeout=5)
+    for g in waits:
+        assert isinstance(g.exception, socket.cancel_wait_ex)
+        assert g.exception.errno == errno.EBADF
+
+
+def test_a_number_that_is_closed_behind_our_back_is_found(pair):
+    a, _ = pair
+    reader = gevent.spawn(a.recv, 1)
+    let_run()
+    os.close(a.fileno())
+    reader.join(5)
+    assert reader.exception.errno == errno.EBADF
+    assert a.fileno() == -1
+
+
+def test_numbers_are_used_again(stream):
+    # A new file under the number of one that was waited for.
+    for _ in range(20):
+        a, b = socket.socketpair()
+        reader = gevent.spawn(a.recv, 10)
+        let_run()
+        b.send(b"x")
+        assert reader.get(timeout=5) == b"x"
+        a.close()
+        b.close()
+
+
+def test_detach_ends_waits_and_keeps_the_descriptor(pair):
+    a, b = pair
+    reader = gevent.spawn(a.recv, 1)
+    let_run()
+    fd = a.detach()
+    reader.join(5)
+    assert isinstance(reader.exception, OSError)
+    again = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)
+    b.send(b"x")
+    assert again.recv(1) == b"x"
+    again.close()
+
+
+def test_shutdown_ends_the_stream_for_who_reads(stream):
+    a, _ = stream
+    reader = gevent.spawn(a.recv, 1)
+    let_run()
+    a.shutdown(socket.SHUT_RD)
+    assert reader.get(timeout=5) == b""
+
+
+def test_files_keep_the_connection(pair):
+    a, b = pair
+    file = a.makefile("rwb")
+    a.close()
+    assert a.fileno() != -1
+    file.write(b"x\n")
+    file.flush()
+    assert b.recv(10) == b"x\n"
+    file.close()
+    assert a.fileno() == -1
+
+
+def test_an_unclosed_socket_is_warned_of():
+    sock = socket.socket()
+    fd = sock.fileno()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del sock
+        gc.collect()
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+# --- connecting --------------------------------------------------------------
+
+
+def test_connect_says_what_happened():
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        address = busy.getsockname()
+        with socket.socket() as sock:
+            with pytest.raises(ConnectionRefusedError):
+                sock.connect(address)
+        with socket.socket() as sock:
+            assert sock.connect_ex(address) == errno.ECONNREFUSED
+            # A second attempt on the same socket, after an event of the first.
+            busy.listen()
+            sock.connect(address)
+            assert sock.connect_ex(address) == errno.EISCONN
+
+
+def test_connect_by_name_is_looked_up():
+    asked = []
+
+    class Resolver:
+        def getaddrinfo(self, *args):
+            asked.append(args)
+            return std.getaddrinfo("127.0.0.1", *args[1:])
+
+        def close(self):
+            pass
+
+    hub = gevent.get_hub()
+    with socket.socket() as listener, socket.socket() as sock:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        hub.resolver = Resolver()
+        try:
+            sock.connect(("name.invalid", port))
+        finally:
+            del hub.resolver
+        assert sock.getpeername() == ("127.0.0.1", port)
+    assert asked[0][:2] == ("name.invalid", port)
+
+
+def test_unix_connect_waits_for_room(tmp_path):
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        connects = [gevent.spawn(c.connect, path) for c in clients]
+        let_run()
+        assert not all(g.ready() for g in connects)
+        accepted = [listener.accept()[0] for _ in clients]
+        gevent.joinall(connects, timeout=5, raise_error=True)
+        for s in clients + accepted:
+            s.close()
+
+
+def test_addresses_of_peers(tmp_path):
+    families = [(socket.AF_INET, ("127.0.0.1", 0))]
+    if socket.has_ipv6:
+        families.append((socket.AF_INET6, ("::1", 0)))
+    families.append((socket.AF_UNIX, str(tmp_path / "s")))
+    for family, address in families:
+        with socket.socket(family) as listener, socket.socket(family) as c:
+            try:
+                listener.bind(address)
+            except OSError:
+                continue  # no IPv6 here
+            listener.listen()
+            c.connect(listener.getsockname())
+            accepted, peer = listener.accept()
+            with accepted:
+                assert peer == accepted.getpeername() == c.getsockname()
+                assert accepted.family == family
+
+
+# --- threads and loops -------------------------------------------------------
+
+
+def in_thread(func):
+    """Run it in a thread of its own, with a hub of its own."""
+    result = []
+
+    def run():
+        try:
+            result.append(func())
+        finally:
+            hub = gevent.hub.get_hub_if_exists()
+            if hub is not None:
+                hub.destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, result
+
+
+def test_a_socket_is_used_by_two_threads(pair):
+    a, b = pair
+    a.settimeout(5)
+    b.settimeout(5)
+
+    def echo():
+        got = b.recv(10)
+        while got != b"end":
+            b.sendall(got)
+            got = b.recv(10)
+        return "done"
+
+    a.settimeout(None)
+    a.send(b"first")
+    assert b.recv(10) == b"first"
+    waits = gevent.spawn(b.recv, 1)  # its edge is this thread's
+    let_run()
+    waits.kill()
+    thread, result = in_thread(echo)
+    for i in range(50):
+        a.sendall(b"%d" % i)
+        assert a.recv(10) == b"%d" % i
+    a.sendall(b"end")
+    while thread.is_alive():
+        gevent.sleep(0.001)
+    assert result == ["done"]
+
+
+def test_closing_ends_waits_in_other_threads(pair):
+    a, _ = pair
+    waits = threading.Event()
+
+    def read():
+        # Called by that thread's hub, which runs once recv() waits.
+        gevent.get_hub().loop.run_callback(waits.set)
+        try:
+            a.recv(1)
+        except OSError as exc:
+            return exc.errno
+
+    thread, result = in_thread(read)
+    assert waits.wait(5)
+    a.close()
+    while thread.is_alive():
+        gevent.sleep(0.001)
+    assert result == [errno.EBADF]
+
+
+def test_a_socket_outlives_the_loop_of_its_first_wait(pair):
+    a, b = pair
+
+    def time_out():
+        a.settimeout(0.001)
+        with pytest.raises(TimeoutError):
+            a.recv(1)
+
+    thread, _ = in_thread(time_out)
+    while thread.is_alive():
+        gevent.sleep(0.001)
+    a.settimeout(5)
+    reader = gevent.spawn(a.recv, 1)
+    let_run()
+    b.send(b"x")
+    assert reader.get(timeout=5) == b"x"
+
+
+def test_without_ref_it_does_not_keep_the_hub_running(pair):
+    a, _ = pair
+    a.ref = False
+    reader = gevent.spawn(a.recv, 1)
+    assert gevent.wait(timeout=5)
+    assert not reader.ready()
+    reader.kill()
+
+
+# --- memory ------------------------------------------------------------------
+
+
+def test_sockets_are_freed():
+    refs = []
+    for _ in range(3):
+        a, b = socket.socketpair()
+        reader = gevent.spawn(a.recv, 1)
+        let_run()
+        b.send(b"x")
+        reader.get(timeout=5)
+        refs += [weakref.ref(a), weakref.ref(b)]
+        a.close()
+        b.close()
+        del reader
+    del a, b
+    gevent.sleep(0)
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 6
+
+
+def test_waiting_does_not_leak(pair):
+    a, b = pair
+
+    def turns(count):
+        for _ in range(count):
+            reader = gevent.spawn(a.recv, 100)
+            let_run()
+            b.send(b"x")
+            reader.get()
+            a.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                a.recv(1)
+            a.settimeout(None)
+
+    turns(50)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    turns(200)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 100
+
+
+# --- select ------------------------------------------------------------------
+
+
+def test_select_beyond_1024(pair):
+    import resource
+
+    a, b = pair
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[0] < 1100:
+        pytest.skip("the limit of descriptors is too low")
+    fd = os.dup(a.fileno())
+    high = 1050
+    os.dup2(fd, high)
+    os.close(fd)
+    try:
+        b.send(b"x")
+        assert select.select([high], [], [], 5) == ([high], [], [])
+    finally:
+        os.close(high)
+
+
+def test_select_tells_of_all_lists(pair):
+    a, b = pair
+    assert select.select([a, a], [a], []) == ([], [a], [])
+    b.send(b"x")
+    assert select.select([a, a], [a], []) == ([a, a], [a], [])
+    with pytest.raises(OSError) as info:
+        os.close(fd := os.dup(a.fileno()))
+        select.select([fd], [], [], 1)
+    assert info.value.errno == errno.EBADF
+    with pytest.raises(ValueError):
+        select.select([], [], [], -1)
+
+
+@pytest.mark.parametrize("what", ["select", "poll", "epoll", "selector"])
+def test_waits_are_green(pair, what):
+    a, b = pair
+    ticked = Event()
+
+    def wait():
+        if what == "select":
+            return select.select([a], [], [])[0]
+        if what == "selector":
+            with selectors.DefaultSelector() as s:
+                s.register(a, selectors.EVENT_READ)
+                return s.select()
+        p = getattr(select, what)()
+        p.register(a.fileno(), select.POLLIN)
+        return p.poll()
+
+    waiter = gevent.spawn(wait)
+    gevent.spawn(ticked.set)
+    assert ticked.wait(5)
+    let_run()
+    assert not waiter.ready()
+    b.send(b"x")
+    assert waiter.get(timeout=5)
+
+
+def test_epoll_is_the_kernels(pair):
+    a, b = pair
+    with select.epoll() as e:
+        e.register(a, select.EPOLLIN | select.EPOLLET)
+        assert e.poll(0) == []
+        assert e.poll(0.001) == []
+        b.send(b"x")
+        assert e.poll() == [(a.fileno(), select.EPOLLIN)]
+        assert e.poll(0) == []
+        e.unregister(a)
+        assert not e.closed
+    assert e.closed
+
+
+def test_a_selector_sees_what_is_registered_meanwhile(pair):
+    a, b = pair
+    with selectors.DefaultSelector() as s:
+        waiter = gevent.spawn(s.select)
+        let_run()
+        s.register(a, selectors.EVENT_READ, "data")
+        b.send(b"x")
+        [(key, events)] = waiter.get(timeout=5)
+        assert (key.data, events) == ("data", selectors.EVENT_READ)
+
+
+def test_wait_read_and_write(pair):
+    a, b = pair
+    with pytest.raises(TimeoutError):
+        socket.wait_read(a.fileno(), timeout=0.001)
+    with pytest.raises(KeyError):
+        socket.wait_read(a.fileno(), 0.001, KeyError())
+    socket.wait_write(a.fileno(), timeout=5)
+    socket.wait_readwrite(a.fileno(), timeout=5)
+    b.send(b"x")
+    socket.wait_read(a.fileno(), timeout=5)
+    with pytest.raises(OSError):
+        socket.wait_read(-1)
