@@ -295,6 +295,9 @@ def _resolve_addr(sock: Any, address: Any) -> Any:
     if len(address) == 4 and address[3] != 0:
         return address
     host, port = address[:2]
+    if isinstance(port, int) and not 0 <= port <= 0xFFFF:
+        # Some getaddrinfo() would only take the lower bits.
+        raise OverflowError("port must be 0-65535.")
     # Flags in the type are no business of getaddrinfo().
     found = getaddrinfo(host, port, sock.family, sock.type, sock.proto)
     resolved = found[0][4]

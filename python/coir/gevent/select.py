@@ -36,6 +36,9 @@ __imports__ = copy_globals(
     dunder_names_to_keep=(),
 )
 
+# Once they are patched the names there are ours.
+_kernel_poll = __select__.poll
+
 _EV_READ = 1
 _EV_WRITE = 2
 
