@@ -87,40 +87,38 @@ def _wanted(events: int) -> int:
 # --- select ------------------------------------------------------------------
 
 
-def _check(
-    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any]
-) -> tuple[tuple[list[Any], list[Any], list[Any]], set[int]]:
-    """What is ready, and which descriptors are invalid."""
-    lists = (rlist, wlist, xlist)
+#: Numbers, and the objects that they came as.
+_Files = list[tuple[int, Any]]
+
+
+def _check(*lists: _Files) -> tuple[Any, set[int]]:
+    """What is ready now, and which descriptors are invalid: ready, too."""
     kinds = (__select__.POLLIN, __select__.POLLOUT, __select__.POLLPRI)
     events: dict[int, int] = {}
     for files, kind in zip(lists, kinds):
-        for file in files:
-            fd = get_fileno(file)
+        for fd, _ in files:
             events[fd] = events.get(fd, 0) | kind
     kernel = _kernel_poll()
     for fd, mask in events.items():
         kernel.register(fd, mask)
     got = dict(kernel.poll(0))
-    masks = (_READABLE, _WRITABLE, __select__.POLLPRI)
     bad = {fd for fd, mask in got.items() if mask & __select__.POLLNVAL}
     ready = tuple(
         [
             file
-            for file in files
-            if got.get(get_fileno(file), 0) & (mask | __select__.POLLNVAL)
+            for fd, file in files
+            if got.get(fd, 0) & (mask | __select__.POLLNVAL)
         ]
-        for files, mask in zip(lists, masks)
+        for files, mask in zip(
+            lists, (_READABLE, _WRITABLE, __select__.POLLPRI)
+        )
     )
-    return ready, bad  # type: ignore[return-value]
+    return ready, bad
 
 
 def _original_select(
-    rlist: Iterable[Any],
-    wlist: Iterable[Any],
-    xlist: Iterable[Any],
-    timeout: float = 0,
-) -> tuple[list[Any], list[Any], list[Any]]:
+    rlist: _Files, wlist: _Files, xlist: _Files, timeout: float = 0
+) -> Any:
     """What is ready now."""
     ready, bad = _check(rlist, wlist, xlist)
     if bad:
@@ -147,47 +145,29 @@ def select(
     :returns: the ready ones of each list.
     """
     if timeout is not None:
-        if not isinstance(timeout, (int, float)):
-            timeout = float(timeout)
+        if not hasattr(timeout, "__float__"):
+            raise TypeError("timeout must be a float or None")
+        timeout = float(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
-    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
-    ready: Any = _original_select(rlist, wlist, xlist, 0)
+    lists: list[_Files] = [
+        [(get_fileno(file), file) for file in files]
+        for files in (rlist, wlist, xlist)
+    ]
+    ready = _original_select(*lists, 0)
     if any(ready) or timeout == 0:
         _g_sleep(0)
         return ready  # type: ignore[no-any-return]
     deadline = _Deadline(timeout)
     fds: dict[int, int] = {}
-    for files, kind in ((rlist, 1), (wlist, 2), (xlist, 1)):
-        for file in files:
-            try:
-                fd = get_fileno(file)
-            except ValueError:
-                continue  # closed
+    for of_kind, kind in zip(lists, (_EV_READ, _EV_WRITE, _EV_READ)):
+        for fd, _ in of_kind:
             fds[fd] = fds.get(fd, 0) | kind
     while True:
         came = wait_fds(fds, deadline.left())
-        ready = _among(rlist, wlist, xlist)
+        ready, _ = _check(*lists)
         if any(ready) or not came:
             return ready  # type: ignore[no-any-return]
-
-
-def _among(*lists: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    """What is ready, where some may have been closed meanwhile."""
-    closed: list[list[Any]] = [[], [], []]
-    open_: list[list[Any]] = [[], [], []]
-    for i, files in enumerate(lists):
-        for file in files:
-            try:
-                get_fileno(file)
-            except ValueError:
-                closed[i].append(file)
-            else:
-                open_[i].append(file)
-    ready, _ = _check(*open_)
-    if any(closed):
-        return tuple(a + b for a, b in zip(ready, closed))  # type: ignore[return-value]
-    return ready
 
 
 # --- poll --------------------------------------------------------------------
@@ -199,6 +179,7 @@ class poll:
     def __init__(self) -> None:
         self.fds: dict[int, int] = {}
         self._kernel = _kernel_poll()
+        self._is_polled = False
 
     def register(self, fd: Any, eventmask: Any = _NONE) -> None:
         """Wait for a descriptor.
@@ -232,11 +213,23 @@ class poll:
         :param timeout: milliseconds; ``None`` or negative: for ever.
         :returns: ``(fd, events)`` of those that are ready.
         """
-        if timeout is not None and not isinstance(timeout, (int, float)):
-            raise TypeError("timeout must be a number or None")
         seconds = None
-        if timeout is not None and timeout >= 0:
-            seconds = timeout / 1000
+        if timeout is not None:
+            if not hasattr(timeout, "__float__"):
+                raise TypeError("timeout must be a number or None")
+            if timeout > 0x7FFFFFFF:
+                raise OverflowError("timeout is too large")
+            if timeout >= 0:
+                seconds = timeout / 1000
+        if self._is_polled:
+            raise RuntimeError("concurrent poll() invocation")
+        self._is_polled = True
+        try:
+            return self._wait(seconds)
+        finally:
+            self._is_polled = False
+
+    def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
         result = self._kernel.poll(0)
         if result or seconds == 0:
             _g_sleep(0)
