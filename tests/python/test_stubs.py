@@ -57,8 +57,12 @@ def test_the_package_is_marked_as_typed():
 
 def test_stubtest(tmp_path):
     pytest.importorskip("mypy.stubtest")
+    allowed = tmp_path / "allowed"
+    # No stub can have a method of this name, which is a keyword.
+    allowed.write_text("coir._core.Loop.async\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "coir"],
+        [sys.executable, "-m", "mypy.stubtest", "coir"]
+        + ["--allowlist", str(allowed)],
         cwd=tmp_path,
         env={**os.environ, "MYPY_CACHE_DIR": str(tmp_path / "cache")},
         capture_output=True,

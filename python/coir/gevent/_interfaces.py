@@ -3,7 +3,7 @@
 Real ones if :mod:`zope.interface` is installed; else only for reading.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, misc, import-untyped"
 # In interfaces, methods have no `self`.
 
 from __future__ import annotations

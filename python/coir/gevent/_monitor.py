@@ -17,12 +17,13 @@ import os
 import sys
 import traceback
 import warnings
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from coir._core import SwitchTracer, getcurrent
 
-from ._compat import get_this_psutil_process, perf_counter
+from ._compat import get_this_psutil_process
 from ._config import config
 from ._util import gmctime
 from .events import (
@@ -194,7 +195,7 @@ class PeriodicMonitoringThread:
 
     def calculate_sleep_time(self) -> float:
         """Seconds until it looks again."""
-        seconds = self._calculated_sleep_time
+        seconds: float = self._calculated_sleep_time
         if seconds <= 0:
             # Nothing to do; but that may change.
             return self.inactive_sleep_time

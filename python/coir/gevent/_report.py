@@ -119,7 +119,7 @@ class _Text:
 
     def object(self, item: Waiting) -> str:
         obj = item.object
-        if obj is None or type(obj).__repr__ is object.__repr__:
+        if obj is None or _has_no_repr(obj):
             return ""  # it would not be known by that
         text = f" of {self.name(obj)}"
         owner = item.ended_by
@@ -132,6 +132,11 @@ class _Text:
     def name(self, obj: Any) -> str:
         number = self.numbers.get(obj) if isinstance(obj, greenlet) else None
         return number or _name(obj)
+
+
+def _has_no_repr(obj: Any) -> bool:
+    inherited: Any = object.__repr__
+    return type(obj).__repr__ is inherited
 
 
 def _place(item: Waiting) -> Any:

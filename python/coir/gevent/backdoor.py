@@ -11,7 +11,8 @@ import sys
 from code import InteractiveConsole
 from typing import Any
 
-from .greenlet import getcurrent
+from coir._core import getcurrent
+
 from .pool import Pool
 from .server import StreamServer
 
@@ -84,7 +85,7 @@ class _Console(InteractiveConsole):
         self._conn.sendall(data.encode(self.encoding, self.errors))
         return len(data)
 
-    def raw_input(self, prompt: str = "") -> str:
+    def raw_input(self, prompt: str = "") -> Any:
         if prompt:
             self.write(prompt)
         line = self._lines.readline()
@@ -92,10 +93,10 @@ class _Console(InteractiveConsole):
             raise EOFError
         return line.rstrip("\r\n")
 
-    def readline(self, size: int = -1) -> str:
+    def readline(self, size: int = -1) -> Any:
         return self._lines.readline(size)
 
-    def read(self, size: int = -1) -> str:
+    def read(self, size: int = -1) -> Any:
         return self._lines.read(size)
 
     def __iter__(self) -> Any:
@@ -108,7 +109,7 @@ class _Console(InteractiveConsole):
     def flush(self) -> None:
         """Nothing is kept back."""
 
-    def fileno(self) -> int:
+    def fileno(self) -> Any:
         return self._conn.fileno()
 
     def isatty(self) -> bool:

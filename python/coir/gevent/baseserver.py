@@ -151,12 +151,12 @@ class BaseServer:
     @property
     def started(self) -> bool:
         """Whether it was started and not stopped since."""
-        return not self._stop_event.is_set()
+        return not self.closed
 
     @property
     def closed(self) -> bool:
         """The contrary of `started`."""
-        return self._stop_event.is_set()
+        return bool(self._stop_event.is_set())
 
     def init_socket(self) -> None:
         """Make the socket, if an address was given; called by :meth:`start`.
@@ -341,14 +341,14 @@ class BaseServer:
     # How it looks
 
     @property
-    def server_host(self) -> str | None:
+    def server_host(self) -> Any:
         """The host of `address`; None if that has none."""
         if isinstance(self.address, tuple):
             return self.address[0]
         return None
 
     @property
-    def server_port(self) -> int | None:
+    def server_port(self) -> Any:
         """The port of `address`; None if that has none."""
         if isinstance(self.address, tuple):
             return self.address[1]

@@ -181,11 +181,8 @@ def _events_to_str(events: int) -> str:
 
 
 def _flags_to_list(flags: int) -> list[Any]:
-    names: list[Any]
     names, rest = _names(flags, _flags)
-    if rest:
-        names.append(rest)
-    return names
+    return [*names, rest] if rest else list(names)
 
 
 def _flags_to_int(flags: Any) -> int:

@@ -11,8 +11,8 @@ import _socket
 from contextlib import closing
 from typing import Any
 
+from ._socket3 import socket as _green_socket
 from .baseserver import BaseServer
-from .socket import socket as _green_socket
 
 __all__ = ["StreamServer", "DatagramServer"]
 
@@ -180,7 +180,7 @@ class DatagramServer(BaseServer):
         except BlockingIOError:
             return None
 
-    def sendto(self, *args: Any) -> int:
+    def sendto(self, *args: Any) -> Any:
         """Send a datagram from the server's socket; may block.
 
         Takes what ``socket.sendto()`` does, and returns what it does. One
@@ -241,14 +241,16 @@ def _context(args: dict[str, Any]) -> Any:
 
     They are taken out of `args`.
     """
-    from . import ssl
+    import ssl as native
+
+    from .ssl import SSLContext
 
     version = args.pop("ssl_version", None)
-    context: Any = ssl.SSLContext(
-        ssl.PROTOCOL_TLS_SERVER if version is None else version
+    context: Any = SSLContext(
+        native.PROTOCOL_TLS_SERVER if version is None else version
     )
     context.check_hostname = False
-    context.verify_mode = args.pop("cert_reqs", None) or ssl.CERT_NONE
+    context.verify_mode = args.pop("cert_reqs", None) or native.CERT_NONE
     ca_certs = args.pop("ca_certs", None)
     if ca_certs:
         context.load_verify_locations(ca_certs)
