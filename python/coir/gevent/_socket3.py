@@ -50,7 +50,7 @@ class _Plain:
     descriptor whatever files were made of it.
     """
 
-    __slots__ = ("_green",)
+    __slots__ = ("_green", "__weakref__")
 
     def __init__(self, green: socket) -> None:
         self._green = green
