@@ -278,7 +278,8 @@ coir__set_bad_switch(const char *what, PyObject *op)
     if (op == NULL)
         op = Py_None;
     PyErr_Format(switch_error != NULL ? switch_error : PyExc_RuntimeError,
-                 "somebody switched to a greenlet that waits in %s() of %R",
+                 "Invalid switch into %s() of %R: somebody switched to a greenlet "
+                 "that waits",
                  what, op);
     return -1;
 }

@@ -31,7 +31,7 @@ from ._util import copy_globals
 from .exceptions import InvalidSwitchError
 
 copy_globals(_socketcommon, globals(), cleanup_globs=False)
-__implements__ = _socketcommon.__implements__
+__implements__ = _socketcommon._implements
 __extensions__ = _socketcommon.__extensions__
 __imports__ = _socketcommon.__imports__
 __dns__ = _socketcommon.__dns__

@@ -135,7 +135,6 @@ _IGNORED = ("errorTab", "fromshare", "CAPI")
 
 __imports__ = _imports()
 copy_globals(__socket__, globals(), only_names=__imports__)
-__implements__ = _implements
 
 
 # --- waiting -----------------------------------------------------------------

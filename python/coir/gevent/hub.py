@@ -59,6 +59,8 @@ __all__ = [
     "Waiter",
 ]
 
+sleep.__module__ = __name__
+
 GreenletError = error
 RawGreenlet = greenlet
 get_thread_ident = _get_ident
