@@ -71,7 +71,7 @@ class Report:
             self.lines["unsteady"].append(name)
         elif verdict == "failed":
             self.totals.failed += 1
-        else:
+        else:  # skipped, a deviation, or it fails on the original too
             self.totals.skipped += 1
 
     def print_deviations(self) -> None:

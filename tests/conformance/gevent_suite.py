@@ -157,8 +157,8 @@ def judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
     for name in sorted(mine.keys() | theirs.keys()):
         outcome = mine.get(name)
         other = theirs.get(name)
-        if outcome is None and run.end:
-            continue  # below, all at once
+        if outcome is None and (run.end or other.outcome == "skip"):
+            continue  # all at once below, or not of interest
         entry = deviations.find(name)
         if outcome is not None and outcome.outcome == "pass":
             report.note(name, "passed")
@@ -179,9 +179,10 @@ def judge_file(pair: Pair, deviations: Deviations, report: Report) -> None:
         elif (name in again and again[name].outcome == "pass"
                 and not run.crashed):
             report.note(name, "unsteady", text)
+        elif other is not None and other.outcome == "fail":
+            report.note(name, "both", text)
+            report.lines["both"].append(name)
         else:
-            if other is not None and other.outcome == "fail":
-                text += "\n(it fails on the original too)"
             report.note(name, "failed", text)
             show("FAILED", name, text)
     missing = sorted(theirs.keys() - mine.keys())
@@ -197,6 +198,10 @@ def _judge_end(pair: Pair, missing: list[str], deviations: Deviations,
                report: Report) -> None:
     """A process of the file did not end well, and tests may be missing."""
     run = pair.runs["coir"]
+    if not run.tests and pair.runs["original"].end and not missing:
+        report.note(pair.name, "both", cause(run))
+        report.lines["both"].append(f"{pair.name}: {cause(run)}")
+        return
     entry = deviations.find(pair.name)
     passed_again = (pair.again is not None and not pair.again.end
                     and not run.crashed)
@@ -210,13 +215,8 @@ def _judge_end(pair: Pair, missing: list[str], deviations: Deviations,
         else:
             report.note(name, "failed", f"not run: {cause(run)}")
     if entry is None and not passed_again:
-        text = f"{cause(run)}\n{run.output}"
-        if pair.runs["original"].end:
-            text += f"\n(on the original: {pair.runs['original'].end})"
         show("FAILED", f"{pair.name}: {len(missing)} tests were not run",
-              text)
-    elif not missing and not run.tests:
-        report.note(pair.name, "passed")
+             f"{cause(run)}\n{run.output}")
 
 
 def _executed(pairs: list[Pair], side: str) -> int:
@@ -228,6 +228,7 @@ def print_report(pairs: list[Pair], deviations: Deviations,
                   report: Report, whole: bool) -> None:
     report.print_deviations()
     report.print_lines("passes", "PASS although listed as deviations")
+    report.print_lines("both", "FAIL on the original in this run, too")
     report.print_lines("skips", "SKIPPED, but run on the original")
     report.print_lines("unsteady",
                        "UNSTEADY: failed, and passed when run again")

@@ -37,7 +37,7 @@ test_context test_sched test_timeout test_asyncio
 """.split()
 
 #: seconds without a test that ends, at most
-TIMEOUT = 60
+TIMEOUT = 40
 
 #: Prints the modules that there are; of a package, those in it.
 DISCOVER = """\
