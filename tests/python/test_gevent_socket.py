@@ -10,7 +10,6 @@ import threading
 import weakref
 
 import pytest
-
 from coir import gevent
 from coir.gevent import select, selectors, socket
 from coir.gevent.event import Event

@@ -64,11 +64,11 @@ spawn_later = Greenlet.spawn_later
 def _version() -> Any:
     from collections import namedtuple
 
-    kind = namedtuple(
+    version_info = namedtuple(
         "version_info", "major, minor, micro, releaselevel, serial"
     )
     major, minor, micro = (int(part) for part in __version__.split("."))
-    return kind(major, minor, micro, "final", 0)
+    return version_info(major, minor, micro, "final", 0)
 
 
 version_info = _version()

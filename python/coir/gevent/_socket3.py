@@ -12,6 +12,7 @@ import os as _os
 from typing import Any, NoReturn
 
 from coir._core import set_socket_hooks, socket_type
+
 from . import _socketcommon
 from ._hub_local import get_hub
 from ._socketcommon import (

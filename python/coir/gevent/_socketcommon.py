@@ -23,6 +23,7 @@ from errno import (  # noqa: F401
 from typing import Any
 
 from coir._core import wait_fd
+
 from ._hub_local import get_hub
 from ._hub_primitives import wait_on_watcher as wait  # noqa: F401
 from ._util import _NONE, copy_globals
@@ -144,7 +145,9 @@ class cancel_wait_ex(_SocketError):
     """Raised in who waits for a descriptor that somebody else closes."""
 
     def __init__(self) -> None:
-        super().__init__(EBADF, "File descriptor was closed in another greenlet")
+        super().__init__(
+            EBADF, "File descriptor was closed in another greenlet"
+        )
 
 
 class ConnectionInterrupted(ConnectionError):

@@ -99,8 +99,8 @@ def spawn_raw(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise TypeError("function must be callable")
     hub = get_hub()
     if GEVENT_CONFIG.track_greenlet_tree:
-        g = TrackedRawGreenlet(function, hub)
-        current = getcurrent()
+        g: Any = TrackedRawGreenlet(function, hub)
+        current: Any = getcurrent()
         g.spawning_greenlet = _weak(current)
         tree = getattr(current, "spawn_tree_locals", None)
         if tree is None:
@@ -240,6 +240,8 @@ class Hub(WaitOperationsGreenlet):
     #: Exceptions that are thrown into the main greenlet.
     SYSTEM_ERROR: Any = (KeyboardInterrupt, SystemExit, SystemError)
 
+    parent: Any
+
     #: Not to be unwound at the end of its thread.
     is_scheduler = True
 
@@ -298,7 +300,8 @@ class Hub(WaitOperationsGreenlet):
         else:
             text = repr(self.loop)[1:-1].partition(" at ")[2]
             info = text.partition(" ")[2]
-        result = f"<{type(self).__name__} {self.name!r} at {id(self):#x} {info}"
+        kind = type(self).__name__
+        result = f"<{kind} {self.name!r} at {id(self):#x} {info}"
         if self._resolver is not None:
             result += f" resolver={self._resolver!r}"
         if self._threadpool is not None:
@@ -315,7 +318,9 @@ class Hub(WaitOperationsGreenlet):
         value = t(v) if v is not None else t()
         return t, value, tb
 
-    def handle_error(self, context: Any, type: Any, value: Any, tb: Any) -> None:
+    def handle_error(
+        self, context: Any, type: Any, value: Any, tb: Any
+    ) -> None:
         """Report an error that nobody else handles.
 
         `context` is the callback or greenlet it comes from. What is of
@@ -329,7 +334,9 @@ class Hub(WaitOperationsGreenlet):
         if context is None or issubclass(type, self.SYSTEM_ERROR):
             self.handle_system_error(type, value, tb)
 
-    def handle_system_error(self, type: Any, value: Any, tb: Any = None) -> None:
+    def handle_system_error(
+        self, type: Any, value: Any, tb: Any = None
+    ) -> None:
         """Throw an exception into the main greenlet."""
         type, value, tb = self._normalize_exception(type, value, tb)
         current = getcurrent()
@@ -371,7 +378,8 @@ class Hub(WaitOperationsGreenlet):
                     except Exception:
                         traceback.print_exc(file=stream)
                         context = repr(context)
-                stream.write(f"{context} failed with {getattr(t, '__name__', t)}\n\n")
+                name = getattr(t, "__name__", t)
+                stream.write(f"{context} failed with {name}\n\n")
             else:
                 stream.write(f"{t.__name__}\n\n")
         except (BrokenPipeError, ValueError, AttributeError):

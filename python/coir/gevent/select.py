@@ -37,13 +37,10 @@ __imports__ = copy_globals(
 )
 
 # Once they are patched the names there are ours.
-_kernel_poll = __select__.poll
+_kernel_poll: Any = __select__.poll
 
 _EV_READ = 1
 _EV_WRITE = 2
-
-# What the module has there once it is patched is ours.
-_kernel_poll = __select__.poll
 
 _READABLE = __select__.POLLIN | __select__.POLLHUP | __select__.POLLERR
 _WRITABLE = __select__.POLLOUT | __select__.POLLERR
@@ -154,7 +151,8 @@ def select(
         [(get_fileno(file), file) for file in files]
         for files in (rlist, wlist, xlist)
     ]
-    ready = _original_select(*lists, 0)
+    readable, writable, exceptional = lists
+    ready = _original_select(readable, writable, exceptional, 0)
     if any(ready) or timeout == 0:
         _g_sleep(0)
         return ready  # type: ignore[no-any-return]
@@ -230,7 +228,7 @@ class poll:
             self._is_polled = False
 
     def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        result = self._kernel.poll(0)
+        result = list(self._kernel.poll(0))
         if result or seconds == 0:
             _g_sleep(0)
             return result
@@ -238,7 +236,7 @@ class poll:
         while True:
             fds = {fd: _wanted(mask) for fd, mask in self.fds.items()}
             came = wait_fds(fds, deadline.left())
-            result = self._kernel.poll(0)
+            result = list(self._kernel.poll(0))
             if result or not came:
                 return result
 

@@ -62,7 +62,8 @@ def _rebuilt(
             _rebuilt(part, globs, cell)
             for part in (value.fget, value.fset, value.fdel)
         ]
-        return property(*parts, doc=value.__doc__)
+        fget, fset, fdel = parts
+        return property(fget, fset, fdel, value.__doc__)
     if isinstance(value, (classmethod, staticmethod)):
         return type(value)(_rebuilt(value.__func__, globs, cell))
     if not isinstance(value, FunctionType):
@@ -121,6 +122,8 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
     Made by :meth:`SSLContext.wrap_socket`. Timeouts are those of the socket,
     for each call as a whole.
     """
+
+    _sslobj: Any
 
     def __init__(
         self,

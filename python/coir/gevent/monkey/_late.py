@@ -35,8 +35,9 @@ def references_to(
             continue
         if any(value is cls for value in list(referrer.values())):
             modules.add((name, referrer.get("__file__") or "<unknown>"))
-    subclasses: list[type] = [
-        sub for sub in type.__subclasses__(cls) if not is_ours(sub.__module__)
+    children: list[type] = type.__subclasses__(cls)
+    subclasses = [
+        child for child in children if not is_ours(child.__module__)
     ]
     return modules, subclasses
 
@@ -51,7 +52,10 @@ def _in_other_globals(value: Any, names: Collection[str], globs: Any) -> Any:
         changed = [
             _in_other_globals(func, names, globs) or func for func in parts
         ]
-        return property(*changed, value.__doc__) if changed != parts else None
+        if changed == parts:
+            return None
+        fget, fset, fdel = changed
+        return property(fget, fset, fdel, value.__doc__)
     if isinstance(value, (classmethod, staticmethod)):
         func = _in_other_globals(value.__func__, names, globs)
         return func and type(value)(func)
