@@ -415,6 +415,24 @@ run_start(coir_ready *r, LoopObject *loop)
     }
 }
 
+int
+coir__green_drop(coir_ready *r)
+{
+    if (coir__green_drop_killing(r))
+        return 1;
+    if (r->run != run_start && r->run != run_links)
+        return 0;
+    GreenObject *g = green_of(r);
+    coir__list_remove(&r->node);
+    if (g->start == COIR_GREEN_QUEUED) {
+        g->start = COIR_GREEN_CANCELLED;
+        show(g);
+    }
+    g->notifies = 0;
+    Py_DECREF(g);
+    return 1;
+}
+
 PyObject *
 coir__green_queued(PyObject *Py_UNUSED(module), PyObject *op)
 {

@@ -309,7 +309,8 @@ greenlet_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(b->run);
     if (!(b->flags & GREENLET_MAIN))
         Py_VISIT(b->main);
-    if (b->state == GREENLET_NEW) { /* there may be very many */
+    if (b->state != GREENLET_ACTIVE && !(b->flags & GREENLET_LOST)) {
+        /* Nothing else, and there may be very many of them. */
         Py_VISIT(b->py.context);
         return 0;
     }

@@ -217,6 +217,16 @@ run_killing(coir_ready *r, LoopObject *loop)
     killing_release(k);
 }
 
+int
+coir__green_drop_killing(coir_ready *r)
+{
+    if (r->run != run_killing)
+        return 0;
+    coir__list_remove(&r->node);
+    killing_release((killing *)r);
+    return 1;
+}
+
 /* Have it thrown into `g` by the hub; if `block`, wait until it was. */
 static int
 kill_soon(GreenObject *g, PyObject *exception, int block)

@@ -297,6 +297,10 @@ COIR__HIDDEN int coir__timeout_ns(PyObject *seconds, int64_t *ns);
 /* The same for a number of seconds. */
 COIR__HIDDEN int64_t coir__seconds_to_ns(double seconds);
 
+/* The loop is destroyed: what a Greenlet has in the queue is not going to
+ * happen. Whether it was that; then it is out of the queue. In green.c. */
+COIR__HIDDEN int coir__green_drop(coir_ready *r);
+
 /* Each adds its types to coir._core; 0, or -1 with an exception. Called once
  * per module object; static types are to be made ready only once. */
 COIR__HIDDEN int coir__loop_types_init(PyObject *module);     /* loop.c */

@@ -643,6 +643,33 @@ def test_queued_ones_are_in_the_tree():
     assert queued_greenlets(get_hub().loop) == []
 
 
+def test_what_is_queued_when_the_hub_is_destroyed_is_dropped():
+    refs = []
+    log = []
+
+    def thread():
+        started = gevent.spawn(log.append, "started")
+        linked = gevent.spawn(nothing)
+        linked.rawlink(log.append)
+        killed = gevent.spawn(parked(log))
+        linked.join()
+        gevent.sleep(0)
+        log.clear()
+        started = gevent.spawn(log.append, "never")
+        linked.rawlink(log.append)
+        killed.kill(block=False)
+        refs.extend(map(weakref.ref, (started, linked, killed)))
+        get_hub().destroy(destroy_loop=True)
+        assert started.dead and not started.successful()
+
+    t = threading.Thread(target=thread)
+    t.start()
+    t.join()
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 3
+    assert "never" not in log
+
+
 @pytest.mark.parametrize("kind", ["join", "kill", "fail", "link", "iwait"])
 def test_memory_stays_flat(kind, errors):
     def one():
