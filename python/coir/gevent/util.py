@@ -289,7 +289,7 @@ class GreenletTree:
         return ["Spawn Tree Locals", *pprint.pformat(tree_locals).splitlines()]
 
     def _locals_facts(self) -> list[str]:
-        from .local import all_local_dicts_for_greenlet
+        from coir._core import all_local_dicts_for_greenlet
 
         found = all_local_dicts_for_greenlet(self.greenlet)
         if not found:
