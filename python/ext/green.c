@@ -883,7 +883,8 @@ coir__green_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(g->timer);
     Py_VISIT(g->spawner);
     Py_VISIT(g->locals);
-    return coir__greenlet_type.tp_traverse(op, visit, arg);
+    int err = coir__list_traverse(&g->waiters, visit, arg);
+    return err == 0 ? coir__greenlet_type.tp_traverse(op, visit, arg) : err;
 }
 
 int

@@ -367,7 +367,7 @@ iwait_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(it->objects);
     Py_VISIT(it->done);
     Py_VISIT(it->seconds);
-    return 0;
+    return coir__list_traverse(&it->waiters, visit, arg);
 }
 
 static int

@@ -2,10 +2,10 @@
 
 import contextvars
 import gc
+import sys
 import threading
 import traceback
 import weakref
-from sys import _getframe as getframe
 
 import pytest
 from coir import gevent
@@ -489,7 +489,7 @@ def test_spawning_stack_tells_where():
     frame = g.spawning_stack
     assert frame.f_code is spawn_here.__code__
     assert frame.f_lineno == line
-    assert frame.f_back.f_code is getframe().f_code
+    assert frame.f_back.f_code is sys._getframe().f_code
     assert "spawn_here" in "".join(traceback.format_stack(frame))
     depth = 0
     while frame is not None:
@@ -601,6 +601,35 @@ def test_cycles_are_found():
     del g
     gc.collect()
     assert log == [gevent.GreenletExit]
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14),
+    reason="the collector cannot see what a frame is about to use",
+)
+def test_who_waits_for_one_that_is_lost_is_lost_with_it():
+    log = []
+
+    def wait(g):
+        try:
+            g.join()
+        except BaseException as exc:
+            log.append(type(exc))
+            raise
+
+    g = gevent.spawn(parked(log))
+    waiting = gevent.spawn(wait, g)
+    refs = [weakref.ref(g), weakref.ref(waiting)]
+    run_others()
+    del waiting
+    gc.collect()
+    assert log == []
+    del g
+    gc.collect()
+    assert log == [gevent.GreenletExit] * 2
+    run_others()
+    gc.collect()
+    assert [ref() for ref in refs] == [None, None]
 
 
 def test_the_end_lets_go_of_function_and_arguments():
