@@ -44,7 +44,7 @@ class GreenFileDescriptorIO(RawIOBase):
         super().__init__()
         self._fileno = fileno
         self._closefd = closefd
-        self._closed = False
+        self._closed = True  # so far there is nothing to close
         self._seekable: bool | None = None
         self._readable = open_descriptor.reads
         self._writable = open_descriptor.writes
@@ -54,6 +54,7 @@ class GreenFileDescriptorIO(RawIOBase):
         if open_descriptor.binary:
             self.mode = open_descriptor.mode
         os.set_blocking(fileno, False)
+        self._closed = False
 
     def isatty(self) -> bool:
         return os.isatty(self.fileno())
@@ -83,7 +84,6 @@ class GreenFileDescriptorIO(RawIOBase):
     @property
     def closed(self) -> bool:
         """True if it was closed."""
-        # While it is made, or if that fails, there is nothing to close.
         return bool(self.__dict__.get("_closed", True))
 
     def _check_open(self) -> None:
