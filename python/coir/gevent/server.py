@@ -75,6 +75,7 @@ class StreamServer(BaseServer):
         return bool(self.ssl_args)
 
     def set_listener(self, listener: Any) -> None:
+        """Take a socket, or the address that one is to be made for."""
         super().set_listener(listener)
         if "socket" in self.__dict__ and "backlog" in self.__dict__:
             del self.socket  # not to be closed by us
@@ -84,11 +85,13 @@ class StreamServer(BaseServer):
             )
 
     def set_handle(self, handle: Any) -> None:
+        """Say what is called for each connection."""
         super().set_handle(handle)
         if self.ssl_args:
             self._handle = self.wrap_socket_and_handle
 
     def init_socket(self) -> None:
+        """Make the socket, if an address was given."""
         if "socket" not in self.__dict__:
             self.socket = self.get_listener(
                 self.address, self.backlog, self.family
@@ -156,6 +159,7 @@ class DatagramServer(BaseServer):
         self._writelock = Semaphore()
 
     def init_socket(self) -> None:
+        """Make the socket, if an address was given."""
         if "socket" not in self.__dict__:
             self.socket = self.get_listener(self.address, self.family)
             self.address = self.socket.getsockname()

@@ -1,0 +1,107 @@
+"""The reference of coir.gevent names all there is."""
+
+import importlib
+import pathlib
+import pkgutil
+import re
+
+import pytest
+from coir import gevent
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs/reference/python/gevent.md").read_text()
+WORDS = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", TEXT))))
+HEADINGS = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+WORDS |= set(re.findall(r"\w+", " ".join(HEADINGS)))
+
+# Modules that stand for one of Python's, of which all names are there.
+STANDS_FOR = {
+    **dict.fromkeys(
+        "builtins contextvars os queue select selectors signal socket ssl "
+        "subprocess threading time".split()
+    ),
+    "thread": "_thread",
+}
+# In __all__ because patching replaces them.
+NOT_FOR_USERS = {"_posixsubprocess", "allocate_lock", "start_new_thread"}
+
+
+def modules():
+    for found in pkgutil.walk_packages(gevent.__path__, "coir.gevent."):
+        name = found.name.removeprefix("coir.gevent.")
+        if "._" not in f".{name}" and name.split(".")[0] not in (
+            "pywsgi",
+            "testing",
+            "tests",
+        ):
+            yield name
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_module(name):
+    module = importlib.import_module(f"coir.gevent.{name}")
+    assert module.__doc__, "no docstring"
+    names = set(getattr(module, "__all__", ())) - NOT_FOR_USERS
+    if name in STANDS_FOR:
+        original = importlib.import_module(STANDS_FOR[name] or name)
+        names -= set(dir(original))
+    assert sorted(names - WORDS) == []
+    assert name.split(".")[0] in WORDS
+
+
+def classes():
+    from coir.gevent import (
+        core,
+        event,
+        greenlet,
+        hub,
+        lock,
+        pool,
+        queue,
+        server,
+        threadpool,
+        timeout,
+    )
+
+    return [
+        core.loop,
+        event.AsyncResult,
+        event.Event,
+        greenlet.Greenlet,
+        hub.Hub,
+        hub.Waiter,
+        lock.BoundedSemaphore,
+        lock.RLock,
+        lock.Semaphore,
+        pool.Group,
+        pool.Pool,
+        queue.Channel,
+        queue.Queue,
+        server.DatagramServer,
+        server.StreamServer,
+        threadpool.ThreadPool,
+        timeout.Timeout,
+    ]
+
+
+@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+def test_class(cls):
+    from coir.greenlet import greenlet
+
+    names = {name for name in dir(cls) if not name.startswith("_")}
+    for base in (greenlet, BaseException):
+        if issubclass(cls, base):
+            names -= set(dir(base))
+    assert sorted(names - WORDS) == []
+
+
+@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
+def test_docstrings(cls):
+    bare = [
+        name
+        for name, value in vars(cls).items()
+        if not name.startswith("_")
+        and callable(value)
+        and not getattr(value, "__doc__", None)
+    ]
+    assert bare == []
