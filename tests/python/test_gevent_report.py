@@ -5,6 +5,7 @@ import re
 
 import pytest
 from coir import gevent
+from coir.gevent import util
 from coir.gevent._report import format_waiting, waiting
 from coir.gevent.event import Event
 from coir.gevent.exceptions import LoopExit
@@ -139,3 +140,14 @@ def test_lock_of_one_who_has_ended():
     with pytest.raises(LoopExit, match="who has ended"):
         g.join()
     g.kill()
+
+
+def test_run_info_tells_what_is_waited_for():
+    queue = Queue()
+    g = gevent.spawn(get_one, queue)
+    gevent.sleep(0)
+    lines = util.format_run_info()
+    bare = util.format_run_info(greenlet_stacks=False)
+    g.kill()
+    assert re.search(r"Waits in get\(\) of <Queue .*, for \d", "".join(lines))
+    assert "Waits" not in "".join(bare)

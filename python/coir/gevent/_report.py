@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from coir import _core
 from coir._core import greenlet
 
-__all__ = ["Waiting", "format_waiting", "waiting"]
+__all__ = ["Waiting", "format_calls", "format_waiting", "waiting"]
 
 # Enough to see by; a text for thousands is not read.
 _MOST_GROUPS = 30
@@ -69,6 +69,12 @@ def format_waiting(loop: Any = None) -> str:
     return "\n".join(_Text(items).lines())
 
 
+def format_calls() -> dict[Any, str]:
+    """For each greenlet of this thread that waits: in which call."""
+    text = _Text([])
+    return {item.greenlet: text.call(item, item.seconds) for item in waiting()}
+
+
 class _Text:
     """Writes about items, which it gives numbers."""
 
@@ -108,7 +114,7 @@ class _Text:
         seconds = max(item.seconds for item in group)
         lines = [
             who,
-            f"      in {item.what}(){self.object(item)}, for {seconds:.3f} s",
+            f"      {self.call(item, seconds)}",
         ]
         lines += [f"      at {frame}" for frame in _frames(item.greenlet)]
         stack = _stack(getattr(item.greenlet, "spawning_stack", None))
@@ -116,6 +122,9 @@ class _Text:
             lines.append(f"      spawned at {_format(frame)}")
             break
         return lines
+
+    def call(self, item: Waiting, seconds: float) -> str:
+        return f"in {item.what}(){self.object(item)}, for {seconds:.3f} s"
 
     def object(self, item: Waiting) -> str:
         obj = item.object

@@ -17,6 +17,7 @@ from typing import Any
 
 from coir._core import getcurrent
 
+from ._report import format_calls
 from ._util import _NONE
 
 __all__ = [
@@ -219,6 +220,8 @@ class GreenletTree:
             details = self.DEFAULT_DETAILS
         else:
             details = {}
+        if details:
+            details = {**details, "waits": format_calls()}
         return [text for text, _ in self._lines(details, 0)]
 
     # A line is (text, is_detail). A tree is its label, its details and the
@@ -271,6 +274,8 @@ class GreenletTree:
         if monitor is not None:
             facts.append(f"Monitoring Thread:{monitor()!r}")
         if g and details["running_stacks"]:
+            if g in details["waits"]:
+                facts.append(f"Waits {details['waits'][g]}")
             limit = details["running_stack_limit"]
             facts += ["Running:", *_stack_lines(g.gr_frame, limit)]
         stack = getattr(g, "spawning_stack", None)
