@@ -230,10 +230,15 @@ def test_monitor_of_a_real_hub():
         from coir.gevent import events
 
         blocked = []
-        events.subscribers.append(
-            lambda e: blocked.append(e)
-            if isinstance(e, events.EventLoopBlocked) else None
-        )
+        started = []
+
+        def subscriber(event):
+            if isinstance(event, events.EventLoopBlocked):
+                blocked.append(event)
+            elif isinstance(event, events.PeriodicMonitorThreadStartedEvent):
+                started.append(event.monitor)
+
+        events.subscribers.append(subscriber)
 
         def culprit():
             while not blocked:
@@ -250,6 +255,7 @@ def test_monitor_of_a_real_hub():
         assert blocked[0].greenlet is coir.gevent.get_hub()
         assert blocked[0].hub is coir.gevent.get_hub()
         thread = coir.gevent.get_hub().periodic_monitoring_thread
+        assert started == [thread]
         coir.gevent.get_hub().destroy()
         assert not thread.should_run
     """

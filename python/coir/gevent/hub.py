@@ -422,16 +422,27 @@ class Hub(WaitOperationsGreenlet):
         )
 
     def start_periodic_monitoring_thread(self) -> Any:
-        """Start the thread that looks for a blocked loop, if configured."""
+        """Start the thread that looks for a blocked loop, if configured.
+
+        Subscribers and plugins are told, who may add functions to it.
+        """
         if (
             self.periodic_monitoring_thread is None
             and GEVENT_CONFIG.monitor_thread
         ):
             from ._monitor import PeriodicMonitoringThread
+            from .events import (
+                PeriodicMonitorThreadStartedEvent,
+                notify_and_call_entry_points,
+            )
 
-            self.periodic_monitoring_thread = PeriodicMonitoringThread(self)
+            monitor = PeriodicMonitoringThread(self)
+            self.periodic_monitoring_thread = monitor
             if self.main_hub:
-                self.periodic_monitoring_thread.install_monitor_memory_usage()
+                monitor.install_monitor_memory_usage()
+            notify_and_call_entry_points(
+                PeriodicMonitorThreadStartedEvent(monitor)
+            )
         return self.periodic_monitoring_thread
 
     def join(self, timeout: float | None = None) -> bool:
