@@ -645,6 +645,7 @@ class Loop:
 @disjoint_base
 class HubBase(greenlet):
     loop: Any
+    parent: Any
     def switch(self, *args: Any) -> Any: ...
 
 def get_hub(*args: Any, **kwargs: Any) -> Any: ...
