@@ -76,6 +76,24 @@ def test_locks_made_before():
     """)
 
 
+def test_objects_that_stand_for_others_are_not_asked():
+    """As those of celery, which pretend to have another class."""
+    run("""
+    class Proxy:
+        def __init__(self, cls):
+            object.__setattr__(self, "_cls", cls)
+        __class__ = property(lambda self: self._cls)
+        def __getattr__(self, name):
+            raise RuntimeError(f"asked for {name}")
+
+    kept = [Proxy(dict), Proxy(type), Proxy(list)]
+    kept += [{"x": Proxy(dict)}, Proxy(__import__("_thread").LockType)]
+    import threading
+    from coir.gevent import monkey
+    monkey.patch_all()
+    """)
+
+
 def test_lock_held_while_patching_is_released_after():
     run("""
     import threading

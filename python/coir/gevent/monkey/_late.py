@@ -28,7 +28,7 @@ def references_to(
     """
     modules = set()
     for referrer in gc.get_referrers(cls):
-        if not isinstance(referrer, dict):
+        if not issubclass(type(referrer), dict):
             continue
         name = referrer.get("__name__")
         if not isinstance(name, str) or name in skip or is_ours(name):

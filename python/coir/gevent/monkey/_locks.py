@@ -92,27 +92,32 @@ class _Place:
             self.holder[name] = value
 
 
+def _is(obj: object, kinds: Any) -> bool:
+    """isinstance(), without asking `obj`: it may stand for another."""
+    return issubclass(type(obj), kinds)
+
+
 def _find() -> list[tuple[Any, list[_Place]]]:
     """All native locks that can be told by name, with where they are held."""
     found: dict[int, tuple[Any, list[_Place]]] = {}
 
     def look(holder: Any, names: Mapping[str, Any]) -> None:
         for key, value in list(names.items()):
-            if isinstance(value, _LOCKS):
+            if _is(value, _LOCKS):
                 places = found.setdefault(id(value), (value, []))[1]
                 places.append(_Place(holder, names, key))
 
     dicts = []
     for holder in gc.get_objects():
-        if isinstance(holder, dict):
-            if any(isinstance(value, _LOCKS) for value in dict.values(holder)):
+        if _is(holder, dict):
+            if any(_is(value, _LOCKS) for value in dict.values(holder)):
                 dicts.append(holder)
-        elif isinstance(holder, type):
+        elif _is(holder, type):
             if not _is_left_alone(holder.__module__):
                 look(holder, vars(holder))
-        elif not isinstance(holder, (tuple, list, set, frozenset)):
+        elif not _is(holder, (tuple, list, set, frozenset)):
             referents = gc.get_referents(holder)
-            if any(isinstance(value, _LOCKS) for value in referents):
+            if any(_is(value, _LOCKS) for value in referents):
                 if not _is_object_left_alone(holder):
                     look(holder, getattr(holder, "__dict__", {}))
     for holder in _told_apart(dicts):
@@ -127,7 +132,7 @@ def _told_apart(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for owner in gc.get_referrers(*dicts) if dicts else ():
         if owner is dicts:
             continue
-        if isinstance(owner, type):
+        if _is(owner, type):
             # Its own dictionary; it was looked at by setting attributes.
             refused.update(ids & set(map(id, gc.get_referents(owner))))
         elif _is_object_left_alone(owner):
