@@ -8,6 +8,7 @@ one waits.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -105,9 +106,17 @@ class GroupMappingMixin:
         return results
 
     def __map(self, func: Any, iterable: Iterable[Any]) -> list[Any]:
+        # Those that have ended well, with none before them that runs, are
+        # kept no longer. Errors wait until all have been spawned.
         spawn = self.spawn
-        greenlets = [spawn(func, item) for item in iterable]
-        return [g.get() for g in greenlets]
+        results: list[Any] = []
+        greenlets: deque[Any] = deque()
+        for item in iterable:
+            greenlets.append(spawn(func, item))
+            while greenlets and greenlets[0].successful():
+                results.append(greenlets.popleft().value)
+        results.extend([g.get() for g in greenlets])
+        return results
 
     def map_cb(
         self, func: Any, iterable: Iterable[Any], callback: Any = None
