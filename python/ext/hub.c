@@ -23,8 +23,8 @@
 
 #define WAITS_KEPT 1000
 
-static PyObject *hub_class; /* strong */
-static int idle_threads;    /* that will do nothing by themselves */
+static PyObject *hub_class;   /* strong */
+static int idle_threads;      /* that will do nothing by themselves */
 static coir_wait *free_waits; /* linked by `data` */
 static int free_waits_count;
 
@@ -313,8 +313,7 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
     coir_payload p = {NULL, NULL, 0};
     GreenletObject *to = &hub->base;
     if (COIR__LIKELY(n != NULL && loop->left > 0 &&
-                     ((coir_ready *)n)->run == NULL &&
-                     t->tracefunc == NULL)) {
+                     ((coir_ready *)n)->run == NULL && t->tracefunc == NULL)) {
         loop->left--;
         coir__list_remove(n);
         coir_wait *next = (coir_wait *)n; /* ready, its first member */
@@ -479,7 +478,8 @@ coir__hub_thread_ends(HubObject *hub)
 int
 coir__other_threads(void)
 {
-    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    PyThreadState *ts =
+        PyInterpreterState_ThreadHead(PyInterpreterState_Main());
     int count = -1; /* this one */
     for (; ts != NULL; ts = PyThreadState_Next(ts))
         count++;
@@ -512,8 +512,7 @@ hub_switch(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     if (w == NULL || may_leave(t, SELF) < 0)
         return NULL;
     if (w->loop != SELF->loop)
-        Py_XSETREF(w->loop,
-                   (LoopObject *)Py_NewRef((PyObject *)SELF->loop));
+        Py_XSETREF(w->loop, (LoopObject *)Py_NewRef((PyObject *)SELF->loop));
     Py_CLEAR(w->value);
     w->woken = COIR_WOKEN_WAITS;
     w->was_woken = 0;
@@ -592,8 +591,9 @@ static PyMethodDef hub_methods[] = {
 };
 
 static PyGetSetDef hub_getset[] = {
-    {"loop", hub_get_loop, hub_set_loop, "Its event loop; None once it was "
-                                         "destroyed.",
+    {"loop", hub_get_loop, hub_set_loop,
+     "Its event loop; None once it was "
+     "destroyed.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -791,8 +791,8 @@ static PyMethodDef functions[] = {
     {"waits", waits, METH_VARARGS,
      "waits(loop=None) -> list\n\n"
      "(greenlet, what, object, seconds) of each greenlet of this thread that\n"
-     "waits: for what kind of event, of which object or None, and since when."
-    },
+     "waits: for what kind of event, of which object or None, and since "
+     "when."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -92,8 +92,7 @@ struct coir_ready {
 
 /* `loop.run_callback()` as a type: `func(*args)` in the hub. */
 typedef struct {
-    PyObject_HEAD
-    coir_ready ready;
+    PyObject_HEAD coir_ready ready;
     LoopObject *loop; /* strong while it is queued, else NULL */
     PyObject *func;   /* strong; NULL: stopped, or called */
     PyObject *args;   /* strong, a tuple */
@@ -101,26 +100,25 @@ typedef struct {
 
 /* A loop. `loop` is NULL once it was destroyed. */
 struct coir_loop_object {
-    PyObject_HEAD
-    coir_loop *loop;
+    PyObject_HEAD coir_loop *loop;
     coir_list ready;
     PyObject *error_handler; /* strong; has handle_error(), or is callable */
     PyObject *weakreflist;
     PyObject *dict;
     unsigned long thread; /* ident of the one that made it */
     unsigned flags;       /* it was made with */
-    unsigned left; /* that may run before libcoir's loop is looked at */
-    int depth;     /* of run() */
+    unsigned left;        /* that may run before libcoir's loop is looked at */
+    int depth;            /* of run() */
     int is_default;
-    int stop;               /* break_() */
-    int destroyed;          /* or it is to be, once it has returned */
-    int may_block;          /* in this turn */
-    int blocks;             /* waits without the GIL */
-    int foreign_waits;      /* in it that other threads could end */
+    int stop;                /* break_() */
+    int destroyed;           /* or it is to be, once it has returned */
+    int may_block;           /* in this turn */
+    int blocks;              /* waits without the GIL */
+    int foreign_waits;       /* in it that other threads could end */
     PyObject *pending_error; /* that is to leave run() */
-    coir_list watchers;     /* that are active: see watcher.c */
-    coir_list timeouts;     /* that are pending: see timeout.c */
-    coir_list links;        /* that will be called in it: see event.c */
+    coir_list watchers;      /* that are active: see watcher.c */
+    coir_list timeouts;      /* that are pending: see timeout.c */
+    coir_list links;         /* that will be called in it: see event.c */
     int watches_signals;
     coir_io signal_io;
 };
@@ -144,8 +142,8 @@ COIR__HIDDEN void coir__loop_ready(LoopObject *loop, coir_ready *r);
 
 /* loop.run_callback(func, *args): a new reference to the callback, or NULL
  * with an exception. `args` is a tuple, or NULL for none. */
-COIR__HIDDEN CallbackObject *
-coir__loop_call(LoopObject *loop, PyObject *func, PyObject *args);
+COIR__HIDDEN CallbackObject *coir__loop_call(LoopObject *loop, PyObject *func,
+                                             PyObject *args);
 
 /* Report the pending exception as that of `context` (borrowed, may be NULL) to
  * the loop's error handler; no exception is pending afterwards. */
@@ -187,21 +185,21 @@ enum coir_woken {
 /* What a greenlet waits in; owned by its block, made when it first waits. A
  * greenlet waits in one list at a time. */
 typedef struct coir_wait {
-    coir_ready ready;    /* first; node: in the ready queue */
-    coir_node node;      /* in the list it waits in */
-    LoopObject *loop;    /* strong: of the hub it waits in, or did last */
+    coir_ready ready;      /* first; node: in the ready queue */
+    coir_node node;        /* in the list it waits in */
+    LoopObject *loop;      /* strong: of the hub it waits in, or did last */
     GreenletObject *green; /* borrowed: whose it is */
-    PyObject *value;     /* strong: what it is brought; NULL for None */
-    uint8_t woken;       /* enum coir_woken */
-    uint8_t is_waiting;  /* in a list, or in the ready queue */
-    uint8_t was_woken;   /* before somebody else switched to it, see below */
-    uint8_t holds;       /* a reference to `green` */
-    uint8_t is_foreign;  /* counted in loop->foreign_waits */
-    uint8_t throws;      /* `value` is an exception to be raised in it */
-    int tag;             /* the caller's, to tell kinds of waiters apart */
-    void *data;          /* the same; valid while it waits */
-    const char *what;    /* a verb: "get", "acquire" */
-    PyObject *object;    /* borrowed: what it waits for */
+    PyObject *value;       /* strong: what it is brought; NULL for None */
+    uint8_t woken;         /* enum coir_woken */
+    uint8_t is_waiting;    /* in a list, or in the ready queue */
+    uint8_t was_woken;     /* before somebody else switched to it, see below */
+    uint8_t holds;         /* a reference to `green` */
+    uint8_t is_foreign;    /* counted in loop->foreign_waits */
+    uint8_t throws;        /* `value` is an exception to be raised in it */
+    int tag;               /* the caller's, to tell kinds of waiters apart */
+    void *data;            /* the same; valid while it waits */
+    const char *what;      /* a verb: "get", "acquire" */
+    PyObject *object;      /* borrowed: what it waits for */
     int64_t since_ns;
     coir_timer timer;
 } coir_wait;
@@ -234,22 +232,23 @@ COIR__HIDDEN int coir__list_traverse(const coir_list *list, visitproc visit,
  * before somebody else switched to it: then `value` there is what it was
  * brought, and both are the caller's to pass on, now.
  * `what` and `object` are for reports. Runs any code. */
-COIR__HIDDEN PyObject *
-coir__park(coir_pythread *t, HubObject *hub, coir_list *list, const char *what,
-           PyObject *object, int64_t timeout_ns, int *how);
+COIR__HIDDEN PyObject *coir__park(coir_pythread *t, HubObject *hub,
+                                  coir_list *list, const char *what,
+                                  PyObject *object, int64_t timeout_ns,
+                                  int *how);
 
 /* The same at the head of the list. */
-COIR__HIDDEN PyObject *
-coir__park_first(coir_pythread *t, HubObject *hub, coir_list *list,
-                 const char *what, PyObject *object, int64_t timeout_ns,
-                 int *how);
+COIR__HIDDEN PyObject *coir__park_first(coir_pythread *t, HubObject *hub,
+                                        coir_list *list, const char *what,
+                                        PyObject *object, int64_t timeout_ns,
+                                        int *how);
 
 /* The same as coir__park() in a list that only this thread's hub wakes from:
  * other threads are no hope for the loop. */
-COIR__HIDDEN PyObject *
-coir__park_own(coir_pythread *t, HubObject *hub, coir_list *list,
-               const char *what, PyObject *object, int64_t timeout_ns,
-               int *how);
+COIR__HIDDEN PyObject *coir__park_own(coir_pythread *t, HubObject *hub,
+                                      coir_list *list, const char *what,
+                                      PyObject *object, int64_t timeout_ns,
+                                      int *how);
 
 /* End the wait of one that waits: takes it out of its list and makes it ready.
  * Steals `value`, NULL for None. Any thread that holds the GIL. Runs no
@@ -303,15 +302,15 @@ COIR__HIDDEN int coir__green_drop(coir_ready *r);
 
 /* Each adds its types to coir._core; 0, or -1 with an exception. Called once
  * per module object; static types are to be made ready only once. */
-COIR__HIDDEN int coir__loop_types_init(PyObject *module);     /* loop.c */
-COIR__HIDDEN int coir__watcher_types_init(PyObject *module);  /* watcher.c */
-COIR__HIDDEN int coir__hub_types_init(PyObject *module);      /* hub.c */
-COIR__HIDDEN int coir__green_types_init(PyObject *module);    /* green.c */
-COIR__HIDDEN int coir__event_types_init(PyObject *module);    /* event.c */
-COIR__HIDDEN int coir__lock_types_init(PyObject *module);     /* lock.c */
-COIR__HIDDEN int coir__timeout_types_init(PyObject *module);  /* timeout.c */
-COIR__HIDDEN int coir__queue_types_init(PyObject *module);    /* queue.c */
-COIR__HIDDEN int coir__local_types_init(PyObject *module);    /* local.c */
-COIR__HIDDEN int coir__socket_types_init(PyObject *module);   /* socket.c */
+COIR__HIDDEN int coir__loop_types_init(PyObject *module);    /* loop.c */
+COIR__HIDDEN int coir__watcher_types_init(PyObject *module); /* watcher.c */
+COIR__HIDDEN int coir__hub_types_init(PyObject *module);     /* hub.c */
+COIR__HIDDEN int coir__green_types_init(PyObject *module);   /* green.c */
+COIR__HIDDEN int coir__event_types_init(PyObject *module);   /* event.c */
+COIR__HIDDEN int coir__lock_types_init(PyObject *module);    /* lock.c */
+COIR__HIDDEN int coir__timeout_types_init(PyObject *module); /* timeout.c */
+COIR__HIDDEN int coir__queue_types_init(PyObject *module);   /* queue.c */
+COIR__HIDDEN int coir__local_types_init(PyObject *module);   /* local.c */
+COIR__HIDDEN int coir__socket_types_init(PyObject *module);  /* socket.c */
 
 #endif

@@ -9,8 +9,8 @@
  * themselves, see hub.c; they use up the same budget.
  *
  * Errors of callbacks go to the error handler, the hub as a rule. Its own
- * errors are reported as unraisable, but GreenletExit leaves run(): that is how
- * a hub is destroyed.
+ * errors are reported as unraisable, but GreenletExit leaves run(): that is
+ * how a hub is destroyed.
  *
  * Python's signal handlers run in the main thread between turns. So that a
  * signal that comes right before the loop blocks is not slept through, the
@@ -475,8 +475,8 @@ own_wakeup_fd(void)
     if (fd >= 0) {
         PyObject *set = PyObject_GetAttrString(signal, "set_wakeup_fd");
         PyObject *args = Py_BuildValue("(l)", fd);
-        PyObject *kwargs = Py_BuildValue("{s:O}", "warn_on_full_buffer",
-                                         Py_False);
+        PyObject *kwargs =
+            Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False);
         if (set != NULL && args != NULL && kwargs != NULL)
             res = PyObject_Call(set, args, kwargs);
         Py_XDECREF(set);
@@ -865,9 +865,8 @@ loop_callbacks(PyObject *op, void *Py_UNUSED(closure))
     for (coir_node *n = SELF->ready.head; list != NULL && n != NULL;
          n = n->next) {
         coir_ready *r = (coir_ready *)n;
-        PyObject *item = r->run == run_callback
-                             ? (PyObject *)callback_of(r)
-                             : Py_None;
+        PyObject *item =
+            r->run == run_callback ? (PyObject *)callback_of(r) : Py_None;
         if (PyList_Append(list, item) < 0)
             Py_CLEAR(list);
     }
@@ -993,8 +992,8 @@ static PyMethodDef loop_methods[] = {
      "run_callback(func, *args) -> callback\n\n"
      "Call func(*args) in the hub, soon, after all that was asked for\n"
      "before. Any thread; the loop is woken if it sleeps."},
-    {"run_callback_threadsafe",
-     (PyCFunction)(void (*)(void))loop_run_callback, METH_FASTCALL,
+    {"run_callback_threadsafe", (PyCFunction)(void (*)(void))loop_run_callback,
+     METH_FASTCALL,
      "run_callback_threadsafe(func, *args) -> callback\n\n"
      "As run_callback()."},
     {"handle_error", loop_handle_error, METH_VARARGS,
@@ -1012,8 +1011,7 @@ static PyMethodDef loop_methods[] = {
      "anew."},
     {"ref", loop_ref, METH_NOARGS,
      "ref() -> None\n\nCount one more that keeps the loop running."},
-    {"unref", loop_unref, METH_NOARGS,
-     "unref() -> None\n\nCount one less."},
+    {"unref", loop_unref, METH_NOARGS, "unref() -> None\n\nCount one less."},
     {"now", loop_now, METH_NOARGS,
      "now() -> float\n\nThe loop's time of day, in seconds, read once per "
      "turn."},
@@ -1038,7 +1036,9 @@ static PyMethodDef loop_methods[] = {
 };
 
 #define FIELD(name, field, doc)                                               \
-    {name, loop_get, NULL, doc, (void *)(uintptr_t)(field)}
+    {                                                                         \
+        name, loop_get, NULL, doc, (void *)(uintptr_t)(field)                 \
+    }
 
 static PyGetSetDef loop_getset[] = {
     FIELD("default", LOOP_DEFAULT, "Whether it is the main thread's."),
@@ -1069,9 +1069,10 @@ PyTypeObject coir__loop_type = {
     .tp_dealloc = loop_dealloc,
     .tp_repr = loop_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "loop(flags=None, default=False)\n\n"
-              "An event loop. `flags` names a backend (epoll, io_uring, poll,\n"
-              "select) and options. `default`: it is the main thread's.",
+    .tp_doc =
+        "loop(flags=None, default=False)\n\n"
+        "An event loop. `flags` names a backend (epoll, io_uring, poll,\n"
+        "select) and options. `default`: it is the main thread's.",
     .tp_traverse = loop_traverse,
     .tp_clear = loop_clear,
     .tp_weaklistoffset = offsetof(LoopObject, weakreflist),

@@ -41,7 +41,8 @@ derives_from(PyTypeObject *type, const char *module, const char *name)
 static int
 says_so(PyTypeObject *type)
 {
-    PyObject *value = PyObject_GetAttr((PyObject *)type, coir__core.str_is_scheduler);
+    PyObject *value =
+        PyObject_GetAttr((PyObject *)type, coir__core.str_is_scheduler);
     PyErr_Clear();
     Py_XDECREF(value);
     return value == Py_True;

@@ -277,10 +277,11 @@ coir__set_bad_switch(const char *what, PyObject *op)
 {
     if (op == NULL)
         op = Py_None;
-    PyErr_Format(switch_error != NULL ? switch_error : PyExc_RuntimeError,
-                 "Invalid switch into %s() of %R: somebody switched to a greenlet "
-                 "that waits",
-                 what, op);
+    PyErr_Format(
+        switch_error != NULL ? switch_error : PyExc_RuntimeError,
+        "Invalid switch into %s() of %R: somebody switched to a greenlet "
+        "that waits",
+        what, op);
     return -1;
 }
 

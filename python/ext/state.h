@@ -88,8 +88,8 @@ struct coir_block {
     coir_pythread *thread;  /* main only: its thread, NULL once that exited */
     coir_block *next;       /* in the thread's list of started ones, a ring */
     coir_block *prev;
-    coir_block *queued; /* next in a queue of condemned ones */
-    struct coir_wait *wait; /* owned: see hub.h; NULL if it never waited */
+    coir_block *queued;       /* next in a queue of condemned ones */
+    struct coir_wait *wait;   /* owned: see hub.h; NULL if it never waited */
     coir_local_entry *locals; /* what it has in locals, a list; local.c */
     coir_pystate py;
     coir_coro coro;

@@ -239,7 +239,8 @@ destroy_hub(coir_pythread *t)
     if (hub == NULL)
         return;
     t->hub->base.block->flags &= (uint8_t)~GREENLET_CLOSED;
-    PyObject *res = PyObject_CallMethodOneArg(hub, coir__core.str_destroy, Py_True);
+    PyObject *res =
+        PyObject_CallMethodOneArg(hub, coir__core.str_destroy, Py_True);
     if (res == NULL)
         PyErr_WriteUnraisable(hub);
     Py_XDECREF(res);

@@ -33,17 +33,16 @@ enum watcher_kind {
 };
 
 typedef struct {
-    PyObject_HEAD
-    LoopObject *loop;   /* strong; NULL: closed */
-    PyObject *callback; /* strong or NULL */
-    PyObject *args;     /* strong, a tuple, or NULL */
+    PyObject_HEAD LoopObject *loop; /* strong; NULL: closed */
+    PyObject *callback;             /* strong or NULL */
+    PyObject *args;                 /* strong, a tuple, or NULL */
     PyObject *weakreflist;
     coir_node node; /* in loop->watchers while active */
     uint8_t kind;
-    uint8_t no_ref;      /* is not to keep the loop running */
-    uint8_t is_unrefd;   /* and does not, at present */
-    uint8_t is_active;   /* as its user sees it */
-    uint8_t pass_events; /* the events come first among the arguments */
+    uint8_t no_ref;         /* is not to keep the loop running */
+    uint8_t is_unrefd;      /* and does not, at present */
+    uint8_t is_active;      /* as its user sees it */
+    uint8_t pass_events;    /* the events come first among the arguments */
     int pid, rpid, rstatus; /* of a child */
     int pidfd;
     PyObject *path;  /* of a stat: strong, bytes */
@@ -398,8 +397,7 @@ loop_timer(PyObject *op, PyObject *args, PyObject *kwargs)
                                      &after, &repeat, &ref, &priority))
         return NULL;
     if (!(repeat >= 0)) {
-        PyErr_SetString(PyExc_ValueError,
-                        "repeat must be positive or zero");
+        PyErr_SetString(PyExc_ValueError, "repeat must be positive or zero");
         return NULL;
     }
     WatcherObject *self = make((LoopObject *)op, KIND_TIMER, ref, priority);
@@ -511,8 +509,10 @@ PLAIN(loop_fork, KIND_FORK)
 PLAIN(loop_async, KIND_ASYNC)
 
 #define METHOD(name, func, doc)                                               \
-    {name, (PyCFunction)(void (*)(void))(func), METH_VARARGS | METH_KEYWORDS, \
-     doc}
+    {                                                                         \
+        name, (PyCFunction)(void (*)(void))(func),                            \
+            METH_VARARGS | METH_KEYWORDS, doc                                 \
+    }
 
 static PyMethodDef loop_methods[] = {
     METHOD("io", loop_io,
@@ -563,8 +563,8 @@ parse_start(PyObject *args, PyObject *kwargs, const char *keyword, int *flag,
         PyObject *key, *value;
         Py_ssize_t at = 0;
         while (PyDict_Next(kwargs, &at, &key, &value)) {
-            if (n == 0 && PyUnicode_CompareWithASCIIString(key,
-                                                           "callback") == 0) {
+            if (n == 0 &&
+                PyUnicode_CompareWithASCIIString(key, "callback") == 0) {
                 *callback = value;
                 continue;
             }
@@ -697,9 +697,8 @@ watcher_feed(PyObject *op, PyObject *args)
     PyObject *rest = PyTuple_GetSlice(args, 2, n);
     if (rest == NULL)
         return NULL;
-    int err = is_alive(SELF)
-                  ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest)
-                  : -1;
+    int err =
+        is_alive(SELF) ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest) : -1;
     Py_DECREF(rest);
     if (err < 0)
         return NULL;
@@ -790,8 +789,7 @@ set_callback(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         PyErr_Format(PyExc_TypeError, "Expected callable, not %R", value);
         return -1;
     }
-    Py_XSETREF(SELF->callback,
-               value == Py_None ? NULL : Py_XNewRef(value));
+    Py_XSETREF(SELF->callback, value == Py_None ? NULL : Py_XNewRef(value));
     return 0;
 }
 
@@ -916,8 +914,8 @@ stat_get(PyObject *op, void *closure)
         return stat_result(&SELF->w.stat.prev);
     case 2:
         if (SELF->w.stat.timer.repeat_ns > 0) /* it was started */
-            return PyFloat_FromDouble(
-                (double)SELF->w.stat.timer.repeat_ns / 1e9);
+            return PyFloat_FromDouble((double)SELF->w.stat.timer.repeat_ns /
+                                      1e9);
         return PyFloat_FromDouble(SELF->interval);
     case 4:
         return Py_NewRef(SELF->path);
@@ -946,22 +944,20 @@ watcher_repr(PyObject *op)
         snprintf(details, sizeof details, " pid=%d rstatus=%d", SELF->pid,
                  SELF->rstatus);
     else if (SELF->kind == KIND_SIGNAL)
-        snprintf(details, sizeof details, " signum=%d",
-                 SELF->w.signal.signum);
+        snprintf(details, sizeof details, " signum=%d", SELF->w.signal.signum);
     PyObject *call = NULL;
     if (SELF->callback != NULL)
-        call = PyUnicode_FromFormat(" callback=%R args=%R", SELF->callback,
-                                    SELF->args != NULL
-                                        ? SELF->args
-                                        : coir__core.empty_tuple);
+        call = PyUnicode_FromFormat(
+            " callback=%R args=%R", SELF->callback,
+            SELF->args != NULL ? SELF->args : coir__core.empty_tuple);
     else
         call = PyUnicode_FromString(SELF->loop == NULL ? " closed" : "");
     if (call == NULL)
         return NULL;
-    PyObject *repr = PyUnicode_FromFormat(
-        "<%s at %p%s%s%s%U>", name, op, details,
-        SELF->w.any.active ? " active" : "",
-        SELF->w.any.pending ? " pending" : "", call);
+    PyObject *repr =
+        PyUnicode_FromFormat("<%s at %p%s%s%s%U>", name, op, details,
+                             SELF->w.any.active ? " active" : "",
+                             SELF->w.any.pending ? " pending" : "", call);
     Py_DECREF(call);
     return repr;
 }
@@ -1019,8 +1015,9 @@ static PyMethodDef watcher_methods[] = {
 
 static PyGetSetDef watcher_getset[] = {
     {"active", get_active, NULL, "Started, and not stopped.", NULL},
-    {"pending", get_pending, NULL, "It has happened, and the callback will "
-                                   "be called.",
+    {"pending", get_pending, NULL,
+     "It has happened, and the callback will "
+     "be called.",
      NULL},
     {"ref", get_ref, set_ref, "Whether it keeps the loop running.", NULL},
     {"priority", get_priority, set_priority,
@@ -1086,8 +1083,8 @@ static PyTypeObject watcher_type = {
     .tp_basicsize = sizeof(WatcherObject),
     .tp_dealloc = watcher_dealloc,
     .tp_repr = watcher_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE |
-                Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+                Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_doc = "What a loop waits for, and calls when it happens.",
     .tp_traverse = watcher_traverse,
     .tp_clear = watcher_clear,
@@ -1117,8 +1114,7 @@ static int
 add_loop_methods(void)
 {
     for (size_t i = 0; i < sizeof loop_methods / sizeof *loop_methods; i++) {
-        PyObject *func =
-            PyDescr_NewMethod(&coir__loop_type, &loop_methods[i]);
+        PyObject *func = PyDescr_NewMethod(&coir__loop_type, &loop_methods[i]);
         if (func == NULL)
             return -1;
         int err = PyDict_SetItemString(coir__loop_type.tp_dict,
@@ -1129,16 +1125,16 @@ add_loop_methods(void)
     }
     PyObject *max = PyLong_FromLong(COIR_MAXPRI);
     PyObject *min = PyLong_FromLong(COIR_MINPRI);
-    int err = max == NULL || min == NULL ||
-                      PyDict_SetItemString(coir__loop_type.tp_dict, "MAXPRI",
-                                           max) < 0 ||
-                      PyDict_SetItemString(coir__loop_type.tp_dict, "MINPRI",
-                                           min) < 0 ||
-                      PyDict_SetItemString(coir__loop_type.tp_dict,
-                                           "WatcherType",
-                                           (PyObject *)&watcher_type) < 0
-                  ? -1
-                  : 0;
+    int err =
+        max == NULL || min == NULL ||
+                PyDict_SetItemString(coir__loop_type.tp_dict, "MAXPRI", max) <
+                    0 ||
+                PyDict_SetItemString(coir__loop_type.tp_dict, "MINPRI", min) <
+                    0 ||
+                PyDict_SetItemString(coir__loop_type.tp_dict, "WatcherType",
+                                     (PyObject *)&watcher_type) < 0
+            ? -1
+            : 0;
     Py_XDECREF(max);
     Py_XDECREF(min);
     PyType_Modified(&coir__loop_type);
@@ -1174,8 +1170,8 @@ coir__watcher_types_init(PyObject *module)
         return -1;
     for (int i = 0; i < KINDS; i++) {
         const char *name = strrchr(kinds[i].name, '.') + 1;
-        if (PyModule_AddObjectRef(module, name,
-                                  (PyObject *)&kind_types[i]) < 0)
+        if (PyModule_AddObjectRef(module, name, (PyObject *)&kind_types[i]) <
+            0)
             return -1;
     }
     return 0;
