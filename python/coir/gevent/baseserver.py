@@ -7,8 +7,8 @@ its own, in one of a pool, or by the hub itself. While a pool is full, and for
 a moment after an error, the watcher is stopped: what comes then waits in the
 kernel.
 
-Reading never blocks. The server has a plain ``_socket.socket`` for the
-descriptor of its listener, whatever kind of socket that is, and takes it out
+Reading never blocks: it is done by the methods of ``_socket.socket``, from
+which all sockets derive, and a listener of the standard library is taken out
 of blocking mode.
 """
 
@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ._socket3 import socket as _green_socket
 from .event import Event
 from .greenlet import Greenlet
 from .hub import get_hub
@@ -68,8 +68,6 @@ class BaseServer:
     fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
-    # The listener once more, see the module's text; None if not open.
-    _listener: _socket.socket | None = None
 
     socket: Any
     handle: Any
@@ -211,9 +209,6 @@ class BaseServer:
         """Close the listener and read no more; handlers run on."""
         self._stop_event.set()
         self.stop_accepting()
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.detach()  # it is not this object's to close
         own = self.__dict__
         # They are likely to refer to us.
         for name in ("handle", "_handle", "_spawn", "full"):
@@ -231,8 +226,8 @@ class BaseServer:
         """Have the loop tell when there is something to be read."""
         if self._watcher is not None:
             return
-        if self._listener is None:
-            self._listener = _plain(self.socket)
+        if not isinstance(self.socket, _green_socket):
+            self.socket.setblocking(False)
         self._watcher = self.loop.io(self.socket.fileno(), 1)
         self._watcher.start(self._do_read)
 
@@ -304,11 +299,6 @@ class BaseServer:
         return isinstance(ex, OSError) and ex.errno in self.fatal_errors
 
     def _do_read(self) -> None:
-        listener = self._listener
-        if listener is None or self.socket.fileno() != listener.fileno():
-            # Closed behind our back; the number may be another's by now.
-            self._failed(OSError(errno.EBADF, os.strerror(errno.EBADF)))
-            return
         for _ in range(self.max_accept):
             if self.full():
                 self._wait_for_pool()
@@ -384,19 +374,6 @@ class BaseServer:
             else:
                 text += f" handle={handle!r}"
         return text
-
-
-def _plain(socket: Any) -> _socket.socket:
-    """A socket for the descriptor of another, which does not wait."""
-    plain = _socket.socket(
-        socket.family, socket.type, socket.proto, fileno=socket.fileno()
-    )
-    try:
-        plain.setblocking(False)
-    except BaseException:
-        plain.detach()
-        raise
-    return plain
 
 
 def _handle_and_close(

@@ -16,6 +16,8 @@ from .baseserver import BaseServer
 
 __all__ = ["StreamServer", "DatagramServer"]
 
+_native: Any = _socket.socket
+
 # Anything that UDP can carry.
 _LARGEST_DATAGRAM = 65535
 
@@ -114,9 +116,9 @@ class StreamServer(BaseServer):
 
     def do_read(self) -> Any:
         """Accept one connection: ``(socket, address)``, or None."""
-        listener: Any = self._listener
+        listener = self.socket
         try:
-            fd, address = listener._accept()
+            fd, address = _native._accept(listener)
         except BlockingIOError:
             return None
         try:
@@ -178,9 +180,8 @@ class DatagramServer(BaseServer):
 
     def do_read(self) -> Any:
         """Receive one datagram: ``(data, address)``, or None."""
-        listener: Any = self._listener
         try:
-            return listener.recvfrom(_LARGEST_DATAGRAM)
+            return _native.recvfrom(self.socket, _LARGEST_DATAGRAM)
         except BlockingIOError:
             return None
 
@@ -204,7 +205,7 @@ def _bound(
                 _socket.SOL_SOCKET, _socket.SO_REUSEADDR, reuse_addr
             )
         # Without a switch: start() does not block, nor begins a bit later.
-        _socket.socket.bind(sock, address)
+        _native.bind(sock, address)
     except BaseException as ex:
         sock.close()
         if isinstance(ex, OSError) and ex.strerror is not None:
