@@ -1,7 +1,9 @@
 """Who waits: the report of coir.gevent when nothing can happen any more."""
 
+import gc
 import inspect
 import re
+import sys
 
 import pytest
 from coir import gevent
@@ -151,3 +153,23 @@ def test_run_info_tells_what_is_waited_for():
     g.kill()
     assert re.search(r"Waits in get\(\) of <Queue .*, for \d", "".join(lines))
     assert "Waits" not in "".join(bare)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="frames do not tell what they hold"
+)
+@pytest.mark.parametrize(("kind", "method"), [(Event, "wait"), (Queue, "get")])
+def test_who_waits_for_what_is_garbage_is_collected(kind, method):
+    ended = []
+
+    def wait(holder):
+        try:
+            getattr(holder[0], method)()
+        finally:
+            ended.append(True)
+
+    gevent.spawn(wait, [kind()])
+    gevent.sleep(0)
+    gc.collect()
+    gevent.sleep(0)
+    assert ended == [True]
