@@ -9,13 +9,14 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import contextlib  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 
 
 def echo(connection):
-    with connection:
+    with connection, contextlib.suppress(ConnectionError):
         while data := connection.recv(4096):
             connection.sendall(data)
 
