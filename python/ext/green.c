@@ -333,22 +333,41 @@ coir__green_cancel_start(GreenObject *g)
 }
 
 static PyObject *
+call(PyObject *run, PyObject *args, PyObject *kwargs)
+{
+    if (kwargs != NULL)
+        return PyObject_Call(run, args, kwargs);
+    return PyObject_Vectorcall(run, &PyTuple_GET_ITEM(args, 0),
+                               (size_t)PyTuple_GET_SIZE(args), NULL);
+}
+
+static PyObject *
 call_run(GreenObject *g)
 {
     coir_block *b = g->base.block;
-    /* The block has references of its own while it runs: the collector must
-     * know them to find one that is reachable only from itself. */
-    b->callable = g->run != NULL
-                      ? Py_NewRef(g->run)
-                      : PyObject_GetAttr((PyObject *)g, coir__green.str__run);
-    if (b->callable == NULL)
+    PyObject *run =
+        g->run != NULL ? Py_NewRef(g->run)
+                       : PyObject_GetAttr((PyObject *)g, coir__green.str__run);
+    if (run == NULL)
         return NULL;
-    b->args = Py_NewRef(g->args != NULL ? g->args : coir__core.empty_tuple);
-    b->kwargs = Py_XNewRef(g->kwargs);
-    if (b->kwargs == NULL)
-        return PyObject_Vectorcall(b->callable, &PyTuple_GET_ITEM(b->args, 0),
-                                   (size_t)PyTuple_GET_SIZE(b->args), NULL);
-    return PyObject_Call(b->callable, b->args, b->kwargs);
+    PyObject *args =
+        Py_NewRef(g->args != NULL ? g->args : coir__core.empty_tuple);
+    PyObject *kwargs = Py_XNewRef(g->kwargs);
+    if (COIR__LIKELY(b->entry != NULL && b->state == GREENLET_ACTIVE &&
+                     b->callable == NULL)) {
+        /* The references are the block's: the collector must know them to
+         * find a greenlet that is reachable only from itself. */
+        b->callable = run;
+        b->args = args;
+        b->kwargs = kwargs;
+        return call(run, args, kwargs);
+    }
+    /* Somebody calls run() in another greenlet, or in an overridden one. */
+    PyObject *res = call(run, args, kwargs);
+    Py_DECREF(run);
+    Py_DECREF(args);
+    Py_XDECREF(kwargs);
+    return res;
 }
 
 PyObject *

@@ -106,6 +106,45 @@ def test_a_subclass_may_override_run_and__run():
     assert h.ran
 
 
+def test_run_may_be_called_by_hand_and_by_an_override():
+    g = Greenlet(nothing_of, 1)
+    g.rawlink(lambda g: None)
+    g.run()
+    g.start()
+    assert g.ready() and g.successful()
+    run_others()
+
+    class Wrapped(Greenlet):
+        def run(self):
+            self.before = getcurrent() is self
+            super().run()
+            self.after = self.ready()
+
+    thing = Thing()
+    ref = weakref.ref(thing)
+    h = Wrapped.spawn(lambda x: x, thing)
+    assert h.get() is thing
+    run_others()
+    assert h.before and h.after and h.dead
+    del h, thing
+    gc.collect()
+    assert ref() is None
+
+
+def test_kill_from_another_thread_and_of_oneself():
+    log = []
+    g = gevent.spawn(parked(log))
+    run_others()
+    thread = threading.Thread(target=g.kill)
+    thread.start()
+    g.join(timeout=10)
+    thread.join()
+    assert log == [gevent.GreenletExit] and g.successful()
+    h = gevent.spawn(lambda: getcurrent().kill())
+    h.join()
+    assert isinstance(h.value, gevent.GreenletExit)
+
+
 def test_a_subclass_may_override_start():
     class Counting(Greenlet):
         starts = 0
