@@ -68,6 +68,23 @@ coir__green_loop(GreenObject *g)
     return NULL;
 }
 
+int
+coir__green_set_rare(GreenObject *g, enum coir_green_rare which,
+                     PyObject *value)
+{
+    if (g->rare == NULL && value == NULL)
+        return 0;
+    if (g->rare == NULL)
+        g->rare = PyMem_Calloc(COIR_GREEN_RARE, sizeof *g->rare);
+    if (g->rare == NULL) {
+        Py_DECREF(value);
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_XSETREF(g->rare[which], value);
+    return 0;
+}
+
 /* --- links --------------------------------------------------------------- */
 
 static void
@@ -223,10 +240,9 @@ coir__green_report_error(GreenObject *g)
     if (PyErr_GivenExceptionMatches(exc, coir__core.exit))
         return report_result(g, exc); /* being asked to end is no error */
     PyObject *tb = PyException_GetTraceback(exc);
-    g->exc = exc;
-    g->tb = tb;
-    Py_INCREF(exc);
-    Py_XINCREF(tb);
+    Py_XSETREF(g->exc, Py_NewRef(exc));
+    if (coir__green_set_rare(g, COIR_GREEN_TRACEBACK, Py_XNewRef(tb)) < 0)
+        PyErr_Clear(); /* it is in the exception, too */
     int err = announce(g);
     HubObject *hub = err == 0 ? coir__green_hub(g) : NULL;
     if (hub != NULL) {
@@ -316,10 +332,10 @@ coir__green_cancel_start(GreenObject *g)
         show(g);
         Py_DECREF(g); /* never the last: the caller has one */
     }
-    PyObject *timer = g->timer;
+    PyObject *timer = Py_XNewRef(coir__green_rare(g, COIR_GREEN_TIMER));
     if (timer == NULL)
         return;
-    g->timer = NULL;
+    (void)coir__green_set_rare(g, COIR_GREEN_TIMER, NULL);
     static const char *const names[] = {"stop", "close"};
     PyObject *exc = coir__error_take();
     for (size_t i = 0; i < 2; i++) {
@@ -509,11 +525,9 @@ static PyObject *
 start_by_timer(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     GreenObject *g = (GreenObject *)op;
-    PyObject *timer = g->timer;
     if (g->start != COIR_GREEN_LATER)
         Py_RETURN_NONE;
-    g->timer = NULL;
-    Py_XDECREF(timer);
+    (void)coir__green_set_rare(g, COIR_GREEN_TIMER, NULL);
     LoopObject *loop = coir__green_loop(g);
     if (loop == NULL) {
         g->start = COIR_GREEN_CANCELLED;
@@ -542,13 +556,13 @@ coir__green_start_later(GreenObject *g, PyObject *seconds)
     PyObject *timer =
         PyObject_CallMethod((PyObject *)loop, "timer", "(O)", seconds);
     PyObject *func = PyCFunction_New(&start_by_timer_def, (PyObject *)g);
-    if (timer != NULL && func != NULL) {
+    if (timer != NULL && func != NULL &&
+        coir__green_set_rare(g, COIR_GREEN_TIMER, Py_NewRef(timer)) == 0) {
         g->start = COIR_GREEN_LATER;
-        g->timer = Py_NewRef(timer);
         res = PyObject_CallMethod(timer, "start", "(O)", func);
         if (res == NULL) {
             g->start = COIR_GREEN_NEW;
-            Py_CLEAR(g->timer);
+            (void)coir__green_set_rare(g, COIR_GREEN_TIMER, NULL);
         }
     }
     Py_XDECREF(func);
@@ -898,8 +912,8 @@ coir__green_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(g->kwargs);
     Py_VISIT(g->value);
     Py_VISIT(g->exc);
-    Py_VISIT(g->tb);
-    Py_VISIT(g->timer);
+    for (int i = 0; g->rare != NULL && i < COIR_GREEN_RARE; i++)
+        Py_VISIT(g->rare[i]);
     Py_VISIT(g->spawner);
     Py_VISIT(g->locals);
     int err = coir__list_traverse(&g->waiters, visit, arg);
@@ -916,8 +930,8 @@ coir__green_clear(PyObject *op)
     Py_CLEAR(g->kwargs);
     Py_CLEAR(g->value);
     Py_CLEAR(g->exc);
-    Py_CLEAR(g->tb);
-    Py_CLEAR(g->timer);
+    for (int i = 0; g->rare != NULL && i < COIR_GREEN_RARE; i++)
+        Py_CLEAR(g->rare[i]);
     Py_CLEAR(g->spawner);
     Py_CLEAR(g->locals);
     return coir__greenlet_type.tp_clear(op);
@@ -932,8 +946,7 @@ coir__green_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     Py_TRASHCAN_BEGIN(op, coir__green_dealloc);
     (void)coir__green_clear(op);
-    Py_CLEAR(g->ident);
-    Py_CLEAR(g->info);
+    PyMem_Free(g->rare);
     if (g->stack != NULL)
         coir__spawn_stack_free(g->stack);
     g->stack = NULL;

@@ -34,6 +34,15 @@ enum coir_green_start {
     COIR_GREEN_STARTED
 };
 
+/* What few Greenlets have: each of them strong, or NULL. */
+enum coir_green_rare {
+    COIR_GREEN_TRACEBACK, /* of `exc`, when that ended it */
+    COIR_GREEN_TIMER,     /* that will start it */
+    COIR_GREEN_IDENT,     /* minimal_ident, once asked for */
+    COIR_GREEN_INFO,      /* what it runs, for the repr */
+    COIR_GREEN_RARE
+};
+
 /* `ready` stands in the queue for its start, after its end for the links. */
 typedef struct {
     GreenletObject base;
@@ -45,13 +54,10 @@ typedef struct {
     PyObject *kwargs;  /* strong: a dict, or NULL */
     PyObject *value;   /* strong or NULL */
     PyObject *exc;     /* strong: what it failed with, or NULL */
-    PyObject *tb;      /* strong: its traceback then, or NULL */
-    PyObject *timer;   /* strong: that will start it, or NULL */
-    PyObject *ident;   /* strong: minimal_ident once asked for, or NULL */
-    PyObject *info;    /* strong: the function's name for repr, or NULL */
     PyObject *spawner; /* strong: a weak reference, or NULL */
     PyObject *locals;  /* strong: spawn_tree_locals, or NULL: not yet */
     coir_spawn_stack *stack; /* or NULL */
+    PyObject **rare;         /* COIR_GREEN_RARE of them, owned; or NULL */
     uint8_t start;           /* enum coir_green_start */
     uint8_t finished;        /* has a value, or an exception */
     uint8_t tracked;         /* spawner, locals and stack are kept */
@@ -83,6 +89,19 @@ typedef struct {
 
 extern coir_green_state coir__green COIR__HIDDEN;
 extern PyTypeObject coir__green_type COIR__HIDDEN;
+
+/* Borrowed, or NULL. */
+static inline PyObject *
+coir__green_rare(const GreenObject *g, enum coir_green_rare which)
+{
+    return g->rare != NULL ? g->rare[which] : NULL;
+}
+
+/* Set it, or clear it if `value`, which is stolen, is NULL. 0, or -1 with
+ * MemoryError. */
+COIR__HIDDEN int coir__green_set_rare(GreenObject *g,
+                                      enum coir_green_rare which,
+                                      PyObject *value);
 
 static inline int
 green_check(PyObject *op)
@@ -184,6 +203,7 @@ extern PyTypeObject coir__iwait_type COIR__HIDDEN;
 /* `source`, which is linked to the iwait(), has ended: called at once, not in
  * the hub. 0, or -1 with MemoryError. */
 COIR__HIDDEN int coir__iwait_notify(PyObject *iwait, PyObject *source);
+
 /* --- groups: group.c ----------------------------------------------------- */
 
 extern PyTypeObject coir__group_link_type COIR__HIDDEN;

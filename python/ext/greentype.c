@@ -281,8 +281,9 @@ add_argument(PyObject *text, PyObject *name, PyObject *value, int first)
 static PyObject *
 format_info(GreenObject *g)
 {
-    if (g->info != NULL)
-        return Py_NewRef(g->info);
+    PyObject *known = coir__green_rare(g, COIR_GREEN_INFO);
+    if (known != NULL)
+        return Py_NewRef(known);
     PyObject *func = PyObject_GetAttr((PyObject *)g, coir__green.str__run);
     if (func == NULL)
         return NULL;
@@ -307,8 +308,9 @@ format_info(GreenObject *g)
     Py_XDECREF(kwargs);
     if (text != NULL && !first)
         Py_SETREF(text, PyUnicode_FromFormat("%U)", text));
-    if (text != NULL)
-        Py_XSETREF(g->info, Py_NewRef(text));
+    if (text != NULL &&
+        coir__green_set_rare(g, COIR_GREEN_INFO, Py_NewRef(text)) < 0)
+        Py_CLEAR(text);
     return text;
 }
 
@@ -322,22 +324,21 @@ static PyObject *
 get_ident(PyObject *op, void *Py_UNUSED(closure))
 {
     GreenObject *g = (GreenObject *)op;
-    if (g->ident == NULL) {
-        HubObject *hub = coir__green_hub(g);
-        PyObject *registry =
-            hub != NULL
-                ? PyObject_GetAttrString((PyObject *)hub, "ident_registry")
-                : NULL;
-        if (registry == NULL)
-            return NULL;
-        PyObject *ident =
-            PyObject_CallMethod(registry, "get_ident", "(O)", op);
-        Py_DECREF(registry);
-        if (ident == NULL)
-            return NULL;
-        Py_XSETREF(g->ident, ident);
-    }
-    return Py_NewRef(g->ident);
+    PyObject *ident = coir__green_rare(g, COIR_GREEN_IDENT);
+    if (ident != NULL)
+        return Py_NewRef(ident);
+    HubObject *hub = coir__green_hub(g);
+    PyObject *registry =
+        hub != NULL ? PyObject_GetAttrString((PyObject *)hub, "ident_registry")
+                    : NULL;
+    if (registry == NULL)
+        return NULL;
+    ident = PyObject_CallMethod(registry, "get_ident", "(O)", op);
+    Py_DECREF(registry);
+    if (ident != NULL &&
+        coir__green_set_rare(g, COIR_GREEN_IDENT, Py_NewRef(ident)) < 0)
+        Py_CLEAR(ident);
+    return ident;
 }
 
 /* The name that was given, borrowed, or NULL. */
@@ -386,7 +387,8 @@ green_repr(PyObject *op)
         PyObject_GetAttr((PyObject *)Py_TYPE(op), coir__green.str___name__);
     if (info == NULL || class == NULL)
         goto done;
-    if (g->ident != NULL || given_name(op) != NULL) {
+    if (coir__green_rare(g, COIR_GREEN_IDENT) != NULL ||
+        given_name(op) != NULL) {
         name = PyObject_GetAttr(op, coir__green.str_name);
         if (name == NULL)
             goto done;
@@ -499,8 +501,9 @@ get_exc_info(PyObject *op, void *Py_UNUSED(closure))
     const GreenObject *g = (GreenObject *)op;
     if (g->exc == NULL)
         Py_RETURN_NONE;
+    PyObject *tb = coir__green_rare(g, COIR_GREEN_TRACEBACK);
     return PyTuple_Pack(3, (PyObject *)Py_TYPE(g->exc), g->exc,
-                        g->tb != NULL ? g->tb : Py_None);
+                        tb != NULL ? tb : Py_None);
 }
 
 static PyObject *

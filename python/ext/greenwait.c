@@ -15,7 +15,8 @@ coir__green_reraise(GreenObject *g)
         return NULL;
     }
     /* Not with what it went through when it was raised the last time. */
-    (void)PyException_SetTraceback(g->exc, g->tb != NULL ? g->tb : Py_None);
+    PyObject *tb = coir__green_rare(g, COIR_GREEN_TRACEBACK);
+    (void)PyException_SetTraceback(g->exc, tb != NULL ? tb : Py_None);
     coir__error_give(Py_NewRef(g->exc));
     return NULL;
 }
