@@ -303,6 +303,13 @@ use_of(PyObject *op, int dir, const char *what)
     return (struct use){op, what, dir, 0, sock_of(op)->timeout_ns, -1};
 }
 
+static inline void
+use_heed_flags(struct use *u, int flags)
+{
+    if (COIR__UNLIKELY(flags & MSG_DONTWAIT))
+        u->timeout_ns = 0;
+}
+
 /* How long it may wait yet; 0 if it is too late. */
 static int64_t
 time_left(struct use *u)
@@ -500,6 +507,7 @@ static Py_ssize_t
 receive_into(PyObject *op, void *buf, Py_ssize_t len, int flags)
 {
     struct use u = use_of(op, IN, "recv");
+    use_heed_flags(&u, flags);
     int plain = flags == 0 && len > 0;
     int err = use_begin(&u, plain);
     ssize_t n = -1;
@@ -572,6 +580,7 @@ sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     struct use u = use_of(op, IN, "recv");
+    use_heed_flags(&u, flags);
     int plain = flags == 0 && len > 0;
     int err = use_begin(&u, plain);
     PyObject *res = NULL;
@@ -630,6 +639,7 @@ send_bytes(struct use *u, const char *buf, Py_ssize_t len, int flags, int all)
     PyObject *op = u->op;
     Py_ssize_t done = 0;
     int plain = len > 0;
+    use_heed_flags(u, flags);
     int err = use_begin(u, plain);
     while (err == 0) {
         ssize_t n = transmit(fd_of(op), buf + done, len - done, flags);
@@ -769,6 +779,22 @@ static const char *const base_names[BASE_COUNT] = {
 };
 static PyObject *base_methods[BASE_COUNT]; /* strong; NULL: not there */
 
+/* Which argument of those that can be tried again are the flags. */
+static int
+flags_of(enum retried which, PyObject *args)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(args), at = 2;
+    if (which == RECVFROM || which == SENDTO)
+        at = 1;
+    if (n <= at || which > SENDMSG || (which == SENDTO && n < 3) ||
+        !PyLong_Check(PyTuple_GET_ITEM(args, at)))
+        return 0;
+    int overflow;
+    long flags =
+        PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(args, at), &overflow);
+    return overflow ? 0 : (int)flags;
+}
+
 /* Call the base's method. */
 static PyObject *
 call_base(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
@@ -798,6 +824,7 @@ retry(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
     struct use u = use_of(op, dir, base_names[which]);
     if (which == ACCEPT)
         u.what = "accept";
+    use_heed_flags(&u, flags_of(which, args));
     PyObject *res = NULL;
     int err = use_begin(&u, 0);
     while (err == 0) {

@@ -41,6 +41,7 @@ __all__ = __implements__ + __extensions__ + __imports__
 _Socket = socket_type()
 SocketMixin = _Socket
 SocketIO = __socket__.SocketIO
+_GiveupOnSendfile = __socket__._GiveupOnSendfile  # type: ignore[attr-defined]
 
 
 class _Plain:
@@ -132,7 +133,21 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
         )
 
     def _extra_repr(self) -> str:
-        return ""
+        # As Python's own shows them.
+        if self._closed:
+            return ""
+        text = ""
+        for name, method in (
+            ("laddr", self.getsockname),
+            ("raddr", self.getpeername),
+        ):
+            try:
+                address = method()
+            except OSError:
+                continue
+            if address:
+                text += f", {name}={address}"
+        return text
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(f"cannot pickle {type(self).__name__!r} object")
@@ -220,10 +235,10 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
         self._check_sendfile_params(file, offset, count)
         if self.gettimeout() == 0:
             raise ValueError("non-blocking sockets are not supported")
-        sent = self._sendfile_use_sendfile(file, offset, count)
-        if sent is None:
+        try:
+            return self._sendfile_use_sendfile(file, offset, count)
+        except _GiveupOnSendfile:
             return self._sendfile_use_send(file, offset, count)
-        return sent
 
     def _check_sendfile_params(
         self, file: Any, offset: int, count: int | None
@@ -245,13 +260,12 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
 
     def _sendfile_use_sendfile(
         self, file: Any, offset: int = 0, count: int | None = None
-    ) -> int | None:
-        # None: not such a file.
+    ) -> int:
         try:
             fileno = file.fileno()
             size = _os.fstat(fileno).st_size
-        except (AttributeError, OSError):
-            return None
+        except (AttributeError, OSError) as exc:
+            raise _GiveupOnSendfile(exc) from exc
         if not size:
             return 0
         block = min(count or size, 2**30)
@@ -267,7 +281,7 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
                     continue
                 except OSError as exc:
                     if total == 0 and exc.errno == EINVAL:
-                        return None
+                        raise _GiveupOnSendfile(exc) from exc
                     raise
                 if sent == 0:
                     break

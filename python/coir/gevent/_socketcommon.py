@@ -254,6 +254,8 @@ def gethostbyaddr(ip_address: Any) -> Any:
 
 def getnameinfo(sockaddr: Any, flags: int) -> Any:
     """(host, port) of a socket's address, as text."""
+    if not isinstance(sockaddr, tuple):
+        raise TypeError("getnameinfo() argument 1 must be a tuple")
     return get_hub().resolver.getnameinfo(sockaddr, flags)
 
 
@@ -297,6 +299,8 @@ def _resolve_addr(sock: Any, address: Any) -> Any:
     if len(address) == 4 and address[3] != 0:
         return address
     host, port = address[:2]
+    if host in ("", "<broadcast>"):
+        return address
     if isinstance(port, int) and not 0 <= port <= 0xFFFF:
         # Some getaddrinfo() would only take the lower bits.
         raise OverflowError("port must be 0-65535.")
