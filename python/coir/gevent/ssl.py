@@ -49,9 +49,7 @@ _WANT_WRITE = __ssl__.SSLWantWriteError
 # --- the classes of ssl, on other bases --------------------------------------
 
 
-def _rebuilt(
-    value: Any, globs: dict[str, Any], cell: CellType | None
-) -> Any:
+def _rebuilt(value: Any, globs: dict[str, Any], cell: CellType | None) -> Any:
     """A method of a class of :mod:`ssl`, of another class instead.
 
     :param globs: the globals it is to have.
@@ -197,9 +195,7 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
                     raise TimeoutError
                 self._wait_io(events, deadline - now)
             except TimeoutError:
-                raise TimeoutError(
-                    f"The {what} operation timed out"
-                ) from None
+                raise TimeoutError(f"The {what} operation timed out") from None
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """Read up to `len` bytes, empty at the end of the stream.
