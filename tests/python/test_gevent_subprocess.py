@@ -276,3 +276,17 @@ def test_close_ends_a_wait():
     reader.join(60)
     assert isinstance(reader.exception, OSError)
     native_os.close(w)
+
+
+def test_what_becomes_ready_before_the_loop_sleeps_runs():
+    loop = coir.gevent.get_hub().loop
+    ran = Event()
+
+    def on_prepare():
+        prepare.stop()
+        loop.run_callback(ran.set)
+
+    with loop.prepare() as prepare:
+        coir.gevent.sleep(0)
+        prepare.start(on_prepare)
+        assert ran.wait(60)

@@ -66,6 +66,12 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     return _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
 
 
+def _gevent_did_monkey_patch(target_module: Any, *args: Any) -> None:
+    """The functions are that module's own now."""
+    for name in __implements__:
+        globals()[name].__module__ = target_module.__name__
+
+
 __imports__ = copy_globals(
     _signal,
     globals(),
