@@ -1,0 +1,440 @@
+"""The scheduler of Python's green threads: hub, loop, watchers."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
+
+import pytest
+
+gevent = pytest.importorskip("coir.gevent")
+
+from coir import _core  # noqa: E402
+from coir.gevent.event import Event  # noqa: E402
+from coir.gevent.exceptions import BlockingSwitchOutError  # noqa: E402
+from coir.gevent.hub import Hub, get_hub, spawn_raw  # noqa: E402
+
+
+@pytest.fixture
+def hub():
+    return get_hub()
+
+
+def program(text, **kwargs):
+    """Run it in a process of its own: what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **kwargs,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- order ---------------------------------------------------------------
+
+
+def test_callbacks_and_greenlets_take_turns_in_the_order_they_came(hub):
+    order = []
+    event = Event()
+
+    def waiter(name):
+        event.wait()
+        order.append(name)
+
+    for name in "ab":
+        spawn_raw(waiter, name)
+    gevent.sleep(0)
+    hub.loop.run_callback(order.append, 1)
+    event.set()
+    hub.loop.run_callback(order.append, 2)
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert order == [1, "a", "b", 2]
+
+
+def test_callback_that_was_stopped_is_not_called(hub):
+    called = []
+    first = hub.loop.run_callback(called.append, 1)
+    second = hub.loop.run_callback(called.append, 2)
+    assert first and first.pending and first.args == (1,)
+    first.stop()
+    assert not first and first.callback is None
+    gevent.sleep(0)
+    assert called == [2]
+    assert not second.pending
+
+
+def test_many_yielding_greenlets_do_not_starve_the_loop(hub):
+    over = []
+    timer = hub.loop.timer(0.001)
+    timer.start(over.append, 1)
+
+    def spin():
+        while not over:
+            gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(spin) for _ in range(300)], timeout=20)
+    assert over
+
+
+# --- waits that end otherwise ----------------------------------------------
+
+
+def test_greenlet_that_is_thrown_into_stands_in_no_list(hub):
+    event = Event()
+    caught = []
+
+    def waiter():
+        try:
+            event.wait()
+        except ValueError as e:
+            caught.append(e)
+
+    g = gevent.spawn(waiter)
+    gevent.sleep(0)
+    assert event.linkcount() == 1 or g in [w[0] for w in _core.waits()]
+    hub.loop.run_callback(g.throw, ValueError("now"))
+    g.join()
+    assert caught and g.dead
+    assert g not in [w[0] for w in _core.waits()]
+    event.set()
+    gevent.sleep(0)
+
+
+def test_waits_tells_who_waits_for_what(hub):
+    event = Event()
+    g = gevent.spawn(event.wait)
+    gevent.sleep(0)
+    (item,) = (w for w in _core.waits(hub.loop) if w[0] is g)
+    assert item[1] == "wait" and item[2] is event and item[3] >= 0
+    event.set()
+    g.join()
+
+
+def test_nobody_can_wake_it_so_it_is_collected():
+    ended = []
+
+    def waiter():
+        event = Event()
+        try:
+            event.wait()
+        finally:
+            ended.append(event)
+
+    ref = weakref.ref(gevent.spawn(waiter))
+    gevent.sleep(0)
+    gc.collect()
+    gevent.sleep(0)
+    gc.collect()
+    # Before 3.13 the collector does not see all that a frame holds: then it
+    # stays, which is no harm.
+    assert ended or ref() is not None
+
+
+def test_hub_must_not_wait(hub):
+    caught = []
+
+    def callback():
+        try:
+            gevent.sleep(1)
+        except BlockingSwitchOutError as e:
+            caught.append(e)
+
+    hub.loop.run_callback(callback)
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert caught
+
+
+def test_loop_exit_names_who_waits():
+    out = program(
+        """
+        import coir.gevent as gevent
+        from coir.gevent.event import Event
+        event = Event()
+        g = gevent.spawn(event.wait)
+        try:
+            event.wait()
+        except gevent.hub.LoopExit as e:
+            print(e)
+        """
+    )
+    assert "2 greenlets wait" in out
+    assert "main greenlet in wait() of <" in out and "Event at" in out
+    assert "spawned at <string>:5" in out
+
+
+# --- errors ------------------------------------------------------------------
+
+
+def test_errors_of_callbacks_and_greenlets_are_told_with_their_context(hub):
+    told = []
+    hub.handle_error = lambda *args: told.append(args)
+    try:
+        callback = hub.loop.run_callback(lambda: 1 / 0)
+        g = spawn_raw(lambda: int("x"))
+        gevent.sleep(0.001)
+    finally:
+        del hub.handle_error
+    assert [args[1] for args in told] == [ZeroDivisionError, ValueError]
+    assert told[0][0] is callback
+    assert told[1][0] is g or told[1][0] is not None
+    assert g.dead
+
+
+def test_hub_goes_on_when_its_error_handler_fails(hub, monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    def fails(*args):
+        raise RuntimeError("the handler")
+
+    hub.handle_error = fails
+    try:
+        hub.loop.run_callback(lambda: 1 / 0)
+        gevent.sleep(0.001)
+    finally:
+        del hub.handle_error
+    assert [u.exc_type for u in unraisable] == [RuntimeError]
+    assert gevent.spawn(lambda: 7).get() == 7
+
+
+# --- threads -----------------------------------------------------------------
+
+
+def test_callback_of_another_thread_wakes_the_loop(hub):
+    event = Event()
+    thread = threading.Thread(
+        target=hub.loop.run_callback_threadsafe, args=(event.set,)
+    )
+    hub.loop.run_callback(thread.start)
+    assert event.wait(30)
+    thread.join()
+
+
+def test_event_set_by_a_thread_wakes_who_waits_without_a_limit():
+    event = Event()
+    threading.Timer(0.01, event.set).start()
+    assert event.wait()
+
+
+def test_each_thread_has_a_hub_of_its_own_which_goes_with_it():
+    hubs = []
+
+    def run():
+        gevent.sleep(0.001)
+        hubs.append(weakref.ref(get_hub()))
+        assert not get_hub().loop.default
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    gc.collect()
+    (ref,) = hubs
+    assert ref() is None
+    assert get_hub().loop.default
+
+
+# --- watchers ----------------------------------------------------------------
+
+
+def test_watchers_are_stopped_with_their_loop():
+    loop = _core.Loop()
+    timer = loop.timer(1)
+    timer.start(print)
+    ref = weakref.ref(timer)
+    assert timer.active and loop.activecnt == 1
+    loop.destroy()
+    assert not timer.active and loop.ptr == 0
+    timer.stop()
+    with pytest.raises(ValueError):
+        timer.start(print)
+    with pytest.raises(ValueError):
+        loop.run()
+    del timer
+    gc.collect()
+    assert ref() is None
+
+
+def test_watcher_that_is_active_lives(hub):
+    event = Event()
+    hub.loop.timer(0.001).start(event.set)
+    gc.collect()
+    assert event.wait(30)
+
+
+def test_io_watcher_is_told_the_events(hub):
+    r, w = os.pipe()
+    seen = []
+    with hub.loop.io(r, 1) as watcher:
+        event = Event()
+
+        def readable(events):
+            seen.append(events)
+            watcher.stop()
+            event.set()
+
+        watcher.start(readable, pass_events=True)
+        os.write(w, b"x")
+        assert event.wait(30)
+    assert seen == [1]
+    os.close(r)
+    os.close(w)
+
+
+def test_io_watcher_of_a_closed_descriptor_is_called(hub):
+    r, w = os.pipe()
+    event = Event()
+    watcher = hub.loop.io(r, 1)
+    watcher.start(event.set)
+    gevent.sleep(0)
+    os.close(r)
+    assert event.wait(30)
+    watcher.close()
+    os.close(w)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda loop: loop.io(-1, 1),
+        lambda loop: loop.io(0, 8),
+        lambda loop: loop.timer(1, -1),
+        lambda loop: loop.signal(0),
+        lambda loop: loop.signal(1000),
+    ],
+)
+def test_watchers_that_make_no_sense(hub, make):
+    with pytest.raises(ValueError):
+        make(hub.loop)
+
+
+@pytest.mark.parametrize("what", [None, 7])
+def test_watcher_must_call_something(hub, what):
+    with pytest.raises(TypeError):
+        hub.loop.timer(1).start(what)
+
+
+def test_unreferenced_watcher_does_not_keep_the_loop_running():
+    loop = _core.Loop()
+    timer = loop.timer(1000, ref=False)
+    timer.start(print)
+    assert loop.run() is False
+    timer.ref = True
+    assert loop.activecnt == 1
+    loop.destroy()
+
+
+def test_child_watcher_reaps_its_child_alone(hub):
+    first = subprocess.Popen(["true"])
+    second = subprocess.Popen(["sh", "-c", "exit 3"])
+    watcher = hub.loop.child(second.pid)
+    event = Event()
+    watcher.start(event.set)
+    assert event.wait(30)
+    assert watcher.rpid == second.pid
+    assert os.waitstatus_to_exitcode(watcher.rstatus) == 3
+    assert first.wait() == 0
+    second.returncode = 3
+    watcher.close()
+
+
+def test_signal_ends_the_wait_of_the_loop():
+    came = []
+    old = signal.signal(signal.SIGALRM, lambda *args: came.append(args[0]))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        gevent.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert came == [signal.SIGALRM]
+
+
+def test_interrupt_reaches_the_main_greenlet():
+    out = program(
+        """
+        import os, signal
+        import coir.gevent as gevent
+        gevent.spawn_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+        try:
+            gevent.sleep(60)
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert out == "interrupted\n"
+
+
+# --- fork and the end -------------------------------------------------------
+
+
+def test_in_the_child_of_a_fork_only_who_forked_goes_on():
+    out = program(
+        """
+        import os, sys
+        import coir.gevent as gevent
+
+        def other():
+            gevent.sleep(0.02)
+            print("other", flush=True)
+
+        g = gevent.spawn(other)
+        gevent.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            gevent.sleep(0.05)
+            print("child", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        g.join()
+        print("parent")
+        """
+    )
+    assert out.split() == ["child", "other", "parent"]
+
+
+def test_process_ends_with_greenlets_that_wait():
+    out = program(
+        """
+        import coir.gevent as gevent
+        from coir.gevent.event import Event
+        for i in range(10):
+            gevent.spawn(gevent.sleep, 100)
+            gevent.spawn(Event().wait)
+        gevent.sleep(0)
+        print("done")
+        """
+    )
+    assert out == "done\n"
+
+
+def test_hub_that_is_destroyed_is_replaced():
+    class Own(Hub):
+        pass
+
+    def run():
+        hub = get_hub()
+        loop = hub.loop
+        hub.destroy()
+        assert loop.ptr == 0 and hub.loop is None
+        _core.set_hub_class(Own)
+        try:
+            other = get_hub()
+        finally:
+            _core.set_hub_class(Hub)
+        seen.append(type(other))
+        gevent.sleep(0.001)
+        other.destroy()
+
+    seen = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [Own]
