@@ -229,7 +229,7 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
         """Send some of the data; returns how many bytes."""
         self._checkClosed()
         if self._sslobj is None:
-            return super().send(data, flags, timeout)  # type: ignore[no-any-return]
+            return socket.send(self, data, flags, timeout)  # type: ignore[no-any-return]
         if flags != 0:
             raise ValueError(
                 "non-zero flags not allowed in calls to send() on "
