@@ -108,6 +108,7 @@ def _find() -> list[tuple[Any, list[_Place]]]:
                 places.append(_Place(holder, names, key))
 
     dicts = []
+    looked_at = set()
     for holder in gc.get_objects():
         if _is(holder, dict):
             if any(_is(value, _LOCKS) for value in dict.values(holder)):
@@ -118,10 +119,14 @@ def _find() -> list[tuple[Any, list[_Place]]]:
         elif not _is(holder, (tuple, list, set, frozenset)):
             referents = gc.get_referents(holder)
             if any(_is(value, _LOCKS) for value in referents):
+                names = getattr(holder, "__dict__", {})
+                # Since 3.13 both the object and its dictionary may be found.
+                looked_at.add(id(names))
                 if not _is_object_left_alone(holder):
-                    look(holder, getattr(holder, "__dict__", {}))
-    for holder in _told_apart(dicts):
-        look(holder, holder)
+                    look(holder, names)
+    for names in _told_apart(dicts):
+        if id(names) not in looked_at:
+            look(names, names)
     return list(found.values())
 
 
