@@ -296,6 +296,9 @@ COIR__HIDDEN extern PyMethodDef coir__info_methods[];
 /* Adds SwitchTracer to coir._core. 0, or -1 with an exception. */
 COIR__HIDDEN int coir__tracing_types_init(PyObject *module);
 
+/* Whether this trace function does no more than count switches: it need not
+ * see one to the hub for each. */
+COIR__HIDDEN int coir__trace_only_counts(PyObject *func);
 /* Call the trace function about the switch that has just happened. If it
  * fails it is removed, and its exception takes the place of `p`. */
 COIR__HIDDEN void coir__trace_switch(coir_pythread *t, GreenletObject *from,

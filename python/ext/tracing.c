@@ -58,9 +58,8 @@ tracer_call(PyObject *op, PyObject *args, PyObject *kwargs)
     return res;
 }
 
-/* Whether `func` is one that needs not be called. */
-static int
-tracer_is_plain(PyObject *func)
+int
+coir__trace_only_counts(PyObject *func)
 {
     return Py_TYPE(func)->tp_call == tracer_call &&
            ((TracerObject *)func)->previous == NULL &&
@@ -231,7 +230,7 @@ coir__tracing_types_init(PyObject *module)
 void
 coir__trace_switch(coir_pythread *t, GreenletObject *from, coir_payload *p)
 {
-    if (tracer_is_plain(t->tracefunc)) {
+    if (coir__trace_only_counts(t->tracefunc)) {
         ((TracerObject *)t->tracefunc)->switches++;
         ((TracerObject *)t->tracefunc)->follows = 1;
         return;
