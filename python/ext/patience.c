@@ -7,7 +7,7 @@
 
 #include <time.h>
 
-PyObject *coir__exc_empty, *coir__exc_full;
+PyObject *coir__exc_empty, *coir__exc_full, *coir__exc_shutdown;
 
 int
 coir__queue_load(void)
@@ -17,6 +17,13 @@ coir__queue_load(void)
     PyObject *module = PyImport_ImportModule("queue");
     if (module == NULL)
         return -1;
+#if PY_VERSION_HEX >= 0x030D0000
+    Py_XSETREF(coir__exc_shutdown, PyObject_GetAttrString(module, "ShutDown"));
+    if (coir__exc_shutdown == NULL) {
+        Py_DECREF(module);
+        return -1;
+    }
+#endif
     Py_XSETREF(coir__exc_empty, PyObject_GetAttrString(module, "Empty"));
     if (coir__exc_empty != NULL)
         coir__exc_full = PyObject_GetAttrString(module, "Full");

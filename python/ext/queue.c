@@ -10,235 +10,18 @@
  *
  * Who peeks stands in line with the getters and passes its turn on always.
  *
- * First-in-first-out queues keep items in a ring of our own until somebody
- * asks for the attribute `queue`: then in a deque, to which changes may be
- * made behind our back. The others have a list from the start.
- *
- * Subclasses may override _init, _qsize, _put, _get and _peek, as those of the
- * standard library's queues do; which ones is looked up once per object.
- */
+ * What holds the items is in queueitems.c. */
 #include "queue.h"
 
 #include <stddef.h>
 
-enum kind { FIFO, LIFO, PRIORITY };
-
-enum overridden {
-    OVER_QSIZE = 1,
-    OVER_PUT = 2,
-    OVER_GET = 4,
-    OVER_PEEK = 8,
-    OVER_INIT = 16,
-};
-
-typedef struct {
-    coir_list list;
-    Py_ssize_t woken; /* out of the list, but did not run since */
-} line;
-
-typedef struct {
-    PyObject_HEAD PyObject *weakreflist;
-    PyObject **ring; /* owned; a power of two of strong references */
-    size_t cap;
-    size_t head;
-    size_t count;
-    PyObject *queue;    /* strong; instead of the ring if not NULL */
-    Py_ssize_t maxsize; /* -1: none */
-    line getters;       /* and who peeks */
-    line putters;
-    coir_list joiners;
-    Py_ssize_t unfinished;
-    uint8_t kind;
-    uint8_t over;   /* enum overridden */
-    uint8_t counts; /* has join() */
-    uint8_t is_shutdown;
-} QueueObject;
-
 static PyTypeObject simple_type, queue_type, lifo_type, priority_type;
-
-/* Strong, and never released. */
-static PyObject *exc_shutdown;
-static PyObject *heappush, *heappop, *heapify, *deque;
-static PyObject *str_append, *str_popleft, *str_extend, *str_pop;
-static PyObject *str_init_, *str_qsize_, *str_put_, *str_get_, *str_peek_;
-static PyObject *str_get, *str_put, *str_peek;
-
-static int
-load_one(PyObject **to, const char *module, const char *name)
-{
-    if (*to != NULL)
-        return 0;
-    PyObject *m = PyImport_ImportModule(module);
-    PyObject *value = m != NULL ? PyObject_GetAttrString(m, name) : NULL;
-    Py_XDECREF(m);
-    Py_XSETREF(*to, value);
-    return value != NULL ? 0 : -1;
-}
-
-static int
-load(void)
-{
-    if (deque != NULL)
-        return 0;
-    if (load_one(&heappush, "heapq", "heappush") < 0 ||
-        load_one(&heappop, "heapq", "heappop") < 0 ||
-        load_one(&heapify, "heapq", "heapify") < 0)
-        return -1;
-#if PY_VERSION_HEX >= 0x030D0000
-    if (load_one(&exc_shutdown, "queue", "ShutDown") < 0)
-        return -1;
-#endif
-    return load_one(&deque, "collections", "deque");
-}
-
-/* --- items --------------------------------------------------------------- */
-
-static int
-ring_put(QueueObject *q, PyObject *item)
-{
-    if (q->count == q->cap) {
-        size_t cap = q->cap > 0 ? 2 * q->cap : 8;
-        PyObject **ring = PyMem_New(PyObject *, cap);
-        if (ring == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        for (size_t i = 0; i < q->count; i++)
-            ring[i] = q->ring[(q->head + i) & (q->cap - 1)];
-        PyMem_Free(q->ring);
-        q->ring = ring;
-        q->cap = cap;
-        q->head = 0;
-    }
-    q->ring[(q->head + q->count++) & (q->cap - 1)] = Py_NewRef(item);
-    return 0;
-}
-
-/* The ring's items as a list, in order. */
-static PyObject *
-ring_list(const QueueObject *q)
-{
-    PyObject *list = PyList_New((Py_ssize_t)q->count);
-    for (size_t i = 0; list != NULL && i < q->count; i++)
-        PyList_SET_ITEM(list, (Py_ssize_t)i,
-                        Py_NewRef(q->ring[(q->head + i) & (q->cap - 1)]));
-    return list;
-}
-
-static void
-ring_clear(QueueObject *q)
-{
-    while (q->count > 0) {
-        PyObject *item = q->ring[q->head];
-        q->head = (q->head + 1) & (q->cap - 1);
-        q->count--;
-        Py_DECREF(item);
-    }
-}
-
-static Py_ssize_t
-base_qsize(const QueueObject *q)
-{
-    return q->queue == NULL ? (Py_ssize_t)q->count : PyObject_Size(q->queue);
-}
-
-static int
-base_put(QueueObject *q, PyObject *item)
-{
-    PyObject *res = NULL;
-    if (q->queue == NULL) {
-        if (ring_put(q, item) < 0)
-            return -1;
-    }
-    else {
-        PyObject *args[] = {q->queue, item};
-        if (q->kind == PRIORITY)
-            res = PyObject_Vectorcall(heappush, args, 2, NULL);
-        else
-            res = PyObject_VectorcallMethod(str_append, args, 2, NULL);
-        if (res == NULL)
-            return -1;
-        Py_DECREF(res);
-    }
-    if (q->counts)
-        q->unfinished++;
-    return 0;
-}
-
-static PyObject *
-base_get(QueueObject *q)
-{
-    if (q->queue != NULL) {
-        if (q->kind == PRIORITY)
-            return PyObject_CallOneArg(heappop, q->queue);
-        return PyObject_CallMethodNoArgs(
-            q->queue, q->kind == LIFO ? str_pop : str_popleft);
-    }
-    if (q->count == 0) {
-        PyErr_SetString(PyExc_IndexError, "pop from an empty queue");
-        return NULL;
-    }
-    PyObject *item = q->ring[q->head];
-    q->head = (q->head + 1) & (q->cap - 1);
-    q->count--;
-    return item;
-}
-
-static PyObject *
-base_peek(const QueueObject *q)
-{
-    if (q->queue != NULL)
-        return PySequence_GetItem(q->queue, q->kind == LIFO ? -1 : 0);
-    if (q->count == 0) {
-        PyErr_SetString(PyExc_IndexError, "peek into an empty queue");
-        return NULL;
-    }
-    return Py_NewRef(q->ring[q->head]);
-}
-
-static COIR__COLD Py_ssize_t
-call_qsize(QueueObject *q)
-{
-    PyObject *res = PyObject_CallMethodNoArgs((PyObject *)q, str_qsize_);
-    if (res == NULL)
-        return -1;
-    Py_ssize_t n = PyNumber_AsSsize_t(res, PyExc_OverflowError);
-    Py_DECREF(res);
-    return n < 0 && !PyErr_Occurred() ? 0 : n;
-}
-
-/* How many items; -1 with an exception. */
-static inline Py_ssize_t
-size(QueueObject *q)
-{
-    if (COIR__UNLIKELY(q->over & OVER_QSIZE))
-        return call_qsize(q);
-    return base_qsize(q);
-}
-
-static int
-put_item(QueueObject *q, PyObject *item)
-{
-    if (COIR__LIKELY(!(q->over & OVER_PUT)))
-        return base_put(q, item);
-    PyObject *res = PyObject_CallMethodOneArg((PyObject *)q, str_put_, item);
-    Py_XDECREF(res);
-    return res != NULL ? 0 : -1;
-}
-
-static PyObject *
-get_item(QueueObject *q, int peek)
-{
-    if (COIR__UNLIKELY(q->over & (peek ? OVER_PEEK : OVER_GET)))
-        return PyObject_CallMethodNoArgs((PyObject *)q,
-                                         peek ? str_peek_ : str_get_);
-    return peek ? base_peek(q) : base_get(q);
-}
+static PyObject *str_init_, *str_get, *str_put, *str_peek; /* strong */
 
 /* --- whose turn it is ---------------------------------------------------- */
 
 static void
-wake_first(line *l)
+wake_first(coir_line *l)
 {
     l->woken++;
     coir__wake(coir__wait_of(l->list.head), NULL);
@@ -246,10 +29,10 @@ wake_first(line *l)
 
 /* Wake waiting getters, or putters, for what there is for them. */
 static COIR__COLD void
-wake_slowly(QueueObject *q, line *l)
+wake_slowly(QueueObject *q, coir_line *l)
 {
     PyObject *exc = coir__error_take();
-    Py_ssize_t n = size(q);
+    Py_ssize_t n = coir__queue_size(q);
     if (n < 0) {
         PyErr_WriteUnraisable((PyObject *)q);
         n = 0;
@@ -277,7 +60,7 @@ wake_putters(QueueObject *q)
 
 /* Wait in line. 1: look again; 0: the time is over; -1 with an exception. */
 static int
-wait_in_line(QueueObject *q, line *l, coir_patience *p, const char *what,
+wait_in_line(QueueObject *q, coir_line *l, coir_patience *p, const char *what,
              const char *func)
 {
     int how;
@@ -304,7 +87,7 @@ wait_in_line(QueueObject *q, line *l, coir_patience *p, const char *what,
 static PyObject *
 take(QueueObject *q, int peek)
 {
-    PyObject *item = get_item(q, peek);
+    PyObject *item = coir__queue_get_item(q, peek);
     if (peek || COIR__UNLIKELY(item == NULL))
         wake_getters(q);
     wake_putters(q);
@@ -316,7 +99,7 @@ get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
 {
     coir_patience p;
     if (q->is_shutdown) {
-        PyErr_SetNone(exc_shutdown);
+        PyErr_SetNone(coir__exc_shutdown);
         return NULL;
     }
     int may_wait = coir__patience_begin(&p, block, timeout);
@@ -332,7 +115,7 @@ get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
                                 peek ? "Queue.peek" : "Queue.get");
         if (turn < 0)
             break;
-        Py_ssize_t n = size(q);
+        Py_ssize_t n = coir__queue_size(q);
         if (n < 0)
             break;
         /* Who comes too late leaves those alone who were woken in time. */
@@ -341,7 +124,8 @@ get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
             break;
         }
         if (q->is_shutdown || !turn) {
-            PyErr_SetNone(q->is_shutdown ? exc_shutdown : coir__exc_empty);
+            PyErr_SetNone(q->is_shutdown ? coir__exc_shutdown
+                                         : coir__exc_empty);
             break;
         }
     }
@@ -351,7 +135,7 @@ get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
 static inline PyObject *
 get_or_peek(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
 {
-    Py_ssize_t n = size(q);
+    Py_ssize_t n = coir__queue_size(q);
     if (COIR__LIKELY(n > 0))
         return take(q, peek);
     if (n < 0)
@@ -364,19 +148,19 @@ static inline int
 has_room(QueueObject *q)
 {
     if (q->is_shutdown) {
-        PyErr_SetNone(exc_shutdown);
+        PyErr_SetNone(coir__exc_shutdown);
         return -1;
     }
     if (q->maxsize < 0)
         return 1;
-    Py_ssize_t n = size(q);
+    Py_ssize_t n = coir__queue_size(q);
     return n < 0 ? -1 : n < q->maxsize;
 }
 
 static int
 fill(QueueObject *q, PyObject *item)
 {
-    int err = put_item(q, item);
+    int err = coir__queue_put_item(q, item);
     if (COIR__UNLIKELY(err < 0))
         wake_putters(q);
     wake_getters(q);
@@ -566,8 +350,8 @@ queue_shutdown(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     q->is_shutdown = 1;
     while (immediate) {
-        Py_ssize_t n = size(q);
-        PyObject *item = n > 0 ? get_item(q, 0) : NULL;
+        Py_ssize_t n = coir__queue_size(q);
+        PyObject *item = n > 0 ? coir__queue_get_item(q, 0) : NULL;
         if (n < 0 || (n > 0 && item == NULL))
             return NULL;
         if (n == 0)
@@ -600,7 +384,8 @@ overrides(PyTypeObject *type, PyTypeObject *base, PyObject *name)
 static int
 set_overridden(QueueObject *q, PyTypeObject *type, PyTypeObject *base)
 {
-    PyObject *const names[] = {str_qsize_, str_put_, str_get_, str_peek_,
+    PyObject *const names[] = {coir__queue_names[0], coir__queue_names[1],
+                               coir__queue_names[2], coir__queue_names[3],
                                str_init_};
     for (int i = 0; i < 5; i++) {
         int over = overrides(type, base, names[i]);
@@ -615,7 +400,7 @@ static PyObject *
 queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
           PyObject *Py_UNUSED(kwargs))
 {
-    if (coir__queue_load() < 0 || load() < 0)
+    if (coir__queue_load() < 0 || coir__queue_items_load() < 0)
         return NULL;
     PyTypeObject *base = PyType_IsSubtype(type, &lifo_type) ? &lifo_type
                          : PyType_IsSubtype(type, &priority_type)
@@ -672,31 +457,6 @@ queue_set_maxsize(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-/* Items given to the constructor: not limited by maxsize. */
-static int
-add_items(QueueObject *q, PyObject *items)
-{
-    if (q->queue != NULL) {
-        PyObject *res = PyObject_CallMethodOneArg(q->queue, str_extend, items);
-        if (res != NULL && q->kind == PRIORITY)
-            Py_SETREF(res, PyObject_CallOneArg(heapify, q->queue));
-        Py_XDECREF(res);
-        return res != NULL ? 0 : -1;
-    }
-    PyObject *it = PyObject_GetIter(items);
-    if (it == NULL)
-        return -1;
-    PyObject *item;
-    while ((item = PyIter_Next(it)) != NULL) {
-        int err = ring_put(q, item);
-        Py_DECREF(item);
-        if (err < 0)
-            break;
-    }
-    Py_DECREF(it);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static int
 init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
 {
@@ -720,7 +480,8 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
             return -1;
         Py_DECREF(res);
     }
-    if (items != NULL && items != Py_None && add_items(q, items) < 0)
+    if (items != NULL && items != Py_None &&
+        coir__queue_add_items(q, items) < 0)
         return -1;
     if (!q->counts)
         return 0;
@@ -731,7 +492,7 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
             return -1;
     }
     if (n == 0)
-        n = size(q);
+        n = coir__queue_size(q);
     q->unfinished = n;
     return n < 0 && PyErr_Occurred() ? -1 : 0;
 }
@@ -778,7 +539,7 @@ static int
 queue_clear(PyObject *op)
 {
     QueueObject *q = (QueueObject *)op;
-    ring_clear(q);
+    coir__queue_ring_clear(q);
     Py_CLEAR(q->queue);
     return 0;
 }
@@ -800,7 +561,7 @@ queue_dealloc(PyObject *op)
 static Py_ssize_t
 queue_length(PyObject *op)
 {
-    return size((QueueObject *)op);
+    return coir__queue_size((QueueObject *)op);
 }
 
 static int
@@ -812,14 +573,14 @@ always_true(PyObject *Py_UNUSED(op))
 static PyObject *
 queue_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    Py_ssize_t n = size((QueueObject *)op);
+    Py_ssize_t n = coir__queue_size((QueueObject *)op);
     return n < 0 ? NULL : PyLong_FromSsize_t(n);
 }
 
 static PyObject *
 queue_empty(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    Py_ssize_t n = size((QueueObject *)op);
+    Py_ssize_t n = coir__queue_size((QueueObject *)op);
     return n < 0 ? NULL : PyBool_FromLong(n == 0);
 }
 
@@ -827,7 +588,7 @@ static PyObject *
 queue_full(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     QueueObject *q = (QueueObject *)op;
-    Py_ssize_t n = size(q);
+    Py_ssize_t n = coir__queue_size(q);
     return n < 0 ? NULL : PyBool_FromLong(q->maxsize >= 0 && n >= q->maxsize);
 }
 
@@ -841,7 +602,7 @@ queue_base_init(PyObject *op, PyObject *Py_UNUSED(maxsize))
         if (fresh == NULL)
             return NULL;
     }
-    ring_clear(q);
+    coir__queue_ring_clear(q);
     Py_XSETREF(q->queue, fresh);
     Py_RETURN_NONE;
 }
@@ -849,43 +610,36 @@ queue_base_init(PyObject *op, PyObject *Py_UNUSED(maxsize))
 static PyObject *
 queue_base_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    Py_ssize_t n = base_qsize((QueueObject *)op);
+    Py_ssize_t n = coir__queue_base_qsize((QueueObject *)op);
     return n < 0 ? NULL : PyLong_FromSsize_t(n);
 }
 
 static PyObject *
 queue_base_put(PyObject *op, PyObject *item)
 {
-    return base_put((QueueObject *)op, item) < 0 ? NULL : Py_NewRef(Py_None);
+    return coir__queue_base_put((QueueObject *)op, item) < 0
+               ? NULL
+               : Py_NewRef(Py_None);
 }
 
 static PyObject *
 queue_base_get(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return base_get((QueueObject *)op);
+    return coir__queue_base_get((QueueObject *)op);
 }
 
 static PyObject *
 queue_base_peek(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return base_peek((QueueObject *)op);
+    return coir__queue_base_peek((QueueObject *)op);
 }
 
 static PyObject *
 get_queue(PyObject *op, void *Py_UNUSED(closure))
 {
     QueueObject *q = (QueueObject *)op;
-    if (q->queue == NULL) {
-        PyObject *list = ring_list(q);
-        if (list == NULL)
-            return NULL;
-        PyObject *d = PyObject_CallOneArg(deque, list);
-        Py_DECREF(list);
-        if (d == NULL)
-            return NULL;
-        q->queue = d;
-        ring_clear(q); /* runs nothing: the deque has them */
-    }
+    if (q->queue == NULL && coir__queue_use_deque(q) < 0)
+        return NULL;
     return Py_NewRef(q->queue);
 }
 
@@ -898,7 +652,7 @@ set_queue(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
         return -1;
     }
     Py_XSETREF(q->queue, Py_NewRef(value));
-    ring_clear(q);
+    coir__queue_ring_clear(q);
     return 0;
 }
 
@@ -906,8 +660,7 @@ static PyObject *
 queue_copy(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     QueueObject *q = (QueueObject *)op;
-    PyObject *items =
-        q->queue != NULL ? PySequence_List(q->queue) : ring_list(q);
+    PyObject *items = coir__queue_list(q);
     if (items == NULL)
         return NULL;
     PyObject *maxsize = get_maxsize(op, NULL);
@@ -929,12 +682,12 @@ describe(QueueObject *q, PyObject *text)
 {
     if (q->maxsize >= 0)
         COIR__APPEND(text, " maxsize=%zd", q->maxsize);
-    Py_ssize_t n = base_qsize(q);
+    Py_ssize_t n = coir__queue_base_qsize(q);
     if (n < 0)
         PyErr_Clear();
     if (n > 0) {
         PyObject *items =
-            q->queue != NULL ? Py_NewRef(q->queue) : ring_list(q);
+            q->queue != NULL ? Py_NewRef(q->queue) : coir__queue_list(q);
         if (items == NULL)
             Py_CLEAR(text);
         else
@@ -1154,12 +907,10 @@ intern_names(void)
         PyObject **to;
         const char *name;
     } names[] = {
-        {&str_append, "append"}, {&str_popleft, "popleft"},
-        {&str_extend, "extend"}, {&str_pop, "pop"},
-        {&str_init_, "_init"},   {&str_qsize_, "_qsize"},
-        {&str_put_, "_put"},     {&str_get_, "_get"},
-        {&str_peek_, "_peek"},   {&str_get, "get"},
-        {&str_put, "put"},       {&str_peek, "peek"},
+        {&str_init_, "_init"},
+        {&str_get, "get"},
+        {&str_put, "put"},
+        {&str_peek, "peek"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (*names[i].to == NULL)
@@ -1173,18 +924,18 @@ intern_names(void)
 int
 coir__queue_types_init(PyObject *module)
 {
-    if (intern_names() < 0 || PyType_Ready(&simple_type) < 0 ||
-        PyType_Ready(&queue_type) < 0 || PyType_Ready(&lifo_type) < 0 ||
-        PyType_Ready(&priority_type) < 0)
+    if (intern_names() < 0 || coir__queue_items_init() < 0 ||
+        PyType_Ready(&simple_type) < 0 || PyType_Ready(&queue_type) < 0 ||
+        PyType_Ready(&lifo_type) < 0 || PyType_Ready(&priority_type) < 0)
         return -1;
 #if PY_VERSION_HEX < 0x030D0000
     /* Later ones have it in the standard library. */
-    if (exc_shutdown == NULL)
-        exc_shutdown =
+    if (coir__exc_shutdown == NULL)
+        coir__exc_shutdown =
             PyErr_NewExceptionWithDoc("coir.gevent.queue.ShutDown",
                                       "The queue was shut down.", NULL, NULL);
-    if (exc_shutdown == NULL ||
-        PyModule_AddObjectRef(module, "ShutDown", exc_shutdown) < 0)
+    if (coir__exc_shutdown == NULL ||
+        PyModule_AddObjectRef(module, "ShutDown", coir__exc_shutdown) < 0)
         return -1;
 #endif
     if (PyModule_AddObjectRef(module, "SimpleQueue",

@@ -1,12 +1,16 @@
-/* queue.h - what queue.c and channel.c share. */
+/* queue.h - what the files of queues and channels share. */
 #ifndef COIR_QUEUE_H
 #define COIR_QUEUE_H
 
 #include "hub.h"
 
-/* queue.Empty and queue.Full, strong, once coir__queue_load() was called. */
+/* --- patience.c: arguments and waiting ----------------------------------- */
+
+/* queue.Empty, queue.Full and queue.ShutDown, strong, once coir__queue_load()
+ * was called; before Python 3.13, which has it, the last is our own. */
 extern PyObject *coir__exc_empty COIR__HIDDEN;
 extern PyObject *coir__exc_full COIR__HIDDEN;
+extern PyObject *coir__exc_shutdown COIR__HIDDEN;
 
 /* Import what is needed of the standard library, with the first queue: not
  * every program that has greenlets has queues. 0, or -1 with an exception. */
@@ -78,6 +82,82 @@ coir__list_length(const coir_list *list)
         PyUnicode_AppendAndDel(&(text), more_);                               \
     } while (0)
 
-COIR__HIDDEN int coir__channel_types_init(PyObject *module); /* channel.c */
+/* --- queueitems.c: the items of a queue ---------------------------------- */
+
+enum coir_queue_kind { FIFO, LIFO, PRIORITY };
+
+/* Which methods a subclass has for itself. */
+enum coir_overridden {
+    OVER_QSIZE = 1,
+    OVER_PUT = 2,
+    OVER_GET = 4,
+    OVER_PEEK = 8,
+    OVER_INIT = 16,
+};
+
+/* Who waits for items, or for places. */
+typedef struct {
+    coir_list list;
+    Py_ssize_t woken; /* out of the list, but did not run since */
+} coir_line;
+
+typedef struct {
+    PyObject_HEAD PyObject *weakreflist;
+    PyObject **ring; /* owned; a power of two of strong references */
+    size_t cap;
+    size_t head;
+    size_t count;
+    PyObject *queue;    /* strong; instead of the ring if not NULL */
+    Py_ssize_t maxsize; /* -1: none */
+    coir_line getters;  /* and who peeks */
+    coir_line putters;
+    coir_list joiners;
+    Py_ssize_t unfinished;
+    uint8_t kind;   /* enum coir_queue_kind */
+    uint8_t over;   /* enum coir_overridden */
+    uint8_t counts; /* has join() */
+    uint8_t is_shutdown;
+} QueueObject;
+
+/* The names of methods that may be overridden, in the order of the flags. */
+extern PyObject *coir__queue_names[4] COIR__HIDDEN;
+
+COIR__HIDDEN int coir__queue_items_init(void);
+/* Import what is needed of the standard library. */
+COIR__HIDDEN int coir__queue_items_load(void);
+
+/* Drop what is in the ring. Runs any code. */
+COIR__HIDDEN void coir__queue_ring_clear(QueueObject *q);
+/* The items in a new list. */
+COIR__HIDDEN PyObject *coir__queue_list(const QueueObject *q);
+/* From now on they are in a deque, q->queue. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__queue_use_deque(QueueObject *q);
+/* Items given to the constructor: not limited by maxsize, and not counted. */
+COIR__HIDDEN int coir__queue_add_items(QueueObject *q, PyObject *items);
+
+/* _qsize(), _put(), _get() and _peek(), not overridden. */
+COIR__HIDDEN Py_ssize_t coir__queue_base_qsize(const QueueObject *q);
+COIR__HIDDEN int coir__queue_base_put(QueueObject *q, PyObject *item);
+COIR__HIDDEN PyObject *coir__queue_base_get(QueueObject *q);
+COIR__HIDDEN PyObject *coir__queue_base_peek(const QueueObject *q);
+
+/* The same as the subclass has them. */
+COIR__HIDDEN Py_ssize_t coir__queue_call_qsize(QueueObject *q);
+COIR__HIDDEN int coir__queue_put_item(QueueObject *q, PyObject *item);
+COIR__HIDDEN PyObject *coir__queue_get_item(QueueObject *q, int peek);
+
+static inline Py_ssize_t
+coir__queue_size(QueueObject *q)
+{
+    if (COIR__UNLIKELY(q->over & OVER_QSIZE))
+        return coir__queue_call_qsize(q);
+    if (COIR__LIKELY(q->queue == NULL))
+        return (Py_ssize_t)q->count;
+    return coir__queue_base_qsize(q);
+}
+
+/* --- channel.c ----------------------------------------------------------- */
+
+COIR__HIDDEN int coir__channel_types_init(PyObject *module);
 
 #endif
