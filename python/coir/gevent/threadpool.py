@@ -153,10 +153,6 @@ class _WorkerGreenlet(greenlet):
         )
 
 
-class _TaskResult(AsyncResult):
-    """What `spawn` returns; others may keep attributes in it."""
-
-
 def _run_thread(pool: ThreadPool, token: object) -> None:
     """The body of a native thread."""
     threads, gone, kind = pool._threads, pool._gone, pool._WorkerGreenlet
@@ -344,7 +340,7 @@ class ThreadPool(GroupMappingMixin):
             semaphore.acquire()
             if semaphore is self._semaphore:
                 break  # else this is a child, and that was the parent's
-        result = _TaskResult()
+        result = AsyncResult()
         self._unfinished += 1
         try:
             if self._size < self._maxsize:
