@@ -11,7 +11,7 @@ from __future__ import annotations
 import ssl as __ssl__
 from collections.abc import Callable
 from time import monotonic
-from types import CellType, FunctionType, SimpleNamespace
+from types import CellType, FunctionType
 from typing import Any
 
 from ._socketcommon import AF_INET, SOCK_STREAM, timeout_default
@@ -122,52 +122,6 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
     """
 
     _sslobj: Any
-
-    def __init__(
-        self,
-        sock: Any = None,
-        keyfile: Any = None,
-        certfile: Any = None,
-        server_side: bool = False,
-        cert_reqs: Any = __ssl__.CERT_NONE,
-        ssl_version: Any = __ssl__.PROTOCOL_TLS,
-        ca_certs: Any = None,
-        do_handshake_on_connect: bool = True,
-        family: int = AF_INET,
-        type: int = SOCK_STREAM,
-        proto: int = 0,
-        fileno: int | None = None,
-        suppress_ragged_eofs: bool = True,
-        npn_protocols: Any = None,
-        ciphers: Any = None,
-        server_hostname: Any = None,
-        _session: Any = None,
-        _context: Any = None,
-    ) -> None:
-        if npn_protocols:
-            raise NotImplementedError("NPN is not supported")
-        if sock is None:
-            sock = socket(family, type, proto, fileno)
-        context = _context or _make_context(
-            keyfile,
-            certfile,
-            server_side,
-            cert_reqs,
-            ssl_version,
-            ca_certs,
-            ciphers,
-        )
-        # What makes one, with this one for the new one.
-        _SSLSocketBase._create.__func__(
-            SimpleNamespace(__new__=lambda cls, **kwargs: self),
-            sock,
-            server_side,
-            do_handshake_on_connect,
-            suppress_ragged_eofs,
-            server_hostname,
-            context,
-            _session,
-        )
 
     def _green(self, what: str, func: Callable[..., Any], *args: Any) -> Any:
         """Call what is of ``_ssl`` until it waits for nothing any more."""

@@ -43,6 +43,14 @@ def _is_number(port: Any) -> bool:
     )
 
 
+def _result_of(func: Callable[..., Any], args: Any) -> Any:
+    # The pool reports errors of its jobs; this one is the caller's.
+    try:
+        return func(*args), None
+    except Exception as exc:
+        return None, exc
+
+
 class Resolver:
     """Looks names up in ``hub.threadpool``; addresses at once, without it.
 
@@ -68,7 +76,13 @@ class Resolver:
         """Nothing is held."""
 
     def _ask(self, func: Callable[..., Any], *args: Any) -> Any:
-        return self.pool.apply(func, args)
+        result, exc = self.pool.apply(_result_of, (func, args))
+        if exc is None:
+            return result
+        try:
+            raise exc
+        finally:
+            del exc
 
     def getaddrinfo(
         self,
