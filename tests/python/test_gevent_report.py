@@ -25,6 +25,10 @@ def line_of(function, offset=1):
 
 @pytest.fixture(autouse=True)
 def nobody_waits():
+    for item in waiting():
+        gevent.kill(item.greenlet)  # left by other tests
+    gevent.sleep(0)
+    assert waiting() == []
     yield
     assert waiting() == []
 
