@@ -312,11 +312,10 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
     coir_node *n = loop->ready.head;
     coir_payload p = {NULL, NULL, 0};
     GreenletObject *to = &hub->base;
-    if (COIR__LIKELY(n != NULL && loop->left > 0 &&
-                     ((coir_ready *)n)->run == NULL &&
-                     (t->tracefunc == NULL ||
-                      coir__trace_only_counts(t->tracefunc)))) {
-        loop->left--;
+    if (COIR__LIKELY(
+            n != NULL && loop->left > 0 && ((coir_ready *)n)->run == NULL &&
+            (t->tracefunc == NULL || coir__trace_only_counts(t->tracefunc)))) {
+        coir__loop_use_budget(loop);
         coir__list_remove(n);
         coir_wait *next = (coir_wait *)n; /* ready, its first member */
         fetch_ahead(loop->ready.head);

@@ -136,6 +136,17 @@ extern PyTypeObject coir__loop_type COIR__HIDDEN;
 extern PyTypeObject coir__callback_type COIR__HIDDEN;
 extern PyTypeObject coir__hub_type COIR__HIDDEN;
 
+/* A part of the budget is over: look at the clock. */
+COIR__HIDDEN void coir__loop_check_budget(LoopObject *loop);
+
+/* Somebody is about to run. */
+static inline void
+coir__loop_use_budget(LoopObject *loop)
+{
+    if (COIR__UNLIKELY((--loop->left & 7) == 0))
+        coir__loop_check_budget(loop);
+}
+
 /* Put it at the end, and wake the loop if it sleeps. It must stay until it ran
  * or was removed (coir__list_remove(&r->node)). */
 COIR__HIDDEN void coir__loop_ready(LoopObject *loop, coir_ready *r);

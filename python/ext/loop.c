@@ -23,8 +23,10 @@
 #include <math.h>
 #include <unistd.h>
 
-/* Greenlets and callbacks between two looks at descriptors and timers. */
+/* Greenlets and callbacks between two looks at descriptors and timers; fewer
+ * if they take longer than the interpreter lets a thread run. */
 #define BUDGET 128
+#define BUDGET_NS (5 * COIR_NS_PER_MS)
 
 /* --- times --------------------------------------------------------------- */
 
@@ -329,6 +331,14 @@ alive(const LoopObject *self)
     return 0;
 }
 
+void
+coir__loop_check_budget(LoopObject *self)
+{
+    if (self->loop == NULL ||
+        coir_clock_monotonic() - coir_loop_now(self->loop) > BUDGET_NS)
+        self->left = 0;
+}
+
 /* Run what is ready, within the budget. */
 static void
 run_ready(LoopObject *self)
@@ -336,7 +346,7 @@ run_ready(LoopObject *self)
     self->left = BUDGET;
     while (self->ready.head != NULL && self->left > 0 && !self->stop &&
            self->pending_error == NULL) {
-        self->left--;
+        coir__loop_use_budget(self);
         coir_node *n = self->ready.head;
         coir_ready *r = (coir_ready *)n; /* its first member */
         coir__list_remove(n);

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 
 import pytest
@@ -445,3 +446,28 @@ def test_hub_that_is_destroyed_is_replaced():
     thread.start()
     thread.join()
     assert seen == [Own]
+
+
+def test_greenlets_that_compute_do_not_keep_timers_waiting():
+    late = []
+    stop = []
+
+    def tick():
+        while not stop:
+            due = time.perf_counter() + 0.001
+            gevent.sleep(0.001)
+            late.append(time.perf_counter() - due)
+
+    def compute():
+        while len(late) < 3:
+            end = time.perf_counter() + 0.002
+            while time.perf_counter() < end:
+                pass
+            gevent.sleep(0)
+
+    ticker = gevent.spawn(tick)
+    gevent.joinall([gevent.spawn(compute) for _ in range(100)], timeout=30)
+    stop.append(1)
+    ticker.join()
+    # All 100 would take 200 ms; a machine may be slow, but not each time.
+    assert min(late) < 0.1
