@@ -127,6 +127,22 @@ run_links(coir_ready *r, LoopObject *loop)
     Py_DECREF(g);
 }
 
+/* Where its links are to be called, borrowed; NULL if there is no such place:
+ * its thread ends, for instance. */
+static LoopObject *
+loop_for_links(GreenObject *g)
+{
+    PyObject *exc = coir__error_take();
+    LoopObject *loop = coir__green_loop(g);
+    if (loop == NULL && coir__pythread != NULL) {
+        PyErr_Clear();
+        HubObject *hub = coir__hub_if_any(coir__pythread);
+        loop = hub != NULL ? hub->loop : NULL;
+    }
+    coir__error_give(exc);
+    return loop;
+}
+
 /* It has ended: have its links called, unless they are going to be. */
 static int
 schedule_links(GreenObject *g)
@@ -151,9 +167,9 @@ schedule_links(GreenObject *g)
     }
     if (PyList_CheckExact(g->links) && PyList_GET_SIZE(g->links) == 0)
         return 0;
-    LoopObject *loop = coir__green_loop(g);
+    LoopObject *loop = loop_for_links(g);
     if (loop == NULL)
-        return -1;
+        return 0;
     g->notifies = 1;
     g->ready.run = run_links;
     Py_INCREF(g);
@@ -257,8 +273,9 @@ coir__green_report_error(GreenObject *g)
         Py_XDECREF(res);
         err = res != NULL ? 0 : -1;
     }
-    else {
+    else if (err == 0) { /* its parent is to know */
         err = -1;
+        coir__error_give(Py_NewRef(exc));
     }
     Py_XDECREF(tb);
     Py_DECREF(exc);

@@ -738,6 +738,33 @@ def test_what_is_queued_when_the_hub_is_destroyed_is_dropped():
     assert "never" not in log
 
 
+def test_greenlets_of_a_thread_that_ends(monkeypatch):
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    log = []
+
+    def fail():
+        try:
+            get_hub().switch()
+        except gevent.GreenletExit:
+            raise KeyError("at the end") from None
+
+    def thread():
+        g = gevent.spawn(parked(log))
+        g.rawlink(log.append)
+        gevent.spawn(g.join)
+        h = gevent.spawn(fail)
+        h.rawlink(log.append)
+        gevent.sleep(0)
+
+    t = threading.Thread(target=thread)
+    t.start()
+    t.join()
+    assert log == [gevent.GreenletExit]
+    assert [u.exc_type for u in unraisable] == [KeyError]
+    unraisable.clear()
+
+
 @pytest.mark.parametrize("kind", ["join", "kill", "fail", "link", "iwait"])
 def test_memory_stays_flat(kind, errors):
     def one():
