@@ -131,14 +131,15 @@ coir__patience_begin(coir_patience *p, PyObject *block, PyObject *timeout)
     p->value = NULL;
     p->waited = 0;
     p->ns = COIR_FOREVER;
+    const HubObject *hub = coir__hub_if_any(p->t);
+    p->in_hub = hub != NULL && p->t->current == &hub->base;
+    if (p->in_hub)
+        return 0;
     if (block != NULL && block != Py_True) {
         int err = PyObject_IsTrue(block);
         if (err <= 0)
             return err;
     }
-    const HubObject *hub = coir__hub_if_any(p->t);
-    if (hub != NULL && p->t->current == &hub->base)
-        return 0;
     if (timeout == NULL || timeout == Py_None)
         return 1;
     if (PyFloat_Check(timeout) || PyIndex_Check(timeout))

@@ -176,6 +176,14 @@ wait_and_put(QueueObject *q, PyObject *item, PyObject *block,
     if (may_wait < 0)
         return NULL;
     if (!may_wait) {
+        /* A callback can't let those run who are about to take items. */
+        if (p.in_hub && q->getters.woken > 0) {
+            Py_ssize_t n = coir__queue_size(q);
+            if (n < 0)
+                return NULL;
+            if (n - q->getters.woken < q->maxsize)
+                return fill(q, item) < 0 ? NULL : Py_NewRef(Py_None);
+        }
         PyErr_SetNone(coir__exc_full);
         return NULL;
     }

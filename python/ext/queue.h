@@ -30,6 +30,7 @@ typedef struct {
     PyObject *timeout; /* borrowed: a gevent.Timeout that was given, or NULL */
     int64_t ns;        /* in all, COIR_FOREVER for no limit */
     int64_t start;     /* set by the first wait */
+    int in_hub;        /* the hub calls */
     int waited;
     /* Of the last wait, if it did not end by being woken or by time: had it
      * been woken, and what was it brought (strong or NULL)? */

@@ -368,6 +368,15 @@ def test_nothing_waits_in_the_hub():
     assert in_hub(q.put, 3) is None
     let_run()
     assert out == [3]
+    q = Queue(1)
+    getter(q, out)
+    getter(q, out)
+    let_run()
+    assert in_hub(lambda: [q.put(n) for n in (5, 6, 7)]) == [None] * 3
+    assert out == [3, 5, 6]
+    assert in_hub(q.put, 8) is Full
+    assert q.get() == 7
+    del out[1:]
     c = Channel()
     assert in_hub(c.get) is Empty
     assert in_hub(c.put, 1) is Full
