@@ -71,6 +71,26 @@ def FileObject(*args: Any, **kwargs: Any) -> Any:
     return cls(*args, **kwargs)
 
 
+def _as_io(pipe: Any) -> Any:
+    """The ordinary file in a file object, if that lets others run itself.
+
+    As the files of the interpreter's Popen it is of the classes in `io`.
+    """
+    from .fileobject import FileObjectPosix
+
+    return pipe.io if type(pipe) is FileObjectPosix else pipe
+
+
+def _close(pipe: Any) -> None:
+    """Close a file, even if a greenlet is reading it, which gets an error."""
+    try:
+        pipe.close()
+    except RuntimeError:
+        raw = getattr(getattr(pipe, "buffer", pipe), "raw", None)
+        if raw is not None:
+            raw.close()
+
+
 class _Communication:
     """What ``communicate()`` is doing: a greenlet for each pipe.
 
@@ -216,7 +236,7 @@ class Popen(_Popen):  # type: ignore[misc]
                 pipe = FileObject(
                     ends[number], mode, self._bufsize, **options
                 )
-                setattr(self, name, pipe)
+                setattr(self, name, _as_io(pipe))
                 self._parent_ends[number] = -1
         handles = list(args)
         for index, end in zip(_PARENT_ENDS, ends):
@@ -363,10 +383,7 @@ class Popen(_Popen):  # type: ignore[misc]
         stdout, stderr = self.stdout, self.stderr
         for pipe in (stdout, stderr):
             if pipe:
-                try:
-                    pipe.close()
-                except RuntimeError:
-                    pass  # a greenlet is reading it
+                _close(pipe)
         self.stdout = self.stderr = None
         try:
             super().__exit__(exc_type, value, traceback)
