@@ -60,16 +60,11 @@ coir__timeout_ns(PyObject *seconds, int64_t *ns)
 
 /* --- callbacks ----------------------------------------------------------- */
 
-/* Values of `may_block`, in a turn. */
-enum { MAY_BLOCK = 1, MAY_BLOCK_FIRST }; /* again; it did not block so far */
-
 void
 coir__loop_ready(LoopObject *loop, coir_ready *r)
 {
     coir__list_append(&loop->ready, &r->node);
-    /* It blocks, or a watcher's callback that runs before that made it ready.
-     */
-    if (loop->blocks || loop->may_block == MAY_BLOCK_FIRST)
+    if (loop->blocks)
         coir_loop_wakeup(loop->loop);
 }
 
@@ -318,7 +313,6 @@ acquire_gil(coir_loop *loop)
     int saved = errno;
     PyEval_RestoreThread(released);
     self->blocks = 0;
-    self->may_block = MAY_BLOCK;
     errno = saved;
 }
 
@@ -396,7 +390,7 @@ turn(LoopObject *self, int flags)
             coir_loop_ref(self->loop);
         }
     }
-    self->may_block = flags & COIR_RUN_NOWAIT ? 0 : MAY_BLOCK_FIRST;
+    self->may_block = !(flags & COIR_RUN_NOWAIT);
     int active = coir_loop_run(self->loop, flags);
     self->may_block = 0;
     if (held && self->loop != NULL) {
