@@ -442,3 +442,60 @@ def test_events_without_zope():
     assert events.IGeventPatchEvent.providedBy(event)
     assert not events.IGeventWillPatchEvent.providedBy(event)
     """)
+
+
+def test_processes(tmp_path):
+    """Queues, pools and pipes, whose ends are greenlets in each process."""
+    (tmp_path / "job.py").write_text(textwrap.dedent("""
+    def double(n):
+        return 2 * n
+
+    def echo(queue, answers):
+        for item in iter(queue.get, None):
+            answers.put(item)
+    """))
+    run(
+        """
+    from coir.gevent import monkey, spawn
+    monkey.patch_all()
+    import concurrent.futures, multiprocessing, threading
+    import job
+
+    context = multiprocessing.get_context("fork")
+    queue, answers = context.Queue(), context.Queue()
+    child = context.Process(target=job.echo, args=(queue, answers))
+    child.start()
+    got = []
+    readers = [
+        threading.Thread(target=lambda: got.append(answers.get()))
+        for _ in range(4)
+    ]
+    for reader in readers:
+        reader.start()
+    big = b"x" * 300000
+    for item in (1, 2, 3, big):
+        queue.put(item)
+    for reader in readers:
+        reader.join()
+    assert sorted(got, key=str) == sorted([1, 2, 3, big], key=str)
+    queue.put(None)
+    child.join()
+
+    with concurrent.futures.ProcessPoolExecutor(
+        2, mp_context=context
+    ) as pool:
+        assert list(pool.map(job.double, range(20))) == list(range(0, 40, 2))
+
+    one, two = multiprocessing.Pipe()
+    writer = spawn(one.send_bytes, b"y" * 1000000)
+    assert two.recv_bytes() == b"y" * 1000000
+    writer.join()
+    lock = context.Lock()
+    with lock:
+        assert not lock.acquire(timeout=0.01)
+        waits = spawn(lock.acquire)
+        waits.join(0.01)
+    assert waits.get(timeout=60) is True
+    """,
+        env={"PYTHONPATH": str(tmp_path)},
+    )

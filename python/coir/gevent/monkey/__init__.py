@@ -28,7 +28,6 @@ import sys
 from typing import Any
 
 from ._errors import MonkeyPatchWarning, _BadImplements
-from ._report import patch_report
 from ._state import (
     is_anything_patched,
     is_module_patched,
@@ -378,6 +377,22 @@ def patch_all(
     _notify_patch(events.GeventDidPatchAllEvent(to_patch, kwargs), _warnings)
     _process_warnings(_warnings)
     return True
+
+
+def patch_report() -> list[Any]:
+    """Tell which modules still hold what was replaced, and what to do.
+
+    Looked at are the modules that are loaded: their globals, the attributes,
+    bases and default arguments in their classes, default arguments of their
+    functions, and locks that were made before patching. Modules written in C
+    are not, nor is this package, whose references to originals are meant.
+
+    :returns: a list of objects with `module`, `file`, `name`, `what` and
+        `fix`; as text, it has one line for each.
+    """
+    from ._report import report
+
+    return report()
 
 
 def __getattr__(name: str) -> Any:

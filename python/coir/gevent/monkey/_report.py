@@ -40,16 +40,10 @@ class PatchReport(list[Unpatched]):
         return "\n".join(str(found) for found in self)
 
 
-def patch_report() -> PatchReport:
-    """Tell which modules still hold what was replaced.
-
-    Looked at are the modules that are loaded: their globals, the attributes,
-    bases and default arguments in their classes, default arguments of their
-    functions, and locks that were made before patching. Modules written in C
-    are not, nor is this package, whose references to originals are meant.
-    """
+def report() -> PatchReport:
+    """As ``patch_report()``."""
     originals = _originals()
-    report = PatchReport()
+    found = PatchReport()
     for module in list(sys.modules.values()):
         if not isinstance(module, ModuleType) or is_ours(module.__name__):
             continue
@@ -57,9 +51,9 @@ def patch_report() -> PatchReport:
         if file is None or not file.endswith((".py", ".pyc")):
             continue
         for name, what, fix in _found_in(module, originals):
-            report.append(Unpatched(module.__name__, file, name, what, fix))
-    report.sort(key=lambda found: (found.module, found.name))
-    return report
+            found.append(Unpatched(module.__name__, file, name, what, fix))
+    found.sort(key=lambda entry: (entry.module, entry.name))
+    return found
 
 
 def _originals() -> dict[int, tuple[str, Any]]:

@@ -68,6 +68,9 @@ def patch(
         patch_item(_threading_local, "local", local)
     if threading:
         _adopt_threads(target, main)
+        from ._multiprocessing import adopt
+
+        adopt()
 
     if not shutdown_is_ours:
         if current is main:
