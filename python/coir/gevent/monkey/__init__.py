@@ -385,7 +385,8 @@ def patch_report() -> list[Any]:
     Looked at are the modules that are loaded: their globals, the attributes,
     bases and default arguments in their classes, default arguments of their
     functions, and locks that were made before patching. Modules written in C
-    are not, nor is this package, whose references to originals are meant.
+    are not, nor the modules that were patched, nor this package, whose
+    references to originals are meant.
 
     :returns: a list of objects with `module`, `file`, `name`, `what` and
         `fix`; as text, it has one line for each.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._late import is_ours
 from ._state import saved
 
 
-@dataclass(frozen=True)
-class Unpatched:
+class Unpatched(NamedTuple):
     """Something that is still as it was before patching."""
 
     #: Name of the module that has it.
@@ -44,9 +42,13 @@ def report() -> PatchReport:
     """As ``patch_report()``."""
     originals = _originals()
     found = PatchReport()
-    for module in list(sys.modules.values()):
+    # Some are there under several names.
+    modules = {id(module): module for module in sys.modules.values()}
+    for module in modules.values():
         if not isinstance(module, ModuleType) or is_ours(module.__name__):
             continue
+        if module.__name__ in saved:
+            continue  # what those keep of each other is as it should be
         file = getattr(module, "__file__", None)
         if file is None or not file.endswith((".py", ".pyc")):
             continue

@@ -68,6 +68,7 @@ def patch(
         patch_item(_threading_local, "local", local)
     if threading:
         _adopt_threads(target, main)
+        _adopt_names(target)
         from ._multiprocessing import adopt
 
         adopt()
@@ -92,6 +93,17 @@ def patch(
         _notify_patch(
             GeventDidPatchModuleEvent("threading", threading_source, target)
         )
+
+
+def _adopt_names(threading: Any) -> None:
+    """Of what the standard library has taken from _thread by name."""
+    for module, name, new in (
+        ("functools", "RLock", threading.RLock),
+        ("reprlib", "get_ident", threading.get_ident),
+        ("tempfile", "_allocate_lock", threading.Lock),
+    ):
+        if hasattr(sys.modules.get(module), name):
+            patch_item(sys.modules[module], name, new)
 
 
 def _adopt_logging(logging: Any, threading: Any) -> None:
