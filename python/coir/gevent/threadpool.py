@@ -5,9 +5,9 @@ puts a task into a queue that the pool's threads read; a thread that has run
 one adds a callback to the hub's loop, in which the result is delivered. All
 counting is done in the hub's thread, so that it needs no locks.
 
-While tasks are under way the hub's loop counts as active. The threads
-themselves are counted as idle: if nothing else can happen in a hub, it need
-not wait for threads that only wait for tasks.
+While tasks are under way the hub's loop counts as active. Threads that have
+none are counted as idle: if nothing else can happen in a hub, it need not wait
+for them.
 
 Tasks may use green threads: each thread of the pool then has a hub of its own.
 """
@@ -105,9 +105,12 @@ class _WorkerGreenlet(greenlet):
     ) -> None:
         try:
             self._before_run_task(func, args, kwargs, thread_result)
+            # It may end others' waits, and theirs may end its own.
+            add_idle_threads(-1)
             try:
                 value = func(*args, **kwargs)
             finally:
+                add_idle_threads(1)
                 self._after_run_task(func, args, kwargs, thread_result)
         except BaseException:
             thread_result.handle_error((self, func), sys.exc_info())
