@@ -129,6 +129,7 @@ def test_only_the_greenlet_that_forks_goes_on():
         os._exit(0 if other.is_done() and not mine.is_done() else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert not other.is_done()
+    other._get_greenlet().kill()
 
 
 # --- the threading module ----------------------------------------------------
