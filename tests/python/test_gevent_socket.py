@@ -694,3 +694,143 @@ def test_wait_read_and_write(pair):
     socket.wait_read(a.fileno(), timeout=5)
     with pytest.raises(OSError):
         socket.wait_read(-1)
+
+
+# --- names -------------------------------------------------------------------
+
+
+class NoPool:
+    _threadpool = None
+
+    @property
+    def threadpool(self):
+        raise AssertionError("the pool was used")
+
+
+def test_what_is_at_hand_needs_no_thread(tmp_path, monkeypatch):
+    from coir.gevent.resolver import thread
+
+    resolver = thread.Resolver(NoPool())
+    found = resolver.getaddrinfo("127.0.0.1", 80, 0, socket.SOCK_STREAM)
+    assert found[0][4] == ("127.0.0.1", 80)
+    assert resolver.gethostbyname("10.1.2.3") == "10.1.2.3"
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n")
+    resolver._hosts.fname = str(hosts)
+    for first in (True, False):
+        resolver._files_first = first
+        assert resolver._is_at_hand("LocalHost", socket.AF_INET) is first
+        # libc would go on to DNS.
+        assert not resolver._is_at_hand("localhost", socket.AF_INET6)
+        assert not resolver._is_at_hand("other", socket.AF_UNSPEC)
+    for call in (
+        lambda: resolver.getaddrinfo("other.invalid", 80),
+        lambda: resolver.gethostbyname("other.invalid"),
+        lambda: resolver.getaddrinfo("127.0.0.1", "http"),
+    ):
+        with pytest.raises(AssertionError, match="the pool was used"):
+            call()
+
+
+def test_errors_of_look_ups_are_the_callers_only(capfd):
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo("name.invalid", 80)
+    assert capfd.readouterr().err == ""
+
+
+def test_hosts_file(tmp_path):
+    from coir.gevent.resolver._hostsfile import HostsFile
+
+    path = tmp_path / "hosts"
+    path.write_text(
+        "127.0.0.1 LocalHost one # two\n"
+        "\n"
+        "::1\tlocalhost six\n"
+        "nonsense line\n"
+        "10.0.0.1\n"
+        "10.0.0.2 one\n"
+    )
+    hosts = HostsFile(str(path))
+    hosts.reload()
+    assert hosts.v4 == {"localhost": "127.0.0.1", "one": "127.0.0.1"}
+    assert hosts.v6 == {"localhost": "::1", "six": "::1"}
+    assert hosts.aliases == {"one": "localhost", "six": "localhost"}
+    assert hosts.reverse["127.0.0.1"] == "localhost"
+    assert len(list(hosts.iter_all_host_addr_pairs())) == 4
+    path.write_text("1.2.3.4 other\n")
+    hosts.reload()
+    assert hosts.v4 == {"other": "1.2.3.4"}
+    path.unlink()
+    hosts.reload()
+    assert hosts.v4 == {}
+
+
+# --- TLS ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    import shutil
+    import subprocess
+
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl")
+    path = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost "
+        "-keyout key -out cert".split(),
+        cwd=path,
+        check=True,
+        capture_output=True,
+    )
+    return str(path / "cert"), str(path / "key")
+
+
+def tls_pair(certificate, pair):
+    from coir.gevent import ssl
+
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(*certificate)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    accept = gevent.spawn(server.wrap_socket, pair[0], server_side=True)
+    connect = gevent.spawn(client.wrap_socket, pair[1])
+    gevent.joinall([accept, connect], timeout=10, raise_error=True)
+    return accept.value, connect.value
+
+
+def test_tls(certificate, pair):
+    a, b = tls_pair(certificate, pair)
+    data = os.urandom(1 << 20)
+    sender = gevent.spawn(a.sendall, data)
+    got = bytearray()
+    while len(got) < len(data):
+        got += b.recv(1 << 16)
+    assert got == data
+    sender.get()
+    a.settimeout(0.001)
+    with pytest.raises(TimeoutError, match="read"):
+        a.recv(1)
+    a.settimeout(0)
+    from coir.gevent import ssl
+
+    with pytest.raises(ssl.SSLWantReadError):
+        a.recv(1)
+    a.settimeout(5)
+    unwraps = [gevent.spawn(s.unwrap) for s in (a, b)]
+    gevent.joinall(unwraps, timeout=5, raise_error=True)
+    a.sendall(b"clear")
+    assert b.recv(10) == b"clear"
+    a.close()
+    b.close()
+
+
+def test_closing_ends_waits_for_tls(certificate, pair):
+    a, b = tls_pair(certificate, pair)
+    reader = gevent.spawn(a.recv, 1)
+    let_run()
+    a.close()
+    reader.join(5)
+    assert reader.exception.errno == errno.EBADF
+    b.close()

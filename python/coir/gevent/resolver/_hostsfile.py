@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from .thread import is_numeric
+from ._numeric import is_numeric
 
 
 class HostsFile:
@@ -30,6 +30,7 @@ class HostsFile:
         self.v6: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.reverse: dict[str, str] = {}
+        self._seen: tuple[float, int] | None = None
 
     def _lines(self) -> Iterator[list[str]]:
         with open(self.fname, encoding="utf-8", errors="replace") as file:
@@ -51,8 +52,19 @@ class HostsFile:
                 for other in map(str.lower, others):
                     known.setdefault(other, address)
                     self.aliases.setdefault(other, first)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # there is none for us
+
+    def reload(self) -> None:
+        """Read the file if it has changed: a system call if it has not."""
+        try:
+            stat = os.stat(self.fname)
+            now = (stat.st_mtime, stat.st_size)
+        except OSError:
+            now = None
+        if now != self._seen or now is None:
+            self.load()
+            self._seen = now
 
     def iter_all_host_addr_pairs(self) -> Iterator[tuple[str, str]]:
         """(name, address) of all names, as the file is now."""

@@ -14,9 +14,8 @@ from typing import Any
 import dns.resolver
 import dns.reversename
 
-from ._hostsfile import HostsFile
+from ._numeric import is_number, is_numeric
 from .thread import Resolver as ThreadResolver
-from .thread import _is_number, is_numeric
 
 __all__ = ["Resolver"]
 
@@ -26,7 +25,6 @@ class Resolver(ThreadResolver):
 
     def __init__(self, hub: Any = None) -> None:
         super().__init__(hub)
-        self._hosts = HostsFile()
         if dns.resolver._resolver is None:
             # What its functions of the kind of getaddrinfo() use.
             dns.resolver._resolver = dns.resolver.get_default_resolver()
@@ -45,7 +43,7 @@ class Resolver(ThreadResolver):
         if not isinstance(host, str) or not host:
             return True  # libc says what is wrong
         name = host.rstrip(".").lower()
-        self._hosts.load()
+        self._hosts.reload()
         return (
             name == "localhost"
             or name.endswith(".localhost")
@@ -63,7 +61,7 @@ class Resolver(ThreadResolver):
         flags: int = 0,
     ) -> Any:
         args = host, port, family, type, proto, flags
-        if self._is_known(host) or not _is_number(port):
+        if self._is_known(host) or not is_number(port):
             return super().getaddrinfo(*args)
         return self._ask(dns.resolver._getaddrinfo, *args)
 
@@ -81,7 +79,7 @@ class Resolver(ThreadResolver):
         if not is_numeric(ip_address):
             [found, *_] = self.getaddrinfo(ip_address, None)
             ip_address = found[4][0]
-        self._hosts.load()
+        self._hosts.reload()
         if ip_address in self._hosts.reverse:
             return super().gethostbyaddr(ip_address)
         return self._ask(dns.resolver._gethostbyaddr, ip_address)

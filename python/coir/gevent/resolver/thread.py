@@ -12,35 +12,10 @@ from typing import Any
 
 from coir.gevent._hub_local import get_hub
 
+from ._hostsfile import HostsFile
+from ._numeric import is_number, is_numeric
+
 __all__ = ["Resolver"]
-
-
-def is_numeric(host: Any) -> bool:
-    """Whether `host` is an address already, which takes no time."""
-    if host is None:
-        return True
-    if isinstance(host, (bytes, bytearray)):
-        try:
-            host = host.decode("ascii")
-        except UnicodeDecodeError:
-            return False
-    if not isinstance(host, str) or "\0" in host:
-        return False
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, host)
-        except (OSError, UnicodeError):
-            continue
-        return True
-    return False
-
-
-def _is_number(port: Any) -> bool:
-    return (
-        port is None
-        or isinstance(port, int)
-        or (isinstance(port, (str, bytes)) and port.isdigit())
-    )
 
 
 def _result_of(func: Callable[..., Any], args: Any) -> Any:
@@ -51,8 +26,24 @@ def _result_of(func: Callable[..., Any], args: Any) -> Any:
         return None, exc
 
 
+def _files_first() -> bool:
+    """Whether the system looks into the file of hosts before it asks DNS."""
+    try:
+        with open("/etc/nsswitch.conf", encoding="utf-8") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() == "hosts":
+                    return value.split()[:1] == ["files"]
+    except (OSError, UnicodeError):
+        return False
+    return False
+
+
 class Resolver:
-    """Looks names up in ``hub.threadpool``; addresses at once, without it.
+    """Looks names up in ``hub.threadpool``.
+
+    Addresses are taken at once, without it, and so are names that the file of
+    hosts has, where the system is set up to look there first.
 
     Each method takes and gives what the function of that name in
     :mod:`socket` does, and blocks the current greenlet.
@@ -60,6 +51,8 @@ class Resolver:
 
     def __init__(self, hub: Any = None) -> None:
         self._hub = hub or get_hub()
+        self._hosts = HostsFile()
+        self._files_first = _files_first()
 
     @property
     def pool(self) -> Any:
@@ -74,6 +67,23 @@ class Resolver:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _is_at_hand(self, host: Any, family: int) -> bool:
+        """Whether libc needs nobody else to know `host`."""
+        if is_numeric(host):
+            return True
+        if not self._files_first or not isinstance(host, str):
+            return False
+        self._hosts.reload()
+        name = host.lower()
+        # Where it has none of the family asked for it asks DNS.
+        return (
+            name in self._hosts.v4
+            and family in (_socket.AF_UNSPEC, _socket.AF_INET)
+        ) or (
+            name in self._hosts.v6
+            and family in (_socket.AF_UNSPEC, _socket.AF_INET6)
+        )
 
     def _ask(self, func: Callable[..., Any], *args: Any) -> Any:
         result, exc = self.pool.apply(_result_of, (func, args))
@@ -94,12 +104,14 @@ class Resolver:
         flags: int = 0,
     ) -> Any:
         args = host, port, family, type, proto, flags
-        if is_numeric(host) and _is_number(port):
+        if self._is_at_hand(host, family) and is_number(port):
             return _socket.getaddrinfo(*args)
         return self._ask(_socket.getaddrinfo, *args)
 
     def gethostbyname(self, hostname: Any) -> Any:
-        if isinstance(hostname, str) and is_numeric(hostname):
+        if isinstance(hostname, str) and self._is_at_hand(
+            hostname, _socket.AF_INET
+        ):
             return _socket.gethostbyname(hostname)
         return self._ask(_socket.gethostbyname, hostname)
 
