@@ -25,7 +25,6 @@ __imports__ = copy_globals(
     dunder_names_to_keep=(),
     cleanup_globs=False,
 )
-__imports__.append("select")
 
 _EPOLL = hasattr(select, "epoll") and hasattr(__selectors__, "EpollSelector")
 _Base: Any = (
