@@ -212,6 +212,7 @@ coir__link_live(coir_pythread *t, coir_block *b)
 static inline void
 coir__unlink_live(coir_pythread *t, coir_block *b)
 {
+    assert(b->next != NULL && b->prev != NULL && "it is in the ring");
     b->next->prev = b->prev;
     b->prev->next = b->next;
     if (t->live == b)
