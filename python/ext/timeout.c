@@ -104,7 +104,7 @@ typedef struct {
     coir_ready ready;      /* its timer has fired */
     coir_timer timer;
     int64_t ns;
-    signed char priority;
+    int priority;
     char ref;      /* keeps the loop running */
     char one_shot; /* cancel() closes it */
     char closed;
@@ -305,9 +305,9 @@ set_fields(TimeoutObject *self, PyObject *const *in)
     self->ref = (char)ref;
     self->one_shot = (char)one;
     self->closed = 0;
-    self->priority = (signed char)(priority < COIR_MINPRI   ? COIR_MINPRI
-                                   : priority > COIR_MAXPRI ? COIR_MAXPRI
-                                                            : priority);
+    self->priority = priority < COIR_MINPRI   ? COIR_MINPRI
+                     : priority > COIR_MAXPRI ? COIR_MAXPRI
+                                              : (int)priority;
     Py_XSETREF(self->seconds, Py_NewRef(seconds));
     Py_XSETREF(self->exception,
                Py_NewRef(in[EXCEPTION] != NULL ? in[EXCEPTION] : Py_None));
