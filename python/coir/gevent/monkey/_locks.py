@@ -21,18 +21,10 @@ from ._late import is_ours
 from .api import get_original
 
 # Those of the interpreter: _thread has ours by now.
-_NativeLock = type(get_original("_thread", "allocate_lock")())
+_new_native_lock = get_original("_thread", "allocate_lock")
+_NativeLock = type(_new_native_lock())
 _NativeRLock = type(get_original("_thread", "RLock")())
 _LOCKS = (_NativeLock, _NativeRLock)
-
-#: What a condition takes from its lock, if that has it.
-_BORROWED = (
-    "acquire",
-    "release",
-    "_release_save",
-    "_acquire_restore",
-    "_is_owned",
-)
 
 #: Whose locks are left alone: they guard what greenlets are made of.
 _LEFT_ALONE = ("_thread", "threading", "importlib", "_frozen_importlib")
@@ -46,10 +38,14 @@ def adopt_locks(threading: Any) -> None:
     _adopt_import_locks(threading)
     _adopt_fork_lock(threading)
     threading._active_limbo_lock = threading.RLock()
-    for lock, places in _find():
-        # One reference each, and those in the list, of this loop, of the call.
-        count = sum(1 + len(place.borrowed) for place in places)
-        if sys.getrefcount(lock) - 3 != count or not _is_free(lock):
+    ours = 0
+    for lock, places in [(_new_native_lock(), []), *_find()]:
+        count = sys.getrefcount(lock)
+        if not places:
+            ours = count  # nobody but this loop has it
+            continue
+        theirs = sum(1 + len(place.borrowed) for place in places)
+        if count - ours != theirs or not _is_free(lock):
             continue
         if isinstance(lock, _NativeLock):
             new = threading.Lock()
@@ -66,11 +62,11 @@ class _Place:
         lock = names[key]
         self.holder = holder
         self.key = key
+        #: Its methods that are there, too: a condition has some.
         self.borrowed = [
             name
-            for name in _BORROWED
-            if isinstance(names.get(name), BuiltinMethodType)
-            and names[name].__self__ is lock
+            for name, value in names.items()
+            if isinstance(value, BuiltinMethodType) and value.__self__ is lock
         ]
 
     def put(self, lock: Any) -> None:
