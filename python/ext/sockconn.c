@@ -235,6 +235,7 @@ coir__sock_make(PyObject *op, int family, int type, int proto,
                    (BASE->proto == 0 || BASE->proto == IPPROTO_TCP);
     s->closed = 0;
     s->ref = 1;
+    s->forks = coir__sockets.forks;
     if (blocks)
         return set_usual_timeout(op);
     s->timeout = 0;

@@ -336,11 +336,37 @@ wait_as_stranger(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
     return how > 0 ? 0 : coir__set_timed_out();
 }
 
+/* In the child of a fork those who waited are no more, but the main greenlet.
+ */
+static COIR__COLD void
+forget_the_parent(struct sock *s)
+{
+    s->forks = coir__sockets.forks;
+    s->turn = 0;
+    if (s->link == NULL || s->link->loop->loop == NULL)
+        return;
+    for (int dir = IN; dir <= OUT; dir++) {
+        if (s->lines[dir].head == NULL)
+            coir_edge_cancel(s->link->loop->loop, &s->link->edge,
+                             event_of[dir]);
+        else if (ask_edge(s, dir))
+            give_turn(s, dir);
+    }
+}
+
+static inline void
+check_fork(struct sock *s)
+{
+    if (COIR__UNLIKELY(s->forks != coir__sockets.forks))
+        forget_the_parent(s);
+}
+
 /* A call would have blocked. 0: try again; -1 with an exception. */
 int
 coir__use_wait(struct use *u)
 {
     struct sock *s = sock_of(u->op);
+    check_fork(s);
     int64_t left = coir__use_left(u);
     if (left == 0)
         return coir__set_timed_out();
@@ -374,8 +400,10 @@ is_linked_here(const struct sock *s)
 int
 coir__use_begin_slowly(struct use *u)
 {
-    if (u->timeout_ns == 0 || !is_linked_here(sock_of(u->op)) ||
-        fd_of(u->op) < 0)
+    struct sock *s = sock_of(u->op);
+    check_fork(s);
+    if (u->timeout_ns == 0 || !is_linked_here(s) || fd_of(u->op) < 0 ||
+        (!is_crowded(s, u->dir) && !(s->drained & BIT(u->dir))))
         return 0;
     return coir__use_wait(u);
 }

@@ -24,7 +24,8 @@ struct sock {
     PyObject *weakreflist;
     double timeout; /* seconds; negative: none */
     int64_t timeout_ns;
-    int io_refs; /* files made of it that are open */
+    int io_refs;    /* files made of it that are open */
+    unsigned forks; /* in which process somebody waited last */
     char closed;
     char ref;        /* its waits keep the loop running */
     uint8_t drained; /* bit per direction: see socket.c */
@@ -50,6 +51,7 @@ struct coir__sockets {
     PyObject *get_default_timeout;
     PyObject *accepted, *resolve, *closed, *torn, *switched;
     PyObject *default_timeout;
+    unsigned forks; /* how many there were above this process */
 };
 
 extern struct coir__sockets coir__sockets COIR__HIDDEN;

@@ -3,6 +3,7 @@
 #include "socket.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <structmember.h>
 
 /* --- making -------------------------------------------------------------- */
@@ -367,11 +368,21 @@ find_base(void)
     return check_base(coir__sockets.base);
 }
 
+static void
+count_fork(void)
+{
+    coir__sockets.forks++;
+}
+
 static int
 make_type(void)
 {
     if (find_base() < 0)
         return -1;
+    if (pthread_atfork(NULL, NULL, count_fork) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
     Py_ssize_t align = (Py_ssize_t) _Alignof(struct sock);
     coir__sockets.at =
         (coir__sockets.base->tp_basicsize + align - 1) / align * align;
