@@ -51,17 +51,15 @@ def let_run():
 def fill(sock):
     """Send until no more goes out, and none will."""
     sock.setblocking(False)
-    try:
-        while True:
-            # The kernel makes room as it passes data on.
-            socket.wait_write(sock.fileno(), 0.05)
-            try:
-                while True:
-                    sock.send(b"x" * 65536)
-            except BlockingIOError:
-                pass
-    except TimeoutError:
-        sock.setblocking(True)
+    sent = True
+    while sent:
+        sent = False
+        try:
+            while sock.send(b"x" * 65536):
+                sent = True
+        except BlockingIOError:
+            gevent.sleep(0.02)  # the kernel makes room as it passes data on
+    sock.setblocking(True)
 
 
 # --- transfers ---------------------------------------------------------------
