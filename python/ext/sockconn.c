@@ -195,8 +195,8 @@ init_base(PyObject *op, int family, int type, int proto, PyObject *fileno)
     return err;
 }
 
-static int
-set_nonblocking(PyObject *op)
+int
+coir__sock_set_nonblocking(PyObject *op)
 {
     int on = 1;
     return ioctl(fd_of(op), FIONBIO, &on) == 0 ? 0 : coir__set_oserror(errno);
@@ -228,7 +228,7 @@ coir__sock_make(PyObject *op, int family, int type, int proto,
             return -1;
         Py_DECREF(res);
     }
-    else if (is_given && !is_ready && set_nonblocking(op) < 0)
+    else if (is_given && !is_ready && coir__sock_set_nonblocking(op) < 0)
         return -1;
     s->is_stream = (BASE->family == AF_INET || BASE->family == AF_INET6) &&
                    BASE->type == SOCK_STREAM &&

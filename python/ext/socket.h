@@ -80,6 +80,8 @@ COIR__HIDDEN int coir__sock_close_number(struct sock *s, int fd);
  * _socket.socket.__init__(). */
 COIR__HIDDEN int coir__sock_make(PyObject *op, int family, int type, int proto,
                                  PyObject *fileno, int is_ready);
+/* What its number is to be, whatever the timeout. 0, or -1 with OSError. */
+COIR__HIDDEN int coir__sock_set_nonblocking(PyObject *op);
 COIR__HIDDEN int coir__sock_set_timeout(PyObject *op, PyObject *value);
 /* May more be sent? 0, or -1 with an exception. */
 COIR__HIDDEN int coir__sock_check_torn(PyObject *op);

@@ -128,7 +128,8 @@ static PyObject *
 sock_setblocking(PyObject *op, PyObject *flag)
 {
     int blocks = PyObject_IsTrue(flag);
-    if (blocks < 0)
+    /* An error if it is closed, as Python's. */
+    if (blocks < 0 || coir__sock_set_nonblocking(op) < 0)
         return NULL;
     sock_of(op)->timeout = blocks ? -1 : 0;
     sock_of(op)->timeout_ns = blocks ? COIR_FOREVER : 0;

@@ -232,9 +232,6 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
         :returns: how many were sent; the file's position is after them.
         :raises ValueError: if the socket is not a stream, or does not block.
         """
-        self._check_sendfile_params(file, offset, count)
-        if self.gettimeout() == 0:
-            raise ValueError("non-blocking sockets are not supported")
         try:
             return self._sendfile_use_sendfile(file, offset, count)
         except _GiveupOnSendfile:
@@ -247,6 +244,8 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
             raise ValueError("file should be opened in binary mode")
         if not self.type & SOCK_STREAM:
             raise ValueError("only SOCK_STREAM type sockets are supported")
+        if self.gettimeout() == 0:
+            raise ValueError("non-blocking sockets are not supported")
         if count is None:
             return
         if not isinstance(count, int):
@@ -261,6 +260,7 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
     def _sendfile_use_sendfile(
         self, file: Any, offset: int = 0, count: int | None = None
     ) -> int:
+        self._check_sendfile_params(file, offset, count)
         try:
             fileno = file.fileno()
             size = _os.fstat(fileno).st_size
@@ -295,6 +295,7 @@ class socket(_Socket):  # type: ignore[misc,valid-type]
     def _sendfile_use_send(
         self, file: Any, offset: int = 0, count: int | None = None
     ) -> int:
+        self._check_sendfile_params(file, offset, count)
         if offset:
             file.seek(offset)
         total = 0
