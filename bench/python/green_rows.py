@@ -215,7 +215,7 @@ def event_10k(api, n):
                     all_ran.set()
 
     KEPT.append([api.spawn(run) for _ in range(count)])
-    api.sleep(0.01)  # all wait
+    api.sleep(1)  # all wait
     turn = 0
 
     def batch():
@@ -352,7 +352,7 @@ def run_green(api, name, sizes):
 def sleeping_green(api, count):
     seconds = 1000
     KEPT.append([api.spawn(api.sleep, seconds) for _ in range(count)])
-    api.sleep(0.1)  # all have started
+    api.sleep(2)  # all have started
 
 
 # -- coroutines ---------------------------------------------------------------
