@@ -5,6 +5,8 @@ from __future__ import annotations
 import _socket
 from typing import Any
 
+__all__ = ["is_number", "is_numeric"]
+
 
 def is_numeric(host: Any) -> bool:
     """Whether `host` is an address already, which takes no time."""
