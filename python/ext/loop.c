@@ -617,6 +617,9 @@ loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->thread = PyThread_get_thread_ident();
     coir_loop_set_user(self->loop, self);
     coir_loop_set_release(self->loop, release_gil, acquire_gil);
+    /* Now, so that its descriptors do not take the numbers of those that the
+     * program closes under its watchers. */
+    coir__loop_watch_signals(self);
     return (PyObject *)self;
 }
 
