@@ -62,6 +62,18 @@ NOINOTIFY = 0x100000
 SIGNALFD = 0x200000
 NOSIGMASK = 0x400000
 
+#: How libev would have been built that does what this loop does.
+LIBEV_EMBED = True
+EV_USE_4HEAP = 0
+EV_USE_CLOCK_SYSCALL = 0
+EV_USE_EVENTFD = 1
+EV_USE_FLOOR = 1
+EV_USE_INOTIFY = 1
+EV_USE_MONOTONIC = 1
+EV_USE_NANOSLEEP = 1
+EV_USE_REALTIME = 1
+EV_USE_SIGNALFD = 1
+
 _events = (
     (READ, "READ"),
     (WRITE, "WRITE"),

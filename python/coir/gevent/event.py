@@ -5,6 +5,6 @@ Greenlets of all threads, and threads without any, may use the same object.
 
 from __future__ import annotations
 
-from coir._core import AsyncResult, Event
+from coir._core import AbstractLinkable, AsyncResult, Event
 
 __all__ = ["Event", "AsyncResult"]
