@@ -100,7 +100,7 @@ def test_greenlet_that_is_thrown_into_stands_in_no_list(hub):
 
     g = gevent.spawn(waiter)
     gevent.sleep(0)
-    assert event.linkcount() == 1 or g in [w[0] for w in _core.waits()]
+    assert g in [w[0] for w in _core.waits()]
     hub.loop.run_callback(g.throw, ValueError("now"))
     g.join()
     assert caught and g.dead
@@ -193,7 +193,7 @@ def test_errors_of_callbacks_and_greenlets_are_told_with_their_context(hub):
         del hub.handle_error
     assert [args[1] for args in told] == [ZeroDivisionError, ValueError]
     assert told[0][0] is callback
-    assert told[1][0] is g or told[1][0] is not None
+    assert told[1][0] is not None  # None is for what concerns the hub
     assert g.dead
 
 
