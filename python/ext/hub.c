@@ -21,6 +21,8 @@
  * set_hub_class() was given, and destroyed with the thread. */
 #include "hub.h"
 
+#include <structmember.h>
+
 #define WAITS_KEPT 1000
 
 static PyObject *hub_class;   /* strong */
@@ -591,6 +593,12 @@ static PyMethodDef hub_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef hub_members[] = {
+    {"uses_eventlet", T_BOOL, offsetof(HubObject, uses_eventlet), 0,
+     "Whether code written for eventlet waits in it."},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyGetSetDef hub_getset[] = {
     {"loop", hub_get_loop, hub_set_loop,
      "Its event loop; None once it was "
@@ -608,6 +616,7 @@ PyTypeObject coir__hub_type = {
     .tp_traverse = hub_traverse,
     .tp_clear = hub_clear,
     .tp_methods = hub_methods,
+    .tp_members = hub_members,
     .tp_getset = hub_getset,
     .tp_base = &coir__greenlet_type,
     .tp_new = hub_new,

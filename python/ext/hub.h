@@ -130,6 +130,9 @@ struct coir_hub_object {
     /* What was put in the loop's place and is no loop, to look at what Python
      * code does with it: strong, or NULL. The engine goes on using `loop`. */
     PyObject *stand_in;
+    /* Code written for eventlet waits in it: that has its own ideas of errors,
+     * and of what it means that nothing is left to do. */
+    char uses_eventlet;
 };
 
 extern PyTypeObject coir__loop_type COIR__HIDDEN;

@@ -252,6 +252,13 @@ class Hub(WaitOperationsGreenlet):
     _resolver: Any = None
     _threadpool: Any = None
 
+    # For coir.eventlet, whose hubs are views of this one.
+    eventlet: Any = None
+    eventlet_report: Any = None
+    eventlet_idle: Any = None
+    aborted = False
+    _joins = 0
+
     @Lazy
     def ident_registry(self) -> IdentRegistry:
         """Gives this hub's greenlets their ``minimal_ident``."""
@@ -329,6 +336,10 @@ class Hub(WaitOperationsGreenlet):
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
             raise value  # it ends run()
+        if self.uses_eventlet and self.eventlet_report(
+            self, context, type, value, tb
+        ):
+            return
         if not issubclass(type, self.NOT_ERROR):
             self.print_exception(context, type, value, tb)
         if context is None or issubclass(type, self.SYSTEM_ERROR):
@@ -409,6 +420,9 @@ class Hub(WaitOperationsGreenlet):
                 loop.run()
             finally:
                 loop.error_handler = None
+            if self.uses_eventlet and not self._joins:
+                self.eventlet_idle(self)
+                continue
             exc = LoopExit(*self._why_it_hangs())
             self.parent.throw(exc)
 
@@ -461,11 +475,13 @@ class Hub(WaitOperationsGreenlet):
         if timeout is not None:
             timer = self.loop.timer(timeout, ref=False)
             timer.start(waiter.switch, None)
+        self._joins += 1
         try:
             waiter.get()
         except LoopExit:
             return True
         finally:
+            self._joins -= 1
             if timer is not None:
                 timer.stop()
                 timer.close()

@@ -1,0 +1,32 @@
+"""eventlet's API on Coir's engine.
+
+Green threads, pools and a network library for unchanged programs:
+``coir.eventlet`` has the modules, names and signatures of eventlet 0.41, see
+docs/guide/coming-from-eventlet.md.
+"""
+
+from __future__ import annotations
+
+from coir._core import getcurrent
+
+from . import event, greenthread, semaphore, timeout
+
+#: The eventlet whose API this is.
+__version__ = "0.41.3"
+
+Event = event.Event
+
+sleep = greenthread.sleep
+spawn = greenthread.spawn
+spawn_n = greenthread.spawn_n
+spawn_after = greenthread.spawn_after
+kill = greenthread.kill
+
+Semaphore = semaphore.Semaphore
+CappedSemaphore = semaphore.CappedSemaphore
+BoundedSemaphore = semaphore.BoundedSemaphore
+
+Timeout = timeout.Timeout
+with_timeout = timeout.with_timeout
+wrap_is_timeout = timeout.wrap_is_timeout
+is_timeout = timeout.is_timeout
