@@ -28,7 +28,7 @@ sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|core|loop|hub)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
-conformance: ## others' tests (SUITE=greenlet|gevent|stdlib|programs|stock|libev)
+conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|programs|stock|libev)
 	@tools/run.sh conformance --suite $(or $(SUITE),greenlet) \
 	    $(if $(ONLY),--only '$(ONLY)') \
 	    $(if $(VERSIONS),--versions $(VERSIONS))

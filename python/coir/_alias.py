@@ -8,16 +8,17 @@ like any other, with its own ``__name__`` and ``__spec__``, so that reload,
 
 ``greenlet`` is a second module beside ``coir.greenlet``, which does no harm:
 neither holds any state, the objects in both are those of ``coir._core``.
-``gevent`` holds a lot of it (configuration, what was patched and by what, the
-class of the hub), and classes written in Python besides. So ``gevent.X`` and
-``coir.gevent.X`` are one module under two names. It is called by the name
+``gevent`` and ``eventlet`` hold a lot of it (configuration, what was patched
+and by what, the class of the hub), and classes written in Python besides. So
+``gevent.X`` and ``coir.gevent.X`` are one module under two names, and
+``eventlet.X`` and ``coir.eventlet.X``. It is called by the name
 under which the package was imported first: ``gevent``, in a program that asks
 for that. For a module's other name the finder gives a spec whose loader
 imports it under its own.
 
 What we do not have is found in the original, if that is installed as well.
 Of greenlet this is everything: its directory comes second on ``__path__``.
-gevent's modules rest on each other's private parts, so what else is there must
+gevent's and eventlet's modules rest on each other's private parts, so what else is there must
 not mix with ours: only what ``BORROWED`` lists is found there.
 
 ``importlib.metadata`` asks the same finder for distributions.
@@ -43,16 +44,18 @@ VARIABLE = "COIR_AS"
 #: The start-up file beside the package that reads it.
 HOOK = "coir_as.pth"
 
-#: What can be asked for in this release, and what cannot yet.
-SUPPORTED = ("greenlet", "gevent")
-PLANNED = ("eventlet",)
+#: What can be asked for.
+SUPPORTED = ("greenlet", "gevent", "eventlet")
 
 #: Names that a name brings with it: the switches of both must be the same.
-IMPLIED = {"gevent": ("greenlet",)}
+IMPLIED = {"gevent": ("greenlet",), "eventlet": ("greenlet",)}
 
 #: Packages of which there must be one in a process, and those of their
 #: modules that are the original's: written in Python, on its public names.
-BORROWED = {"gevent": ("pywsgi", "testing", "tests")}
+BORROWED: dict[str, tuple[str, ...]] = {
+    "gevent": ("pywsgi", "testing", "tests"),
+    "eventlet": (),
+}
 
 _here = os.path.dirname(os.path.abspath(__file__))
 _lock = allocate_lock()
@@ -158,8 +161,9 @@ def install_as(*names: str) -> None:
     has and Coir has not, such as ``greenlet.tests``, is still found if the
     original is installed.
 
-    ``"gevent"`` brings ``"greenlet"`` with it. ``gevent`` and ``coir.gevent``
-    then are the same modules under two names.
+    ``"gevent"`` and ``"eventlet"`` bring ``"greenlet"`` with them. ``gevent``
+    and ``coir.gevent`` then are the same modules under two names, as are
+    ``eventlet`` and ``coir.eventlet``.
 
     Call it first thing in the program, before anything imports the original.
     Child processes do not inherit it: set ``COIR_AS=greenlet`` in the
@@ -168,8 +172,8 @@ def install_as(*names: str) -> None:
     Asking again for a name is allowed and does nothing. If an error is raised,
     no name was installed. May be called from any thread.
 
-    :param names: ``"gevent"`` or ``"greenlet"``, in this release.
-    :raises ValueError: for a name that this release has no package for.
+    :param names: ``"greenlet"``, ``"gevent"`` or ``"eventlet"``.
+    :raises ValueError: for a name that Coir has no package for.
     :raises RuntimeError: if the original of that name was imported already.
     """
     if not names:
@@ -204,11 +208,6 @@ def check_name(name: str) -> None:
     if name in SUPPORTED:
         return
     have = ", ".join(SUPPORTED)
-    if name in PLANNED:
-        raise ValueError(
-            f"this release of Coir does not stand in for {name!r} yet, "
-            f"only for: {have}"
-        )
     raise ValueError(f"Coir does not stand in for {name!r}, only for: {have}")
 
 

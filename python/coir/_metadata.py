@@ -11,7 +11,11 @@ import pathlib
 from importlib.metadata import Distribution
 
 #: Version of the API that the package of that name implements.
-API_VERSIONS = {"gevent": "26.9.0", "greenlet": "3.5.6"}
+API_VERSIONS = {
+    "eventlet": "0.41.3",
+    "gevent": "26.9.0",
+    "greenlet": "3.5.6",
+}
 
 _METADATA = """\
 Metadata-Version: 2.1

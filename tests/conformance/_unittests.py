@@ -99,10 +99,13 @@ def _how_ended(code: int) -> str:
 
 
 def run_file(command: list[str], environ: dict[str, str], timeout: float,
-             only: str = "", accepted: tuple[int, ...] = ()) -> FileRun:
+             only: str = "", accepted: tuple[int, ...] = (),
+             cwd: str | None = None, notes: pathlib.Path = NOTES) -> FileRun:
     """Run a file to its end, in as many processes as that takes.
 
-    :param command: its program; runs in a new, empty directory.
+    :param command: its program.
+    :param cwd: where it runs; a new, empty directory if None.
+    :param notes: the directory of what takes the notes, for PYTHONPATH.
     :param timeout: seconds without a test that ends before a process is
         killed.
     :param only: text that must be in the ids of the tests to be run.
@@ -112,7 +115,8 @@ def run_file(command: list[str], environ: dict[str, str], timeout: float,
     start = time.monotonic()
     for _ in range(PROCESSES):
         known = len(run.tests)
-        if not _run_process(run, command, environ, timeout, only, accepted):
+        if not _run_process(run, command, environ, timeout, only, accepted,
+                            cwd, notes):
             break
         if len(run.tests) == known:
             break  # it crashes before any test
@@ -123,7 +127,8 @@ def run_file(command: list[str], environ: dict[str, str], timeout: float,
 
 
 def _run_process(run: FileRun, command: list[str], environ: dict[str, str],
-                 timeout: float, only: str, accepted: tuple[int, ...]) -> bool:
+                 timeout: float, only: str, accepted: tuple[int, ...],
+                 cwd: str | None, taker: pathlib.Path) -> bool:
     """Run one process; true if there may be more tests than it ran."""
     with tempfile.TemporaryDirectory(
             prefix="coir-conf-", ignore_cleanup_errors=True) as tmp:
@@ -136,7 +141,7 @@ def _run_process(run: FileRun, command: list[str], environ: dict[str, str],
         skip.write_text("\n".join(run.tests))
         path = environ.get("PYTHONPATH")
         env = dict(environ, COIR_TEST_NOTES=str(notes), TMPDIR=tmp,
-                   PYTHONPATH=f"{NOTES}:{path}" if path else str(NOTES))
+                   PYTHONPATH=f"{taker}:{path}" if path else str(taker))
         if run.tests:
             env["COIR_TEST_SKIP"] = str(skip)
         if only:
@@ -144,7 +149,7 @@ def _run_process(run: FileRun, command: list[str], environ: dict[str, str],
         with open(log, "wb") as output:
             proc = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, cwd=work, env=env,
+                stderr=subprocess.STDOUT, cwd=cwd or work, env=env,
                 start_new_session=True)
             in_time = _watch(proc, notes, timeout)
         _kill_group(proc.pid, signal.SIGKILL)  # what it has left behind

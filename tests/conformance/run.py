@@ -5,6 +5,7 @@
     run.py --suite stock        gevent, eventlet and SQLAlchemy, unmodified
     run.py --suite libev        libev's API and programs on Coir's event loop
     run.py --suite gevent       gevent's tests on coir.gevent
+    run.py --suite eventlet     eventlet's tests on coir.eventlet
     run.py --suite stdlib       CPython's tests, patched by coir.gevent.monkey
     run.py --suite programs     clients, servers and frameworks that use it
 
@@ -34,7 +35,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from _env import SetupError, interpreter_tag  # noqa: E402
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
-SUITES = ("greenlet", "stock", "libev", "gevent", "stdlib", "programs")
+SUITES = ("greenlet", "stock", "libev", "gevent", "eventlet", "stdlib",
+          "programs")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -60,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "-j", "--jobs", type=int,
         help="processes at a time (default: 4, or one for each processor;\n"
-             "gevent, stdlib: one for two of them)")
+             "gevent, eventlet, stdlib: one for two of them)")
     parser.add_argument(
         "--timeout", type=float, default=120, metavar="S",
         help="seconds without progress before a process is killed")
@@ -69,7 +71,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", metavar="NAME", action="append",
         help="stock: only gevent, eventlet or sqlalchemy; gevent, stdlib,\n"
-             "programs: only files with NAME in their names, which may have\n"
+             "eventlet, programs: only files with NAME in their names, which\n"
+             "may have\n"
              "wildcards")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path,
                         help="write all outcomes there")
