@@ -17,5 +17,6 @@
 #include <coir/dns.h>
 #include <coir/look.h>
 #include <coir/process.h>
+#include <coir/http.h>
 
 #endif

@@ -38,7 +38,8 @@ extern "C" {
     X(COIR_ECLOSED, -11, "closed")                                            \
     X(COIR_EEOF, -12, "end of stream")                                        \
     X(COIR_ETORN, -13, "torn by an interrupted transfer")                     \
-    X(COIR_ETLS, -14, "refused by TLS")
+    X(COIR_ETLS, -14, "refused by TLS")                                       \
+    X(COIR_EAGAIN, -15, "more is needed")
 
 enum coir_error {
 #define COIR__ERROR_VALUE(name, value, text) name = (value),

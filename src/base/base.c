@@ -74,6 +74,8 @@ coir_errno(int error)
         return ECONNABORTED;
     case COIR_ETLS:
         return EPROTO;
+    case COIR_EAGAIN:
+        return EAGAIN;
     default:
         return EINVAL;
     }
