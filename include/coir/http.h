@@ -69,7 +69,7 @@ extern "C" {
     X(COIR_HTTP_ECOLON, 18, 400, "a field without a colon")                   \
     X(COIR_HTTP_ESPACE, 19, 400, "space before a field's colon")              \
     X(COIR_HTTP_EFOLD, 20, 400, "a field folded over lines")                  \
-    X(COIR_HTTP_ELINELEN, 21, 431, "a field is too long")                     \
+    X(COIR_HTTP_ELINELEN, 21, 431, "a line is too long")                      \
     X(COIR_HTTP_EFIELDS, 22, 431, "too many fields")                          \
     X(COIR_HTTP_EHEADLEN, 23, 431, "the head is too long")                    \
     X(COIR_HTTP_ENOHOST, 24, 400, "no Host field")                            \
@@ -410,8 +410,8 @@ enum coir_http_body_state {
 typedef struct coir_http_body {
     const coir_http_options *options;
     uint64_t left;     /* bytes of data that come next, in one piece: of the
-                          chunk or the body; INT64_MAX until the close */
-    uint64_t total;    /* data so far, with `left` */
+                          chunk or the body; until the close: at most */
+    uint64_t total;    /* data of chunks so far, with `left` */
     uint32_t overhead; /* not yet paid for by data */
     uint32_t line;     /* bytes of the size line */
     uint8_t framing;

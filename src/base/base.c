@@ -3,6 +3,7 @@
  * The allocator is one function pointer. It is set before anything else runs,
  * so that reading it needs no synchronisation. */
 #include <coir/base.h>
+#include <coir/http.h> /* the table of its errors, no more */
 
 #include <errno.h>
 #include <netdb.h>
@@ -37,6 +38,11 @@ coir_strerror(int error)
     case name:                                                                \
         return text;
         COIR_ERRORS(CASE)
+#undef CASE
+#define CASE(name, number, status, text)                                      \
+    case name:                                                                \
+        return text;
+        COIR_HTTP_ERRORS(CASE)
 #undef CASE
     default:
         break;

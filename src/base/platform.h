@@ -73,6 +73,18 @@
 #define coir__single_threaded() 0
 #endif
 
+/* Vectors of 16 bytes that every CPU of the ABI has. */
+#if defined(__SSE2__)
+#define COIR__SSE2 1
+#else
+#define COIR__SSE2 0
+#endif
+#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define COIR__NEON 1
+#else
+#define COIR__NEON 0
+#endif
+
 /* Linux 6.13; older headers lack it. */
 #define COIR__MADV_GUARD_INSTALL 102
 
