@@ -4,7 +4,7 @@
  *     hello(coir_http_exchange *x, void *arg)
  *     {
  *         coir_http_begin(x, 200, NULL);
- *         coir_http_field(x, "Content-Type", "text/plain");
+ *         coir_http_add_field(x, "Content-Type", "text/plain");
  *         return coir_http_send(x, "Hello\n", 6);
  *     }
  *
@@ -12,7 +12,7 @@
  *     coir_http_server_new(&server, hello, NULL, NULL);
  *     coir_http_server_bind(server, "127.0.0.1", "8080", 0, NULL, NULL);
  *     coir_http_server_start(server);
- *     coir_hub_run();
+ *     coir_http_server_join(server, COIR_FOREVER);
  *
  * A connection is a few hundred bytes that the loop's callbacks drive: while
  * it is silent, shakes hands, or has sent a part of a head, it holds no green
@@ -70,7 +70,7 @@ enum coir_http_server_flags {
 
 /* 0 in any of them: the default. For a time that is to have no limit
  * COIR_FOREVER; for a number, its greatest value. */
-typedef struct coir_http_options {
+typedef struct coir_http_server_options {
     int64_t handshake_timeout_ns; /* TLS: 10 s */
     int64_t head_timeout_ns;      /* from a connection, or the first byte of a
                                      request, to its complete head: 20 s */
@@ -89,18 +89,17 @@ typedef struct coir_http_options {
                                  more than 100,000 */
     uint32_t max_active;      /* exchanges at a time, more wait: no limit */
     uint32_t max_requests;    /* of a connection: no limit */
-    uint64_t max_body;        /* bytes of a request's; more is 413: no limit */
     uint64_t max_drain;       /* of a body that the handler left unread are
                                  read by the server, else the connection is
                                  closed: 64 KiB */
-    const coir_http_limits *limits; /* of heads; copied */
-    const char *server_name;        /* value of the field Server; copied.
-                                       NULL: no such field */
-    int log_format;                 /* enum coir_http_log_format */
-    int log_fd; /* where lines go, -1: to the host. A write that would block
-                   loses them, and counts that. Not closed */
+    const coir_http_options *parser; /* limits of heads and bodies; copied */
+    const char *server_name;         /* value of the field Server; copied.
+                                        NULL: no such field */
+    int log_format;                  /* enum coir_http_log_format */
+    int log_fd;     /* where lines go, 0: to the host. A write that would block
+                       loses them, and counts that. Not closed */
     unsigned flags; /* enum coir_http_server_flags */
-} coir_http_options;
+} coir_http_server_options;
 
 /* --- servers ------------------------------------------------------------- */
 
@@ -114,12 +113,12 @@ typedef int coir_http_handler(coir_http_exchange *x, void *arg);
  * COIR_ENOMEM. */
 COIR_API int coir_http_server_new(coir_http_server **out,
                                   coir_http_handler *handler, void *arg,
-                                  const coir_http_options *options);
+                                  const coir_http_server_options *options);
 
 /* On a loop, with other green threads: see "hosts". */
 COIR_API int coir_http_server_new_on(coir_http_server **out, coir_loop *loop,
                                      const coir_http_host *host, void *ctx,
-                                     const coir_http_options *options);
+                                     const coir_http_server_options *options);
 
 /* Add a listening stream socket, and own it from then on. `transport` NULL:
  * plain. COIR_EINVAL: it is none. COIR_ENOMEM. On failure it stays the
@@ -243,10 +242,10 @@ struct coir_http_exchange {
 COIR_API int64_t coir_http_body_length(const coir_http_exchange *x);
 
 /* Read some of the body: how much, 0 at its end. "100 Continue" is sent first
- * if the client waits for that. Other errors than those above: COIR_EINVAL,
- * the chunked coding is wrong; the answer, unless one was begun, will be that
- * of the parser, and the connection is closed; COIR_EBUSY: it would be longer
- * than `max_body` (413). Blocks. */
+ * if the client waits for that. Besides the errors above there are those of
+ * the parser, enum coir_http_error: a chunked body that is wrong, or too long.
+ * The connection is closed after these, and the answer, unless one was begun,
+ * is theirs. Blocks. */
 COIR_API ssize_t coir_http_read(coir_http_exchange *x, void *buf, size_t len);
 
 /* Bytes of the body that are here: reading so many does not block. At least 1,
@@ -300,11 +299,11 @@ COIR_API int coir_http_begin_n(coir_http_exchange *x, int status,
  * Transfer-Encoding; Connection, Upgrade (but with 101), Keep-Alive, TE,
  * Trailer, Proxy-Connection and other hop-by-hop ones. Connection: close is
  * heeded. COIR_EBUSY: the head was sent already. COIR_ENOMEM. */
-COIR_API int coir_http_field(coir_http_exchange *x, const char *name,
-                             const char *value);
-COIR_API int coir_http_field_n(coir_http_exchange *x, const char *name,
-                               size_t name_len, const char *value,
-                               size_t value_len);
+COIR_API int coir_http_add_field(coir_http_exchange *x, const char *name,
+                                 const char *value);
+COIR_API int coir_http_add_field_n(coir_http_exchange *x, const char *name,
+                                   size_t name_len, const char *value,
+                                   size_t value_len);
 
 /* As the field; for a body whose length is known. */
 COIR_API int coir_http_set_length(coir_http_exchange *x, uint64_t length);
@@ -347,7 +346,7 @@ COIR_API int coir_http_flush(coir_http_exchange *x);
 
 /* A whole small response that says no more than its status. What was begun and
  * not sent is forgotten; COIR_EBUSY if it was. Blocks. */
-COIR_API int coir_http_error(coir_http_exchange *x, int status);
+COIR_API int coir_http_send_error(coir_http_exchange *x, int status);
 
 /* This is the last request of its connection. */
 COIR_API void coir_http_close_after(coir_http_exchange *x);
@@ -387,9 +386,9 @@ enum coir_http_slot { COIR_HTTP_READER, COIR_HTTP_WRITER };
  *     } while (coir_http_finish(x));
  *
  * in a green thread per call of start(), and lets others run in between. All
- * functions get the `ctx` of the server; those with a star may be NULL. All
- * but wait() are called in the loop, or in a green thread that is in a call of
- * this header, and must not wait. */
+ * functions get the `ctx` of the server; `cancel`, `log`, `closed` and
+ * `stopped` may be NULL. All but wait() are called in the loop, or in a green
+ * thread that is in a call of this header, and must not wait. */
 struct coir_http_host {
     /* Have `x` handled soon, in a green thread; not now. Negative: it cannot
      * be, the answer is 503. */
@@ -410,16 +409,16 @@ struct coir_http_host {
      * this is for others, and for one that was not started yet. `reason` is
      * COIR_ETIMEDOUT (its time as a request is over) or COIR_ECANCELED (the
      * server stops). The handler still returns, and finish() is called. */
-    void (*cancel)(void *ctx, coir_http_exchange *x, int reason); /* * */
+    void (*cancel)(void *ctx, coir_http_exchange *x, int reason);
 
     /* A line of the access log, with its line feed. */
-    void (*log)(void *ctx, const char *line, size_t len); /* * */
+    void (*log)(void *ctx, const char *line, size_t len);
 
     /* A connection is closed that has this value. */
-    void (*closed)(void *ctx, void *connection_data); /* * */
+    void (*closed)(void *ctx, void *connection_data);
 
     /* The server is stopped: it may be freed in here. */
-    void (*stopped)(void *ctx, coir_http_server *s); /* * */
+    void (*stopped)(void *ctx, coir_http_server *s);
 };
 
 /* The request was handled. What was not sent yet is (blocks), and the body
