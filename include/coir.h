@@ -18,5 +18,6 @@
 #include <coir/look.h>
 #include <coir/process.h>
 #include <coir/http.h>
+#include <coir/http_server.h>
 
 #endif
