@@ -2,7 +2,8 @@
  *     http_server [PORT]
  *     curl http://127.0.0.1:8080/           GET: says what it was asked
  *     curl -d text http://127.0.0.1:8080/   sends the body back, as it comes
- *     SIGTERM: answer what has been asked, at most 10 s, and end; again: now */
+ *     SIGTERM: answer what has been asked, at most 10 s, and end; again: now
+ */
 #include <coir.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,8 +54,8 @@ main(int argc, char **argv)
     coir_signal term;
     int err = coir_http_server_new(&server, serve, NULL, &options);
     if (err < 0 || (err = coir_http_server_bind(server, "127.0.0.1",
-                                                argc > 1 ? argv[1] : "8080",
-                                                0, NULL, NULL)) < 0)
+                                                argc > 1 ? argv[1] : "8080", 0,
+                                                NULL, NULL)) < 0)
         return fprintf(stderr, "http_server: %s\n", coir_strerror(err)), 1;
     coir_signal_init(&term, stop, SIGTERM);
     term.data = server;

@@ -209,8 +209,8 @@ wanted(ssize_t n, uint8_t *want)
 static ssize_t
 read_transport(coir__http_conn *c, void *buf, size_t len)
 {
-    ssize_t n =
-        wanted(c->transport->read(c->transport_state, buf, len), &c->want_read);
+    ssize_t n = wanted(c->transport->read(c->transport_state, buf, len),
+                       &c->want_read);
     if (n == COIR_EAGAIN)
         c->dry = 1;
     else if (n > 0) {
@@ -432,8 +432,8 @@ next_head(coir__http_conn *c, int *why)
     coir__http_x *x = c->x;
     for (;;) {
         if (x->len > 0) {
-            ssize_t used = coir_http_parse_request(&c->parser, x->buf, x->len,
-                                                   &x->head);
+            ssize_t used =
+                coir_http_parse_request(&c->parser, x->buf, x->len, &x->head);
             if (coir__likely(used >= 0)) {
                 begin_head(x, (size_t)used);
                 return NEXT_HEAD;
@@ -442,12 +442,10 @@ next_head(coir__http_conn *c, int *why)
                 *why = (int)used;
                 return NEXT_BAD;
             }
-            if (x->len == x->size &&
-                coir__http_x_reserve(x, x->size + 1) < 0)
+            if (x->len == x->size && coir__http_x_reserve(x, x->size + 1) < 0)
                 return NEXT_END;
         }
-        ssize_t n =
-            coir__http_conn_read(c, x->buf + x->len, x->size - x->len);
+        ssize_t n = coir__http_conn_read(c, x->buf + x->len, x->size - x->len);
         if (coir__likely(n > 0))
             x->len += (size_t)n;
         else if (n == COIR_EAGAIN) {
@@ -458,7 +456,6 @@ next_head(coir__http_conn *c, int *why)
             return NEXT_END;
     }
 }
-
 
 /* Nothing more can be read now: keep what there is of a head. */
 static void
@@ -733,8 +730,8 @@ shake(coir__http_conn *c)
     coir_http_server *s = c->server;
     for (;;) {
         uint8_t want = 0;
-        int err = (int)wanted(c->transport->handshake(c->transport_state),
-                              &want);
+        int err =
+            (int)wanted(c->transport->handshake(c->transport_state), &want);
         if (err == COIR_EAGAIN) {
             if (park(c, want))
                 return;
@@ -881,9 +878,8 @@ coir__http_evict(coir_http_server *s)
         /* Or one that has not sent a request for a while. */
         c = s->lists[COIR__HTTP_HEAD].head;
         int64_t timeout_ns = s->options.head_timeout_ns;
-        if (c == NULL ||
-            c->deadline_ns - timeout_ns + COIR__HTTP_YOUNG_NS >
-                coir_loop_now(s->loop))
+        if (c == NULL || c->deadline_ns - timeout_ns + COIR__HTTP_YOUNG_NS >
+                             coir_loop_now(s->loop))
             return 0;
     }
     s->counters.evicted++;

@@ -107,8 +107,7 @@ coir__http_body_take(coir__http_x *x, char *buf, size_t len)
         if (here > len - got)
             here = len - got; /* no more data than there is room for */
         coir_http_span data;
-        ssize_t used =
-            coir_http_body_next(body, x->buf + x->pos, here, &data);
+        ssize_t used = coir_http_body_next(body, x->buf + x->pos, here, &data);
         if (used < 0)
             return used;
         if (buf != NULL && data.len > 0)
@@ -271,8 +270,7 @@ coir_http_peer_addr(coir_http_exchange *pub, struct sockaddr *addr,
 {
     const coir__http_conn *c = coir__http_of(pub)->conn;
     if (c->peer_len == 0)
-        return getpeername(c->edge.fd, addr, len) == 0 ? 0
-                                                       : COIR_ERRNO(errno);
+        return getpeername(c->edge.fd, addr, len) == 0 ? 0 : COIR_ERRNO(errno);
     memcpy(addr, &c->peer, *len < c->peer_len ? *len : c->peer_len);
     *len = c->peer_len;
     return 0;
@@ -346,8 +344,8 @@ int
 coir_http_upgrade(coir_http_exchange *pub)
 {
     coir__http_x *x = coir__http_of(pub);
-    int is_tunnel = x->head.method_id == COIR_HTTP_CONNECT &&
-                    x->status / 100 == 2;
+    int is_tunnel =
+        x->head.method_id == COIR_HTTP_CONNECT && x->status / 100 == 2;
     if (x->state != COIR_HTTP_BEGUN || x->upgraded ||
         !(x->status == 101 || is_tunnel) ||
         (x->head.framing != COIR_HTTP_NO_BODY &&

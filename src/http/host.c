@@ -71,9 +71,8 @@ host_wait(void *ctx, coir_http_exchange *x, int slot, int64_t timeout_ns)
     x->waiting[slot] = coir_self();
     if (x->waiting[slot] == NULL)
         return COIR_EINVAL;
-    int result = coir_park(slot == COIR_HTTP_READER ? "http read"
-                                                    : "http write",
-                           x, timeout_ns);
+    int result = coir_park(
+        slot == COIR_HTTP_READER ? "http read" : "http write", x, timeout_ns);
     x->waiting[slot] = NULL;
     return result;
 }

@@ -315,8 +315,8 @@ coir_http_server_adopt(coir_http_server *s, int fd,
 static int
 open_listener(const struct sockaddr *addr, socklen_t len, unsigned flags)
 {
-    int fd = socket(addr->sa_family,
-                    SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return COIR_ERRNO(errno);
     int on = 1, off = 0;
@@ -326,9 +326,9 @@ open_listener(const struct sockaddr *addr, socklen_t len, unsigned flags)
     if (flags & COIR_HTTP_REUSE_PORT)
         failed |= setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (addr->sa_family == AF_INET6)
-        failed |= setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
-                             flags & COIR_HTTP_ONLY_V6 ? &on : &off,
-                             sizeof on);
+        failed |=
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY,
+                       flags & COIR_HTTP_ONLY_V6 ? &on : &off, sizeof on);
     if (failed || bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0) {
         int err = COIR_ERRNO(errno);
         (void)close(fd);
@@ -381,8 +381,8 @@ open_tcp(const char *host, const char *service, unsigned flags)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
                              .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV |
-                                         AI_PASSIVE};
+                             .ai_flags =
+                                 AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found;
     if (service == NULL)
         return COIR_EINVAL;

@@ -433,11 +433,9 @@ write_body(coir__http_x *x, const struct iovec *iov, int count, int last)
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
     if (last && x->length == NOT_KNOWN && x->state == COIR_HTTP_BEGUN &&
-        (total > 0 ||
-         coir_http_may_have_body(x->head.method_id, x->status)))
+        (total > 0 || coir_http_may_have_body(x->head.method_id, x->status)))
         x->length = total;
-    if (coir__unlikely(x->length != NOT_KNOWN &&
-                       total > x->length - x->sent))
+    if (coir__unlikely(x->length != NOT_KNOWN && total > x->length - x->sent))
         return COIR_EINVAL;
     if (coir__unlikely(x->state == COIR_HTTP_SENT))
         return total > 0 ? COIR_EINVAL : 0;
@@ -529,8 +527,7 @@ send_plain(coir__http_x *x, int file_fd, off_t offset, uint64_t count)
         else if (n == 0)
             return COIR_EEOF;
         else if (errno == EAGAIN) {
-            int err =
-                coir__http_wait_client(x, COIR_HTTP_WRITER, COIR_WRITE);
+            int err = coir__http_wait_client(x, COIR_HTTP_WRITER, COIR_WRITE);
             if (err < 0)
                 return err;
         }
@@ -609,7 +606,7 @@ coir_http_sendfile(coir_http_exchange *pub, int file_fd, off_t offset,
     if (err == 0 && !no_body)
         err = send_file(x, file_fd, offset, count);
     if (err == 0 && chunked) {
-        iov = (struct iovec){(void *)(uintptr_t)"\r\n", 2};
+        iov = (struct iovec){(void *)(uintptr_t) "\r\n", 2};
         err = coir__http_write_all(x, &iov, 1, 0);
     }
     if (err < 0)
@@ -724,6 +721,6 @@ coir__http_complete(coir__http_x *x)
         return COIR_ECLOSED; /* less than was announced */
     if (x->mode != COIR__HTTP_BY_CHUNKS)
         return 0;
-    struct iovec iov = {(void *)(uintptr_t)"0\r\n\r\n", 5};
+    struct iovec iov = {(void *)(uintptr_t) "0\r\n\r\n", 5};
     return coir__http_write_all(x, &iov, 1, 0);
 }

@@ -81,7 +81,7 @@ struct coir__http_conn {
     coir_http_parser parser;
     const coir_http_transport *transport; /* NULL: plain */
     void *transport_state;
-    void *data; /* the host's */
+    void *data;    /* the host's */
     uint64_t left; /* to drain, or to drop while lingering */
     uint32_t partial_len;
     uint32_t requests;
@@ -109,10 +109,7 @@ enum coir__http_mode {
 };
 
 /* Fields that the handler has given. */
-enum coir__http_given {
-    COIR__HTTP_GAVE_DATE = 1,
-    COIR__HTTP_GAVE_SERVER = 2
-};
+enum coir__http_given { COIR__HTTP_GAVE_DATE = 1, COIR__HTTP_GAVE_SERVER = 2 };
 
 struct coir__http_x {
     coir_http_exchange pub; /* first */
@@ -134,10 +131,10 @@ struct coir__http_x {
     uint64_t sent;   /* of its body */
     uint64_t wrote;  /* bytes in all, for the log */
     int status;
-    uint8_t state; /* enum coir_http_response_state */
-    uint8_t mode;  /* enum coir__http_mode, from COIR_HTTP_SENDING on */
-    uint8_t given; /* enum coir__http_given */
-    uint8_t keep;  /* the connection, as far as is known */
+    uint8_t state;   /* enum coir_http_response_state */
+    uint8_t mode;    /* enum coir__http_mode, from COIR_HTTP_SENDING on */
+    uint8_t given;   /* enum coir__http_given */
+    uint8_t keep;    /* the connection, as far as is known */
     uint8_t interim; /* a 1xx that others follow */
     uint8_t upgraded;
     uint8_t must_continue; /* the client waits for 100 */
@@ -293,8 +290,7 @@ void coir__http_x_free_all(coir_http_server *s);
 /* --- exchange.c ---------------------------------------------------------- */
 
 /* In a green thread: until `events`, or an error. */
-int coir__http_wait(coir__http_x *x, int slot, int events,
-                    int64_t timeout_ns);
+int coir__http_wait(coir__http_x *x, int slot, int events, int64_t timeout_ns);
 /* The same within what a slow client is allowed. */
 int coir__http_wait_client(coir__http_x *x, int slot, int events);
 /* Use of what was read the body's part, and copy its data to `buf` (NULL: drop
