@@ -26,6 +26,8 @@ export TMPDIR
 export UBSAN_OPTIONS=print_stacktrace=1
 options=(-max_total_time=$((minutes * 60)) -max_len=2000 -len_control=20
          -timeout=20 -artifact_prefix="$findings/" -print_final_stats=1)
+# One for the targets that begin alike: http.dict for http_chunked, too.
+[ ! -e "fuzz/${target%%_*}.dict" ] || options+=(-dict="fuzz/${target%%_*}.dict")
 
 # Runs of all processes, and coverage, from the last line of each log that
 # tells; "edges" are those of the program's flow, "features" finer.

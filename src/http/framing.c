@@ -54,8 +54,9 @@ number(const char *p, size_t len)
     for (size_t i = 0; i < len; i++) {
         if (!coir__is(p[i], COIR__DIGIT))
             return -1;
-        overflow |= __builtin_mul_overflow(n, 10, &n) |
-                    __builtin_add_overflow(n, p[i] - '0', &n);
+        int digit = p[i] - '0';
+        overflow |= n > (INT64_MAX - digit) / 10;
+        n = overflow ? 0 : n * 10 + digit;
     }
     return len == 0 ? -1 : overflow ? -2 : n;
 }
