@@ -52,7 +52,7 @@ fuzz_choose(const uint8_t **data, size_t *size)
                                         .max_field = 50,
                                         .max_fields = 5,
                                         .max_head = 200,
-                                        .max_overhead = 30,
+                                        .max_overhead = d[1] % 40 + 1,
                                         .max_trailers = 60,
                                         .max_body = 100};
     c.step = 1U + d[1];

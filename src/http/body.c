@@ -104,15 +104,31 @@ may_end_line(int step)
            step == EXT_CLOSED;
 }
 
+static inline unsigned
+hex_digit(char c)
+{
+    return (unsigned)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+}
+
 static int
 add_digit(coir_http_body *body, char c)
 {
-    unsigned digit = (unsigned)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
     if (body->digits == 16 || body->left > (INT64_MAX >> 4))
         return COIR_HTTP_ECHUNKLEN;
     body->digits++;
-    body->left = body->left << 4 | digit;
+    body->left = body->left << 4 | hex_digit(c);
     return DIGITS;
+}
+
+/* The size of a chunk that has data. */
+static int
+check_size(coir_http_body *body)
+{
+    uint64_t max = coir__max_body(body->options);
+    if (body->left > max - body->total)
+        return COIR_HTTP_EBODYLEN;
+    body->total += body->left;
+    return DATA;
 }
 
 /* A size is known. */
@@ -121,13 +137,7 @@ begin_chunk(coir_http_body *body)
 {
     body->digits = 0;
     body->overhead -= body->overhead < 16 ? body->overhead : 16;
-    if (body->left == 0)
-        return LAST;
-    uint64_t max = coir__max_body(body->options);
-    if (body->left > max - body->total)
-        return COIR_HTTP_EBODYLEN;
-    body->total += body->left;
-    return DATA;
+    return body->left == 0 ? LAST : check_size(body);
 }
 
 /* A line ends where it need not be looked at for anything else: at LF. */
@@ -138,11 +148,17 @@ bare_lf(const coir_http_body *body, int step)
                                                            : COIR_HTTP_ELF;
 }
 
+static inline uint32_t
+max_overhead(const coir_http_body *body)
+{
+    return coir__limit(body->options->max_overhead, 16384);
+}
+
 /* One byte of a size line. */
 static int
 size_step(coir_http_body *body, int step, char c)
 {
-    if (++body->overhead > coir__limit(body->options->max_overhead, 16384))
+    if (++body->overhead > max_overhead(body))
         return COIR_HTTP_EOVERHEAD;
     if (step == SIZE_LF)
         return c == '\n' ? begin_chunk(body) : COIR_HTTP_ECR;
@@ -194,12 +210,43 @@ chunk_step(coir_http_body *body, int step, char c)
     }
 }
 
+/* What chunks are made of mostly: CR LF behind data, and a line of a few
+ * digits, if all of it is there. Returns the bytes used; 0: the machine is to
+ * look. */
+static inline size_t
+plain_line(coir_http_body *body, const char *buf, size_t len)
+{
+    size_t i = 0, digits = 0;
+    uint64_t size = 0;
+    if (body->step == DATA_CR) {
+        if (len < 2 || buf[0] != '\r' || buf[1] != '\n')
+            return 0;
+        i = 2;
+    }
+    else if (body->step != SIZE)
+        return 0;
+    for (; digits < 8 && i < len && coir__is(buf[i], COIR__HEX); i++) {
+        size = size << 4 | hex_digit(buf[i]);
+        digits++;
+    }
+    if (size == 0 || len - i < 2 || buf[i] != '\r' || buf[i + 1] != '\n')
+        return 0;
+    uint32_t cost = body->overhead + (uint32_t)digits + 2;
+    if (cost > max_overhead(body))
+        return 0;
+    body->overhead = cost > 16 ? cost - 16 : 0;
+    body->left = size;
+    return i + 2;
+}
+
 /* Everything up to data, or the end. */
 static ssize_t
 between_chunks(coir_http_body *body, const char *buf, size_t len)
 {
-    size_t i = 0;
+    size_t i = plain_line(body, buf, len);
     int step = body->step;
+    if (coir__likely(i > 0) && (step = check_size(body)) < 0)
+        return step;
     while (step != DATA && i < len) {
         step = chunk_step(body, step, buf[i]);
         if (step < 0)

@@ -246,7 +246,9 @@ connection(const message *m)
 {
     const coir_http_field *f = first(m, COIR_FIELD_CONNECTION);
     unsigned said = 0;
-    if (f != NULL) {
+    if (f != NULL && !m->repeated && IS(m, f, "keep-alive"))
+        said = KEEP_ALIVE; /* as most do that have one */
+    else if (f != NULL) {
         int err = connection_tokens(m, f, &said);
         if (err < 0)
             return err;

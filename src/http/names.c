@@ -196,6 +196,8 @@ static const struct {
 int
 coir_http_method_id(const char *method, size_t len)
 {
+    if (coir__likely(len == 3 && memcmp(method, "GET", 3) == 0))
+        return COIR_HTTP_GET;
     for (size_t id = 1; id < METHODS; id++) {
         if (len == methods[id].len &&
             memcmp(method, methods[id].text, len) == 0)

@@ -124,11 +124,16 @@ line_end(const cursor *c, const char *p, const char **next, int other)
 /* --- the first line ------------------------------------------------------ */
 
 /* "HTTP/1.1" at *at; moves behind it. */
-static int
+static inline int
 parse_version(cursor *c, const char **at)
 {
     static const char form[] = "HTTP/1.";
     const char *p = *at;
+    if (coir__likely(c->end - p >= 8 && memcmp(p, "HTTP/1.1", 8) == 0)) {
+        c->head->version = 11;
+        *at = p + 8;
+        return 0;
+    }
     for (size_t i = 0; i < sizeof(form) - 1; i++, p++) {
         if (p == c->end)
             return c->at_end;

@@ -12,19 +12,16 @@
 static const char *
 name_end(const char *p, const char *end)
 {
-    while (p < end) {
-        if (*p == '%') {
-            if (end - p < 3 || !coir__is(p[1], COIR__HEX) ||
-                !coir__is(p[2], COIR__HEX))
-                return NULL;
-            p += 3;
-        }
-        else if (coir__is(*p, COIR__HOST))
+    for (;;) {
+        while (p < end && coir__is(*p, COIR__HOST))
             p++;
-        else
-            break;
+        if (coir__likely(p == end || *p != '%'))
+            return p;
+        if (end - p < 3 || !coir__is(p[1], COIR__HEX) ||
+            !coir__is(p[2], COIR__HEX))
+            return NULL;
+        p += 3;
     }
-    return p;
 }
 
 /* "v1.anything" */
