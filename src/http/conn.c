@@ -812,6 +812,8 @@ coir__http_conn_kill(coir__http_conn *c, int error)
     coir_http_server *s = c->server;
     coir__http_x *x = c->x;
     x->killed = error;
+    if (error == COIR_ECLOSED && !c->lost)
+        (void)shutdown(c->edge.fd, SHUT_RDWR);
     for (int slot = 0; slot < 2; slot++)
         if (x->waits & 1 << slot) {
             x->waits &= (uint8_t) ~(1 << slot);

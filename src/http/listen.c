@@ -130,6 +130,26 @@ accept_one(coir__http_listener *l)
     return 1;
 }
 
+/* The loop says that there is one. */
+static void
+accept_some(coir__http_listener *l)
+{
+    coir_http_server *s = l->server;
+    for (int i = 0; i < BATCH && s->state == COIR_HTTP_RUNNING; i++) {
+        if (s->connections >= s->options.max_connections) {
+            if (i > 0)
+                return; /* there need not be another one */
+            if (!coir__http_evict(s)) {
+                /* An idle one may be old enough by then. */
+                pause_for(s, COIR__HTTP_YOUNG_NS);
+                return;
+            }
+        }
+        if (!accept_one(l))
+            return;
+    }
+}
+
 static void
 on_listener(coir_loop *loop, coir_io *w, int revents)
 {
@@ -142,16 +162,7 @@ on_listener(coir_loop *loop, coir_io *w, int revents)
         back_off(s);
     }
     else
-        for (int i = 0; i < BATCH && s->state == COIR_HTTP_RUNNING; i++) {
-            if (s->connections >= s->options.max_connections &&
-                !coir__http_evict(s)) {
-                /* An idle one may be old enough by then. */
-                pause_for(s, COIR__HTTP_YOUNG_NS);
-                break;
-            }
-            if (!accept_one(l))
-                break;
-        }
+        accept_some(l);
     coir__http_let_go(s);
 }
 

@@ -6,6 +6,7 @@
 
 #include <coir/http_server.h>
 #include <coir/net.h>
+#include <coir/sync.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
