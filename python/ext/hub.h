@@ -313,6 +313,8 @@ COIR__HIDDEN int64_t coir__seconds_to_ns(double seconds);
 /* The loop is destroyed: what a Greenlet has in the queue is not going to
  * happen. Whether it was that; then it is out of the queue. In green.c. */
 COIR__HIDDEN int coir__green_drop(coir_ready *r);
+/* The same for the request of a server. In wsgi.c. */
+COIR__HIDDEN int coir__request_drop(coir_ready *r);
 
 /* Each adds its types to coir._core; 0, or -1 with an exception. Called once
  * per module object; static types are to be made ready only once. */
@@ -326,5 +328,6 @@ COIR__HIDDEN int coir__timeout_types_init(PyObject *module); /* timeout.c */
 COIR__HIDDEN int coir__queue_types_init(PyObject *module);   /* queue.c */
 COIR__HIDDEN int coir__local_types_init(PyObject *module);   /* local.c */
 COIR__HIDDEN int coir__socket_types_init(PyObject *module);  /* socket.c */
+COIR__HIDDEN int coir__wsgi_types_init(PyObject *module);    /* wsgi.c */
 
 #endif

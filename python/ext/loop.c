@@ -650,7 +650,7 @@ coir__loop_destroy(LoopObject *self)
         coir_ready *r = (coir_ready *)self->ready.head;
         if (r->run == run_callback)
             (void)callback_stop((PyObject *)callback_of(r), NULL);
-        else if (!coir__green_drop(r))
+        else if (!coir__green_drop(r) && !coir__request_drop(r))
             coir__list_remove(&r->node);
     }
 }

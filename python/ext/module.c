@@ -180,7 +180,7 @@ core_exec(PyObject *m)
         coir__event_types_init,   coir__lock_types_init,
         coir__timeout_types_init, coir__queue_types_init,
         coir__local_types_init,   coir__socket_types_init,
-        coir__tracing_types_init,
+        coir__tracing_types_init, coir__wsgi_types_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)

@@ -1,0 +1,255 @@
+"""What can be set about serving: one table for all who ask.
+
+Each :class:`Option` is an option of ``coir serve``, a variable of the
+environment, ``COIR_SERVE_NAME``, and a key of a configuration file; those of
+the group ``limits`` are arguments of :class:`coir.http.Server` as well, by the
+same name and with the same default. What is given on the command line goes
+before the environment, and that before the file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["LIMITS", "OPTIONS", "Option", "from_environ", "from_file"]
+
+PREFIX = "COIR_SERVE_"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that can be set.
+
+    :ivar parse: makes the value of a string, or raises ValueError.
+    :ivar metavar: what stands for the value in help; "" for a flag.
+    :ivar many: it is a list; on the command line it may be repeated, in the
+        environment it is separated by spaces or commas.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    metavar: str
+    help: str
+    group: str
+    many: bool = False
+    short: str = ""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    def of_text(self, text: str) -> Any:
+        if self.many:
+            return [self.parse(t) for t in text.replace(",", " ").split()]
+        return self.parse(text)
+
+    def of_file(self, value: Any) -> Any:
+        """Of what TOML gives: the value itself, or a string of it."""
+        if self.many:
+            items = value if isinstance(value, list) else [value]
+            return [self._scalar(item) for item in items]
+        return self._scalar(value)
+
+    def _scalar(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            if self.parse is not _boolean:
+                raise ValueError("must not be true or false")
+            return value
+        if isinstance(value, (int, float, str)):
+            return self.parse(str(value))
+        raise ValueError("must be a string, a number or a list of them")
+
+
+# --- kinds of values
+
+
+def _string(text: str) -> str:
+    return text
+
+
+def _boolean(text: str) -> bool:
+    lower = text.strip().lower()
+    if lower in ("1", "true", "yes", "on"):
+        return True
+    if lower in ("", "0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
+
+
+def seconds(text: str) -> float:
+    """A time; ``ms``, ``s``, ``m`` and ``h`` may follow. 0: without limit."""
+    for suffix, factor in ("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600):
+        if text.endswith(suffix):
+            text, scale = text[: -len(suffix)], factor
+            break
+    else:
+        scale = 1
+    value = float(text) * scale
+    if not 0 <= value < 1e9:
+        raise ValueError("a time is 0 or more")
+    return value
+
+
+def size(text: str) -> int:
+    """A number of bytes; ``K``, ``M`` and ``G`` may follow."""
+    shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
+    value = int(text[:-1] if shift else text) << shift
+    if value < 0:
+        raise ValueError("a size is 0 or more")
+    return value
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise ValueError("a count is 0 or more")
+    return value
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    return count(text)
+
+
+def _mode(text: str) -> int:
+    value = int(text, 8)
+    if not 0 <= value <= 0o777:
+        raise ValueError("permissions are three octal digits")
+    return value
+
+
+def _log_format(text: str) -> str:
+    if text not in ("common", "combined", "json"):
+        raise ValueError("a log's format is common, combined or json")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text not in ("debug", "info", "warning", "error", "critical"):
+        raise ValueError(f"{text!r} is no level")
+    return text
+
+
+# --- the table
+
+_SERVING = (
+    Option(
+        "bind", _string, ["127.0.0.1:8000"], "ADDRESS",
+        "where to listen: HOST:PORT, :PORT for all addresses, [IPv6]:PORT, "
+        "unix:PATH, unix:@NAME, or fd:N; may be repeated",
+        "serving", many=True, short="-b",
+    ),
+    Option(
+        "workers", _workers, 1, "N",
+        "processes that serve, 'auto' for one per processor; 0: no "
+        "supervising parent, this process serves itself",
+        "serving", short="-w",
+    ),
+    Option(
+        "reuse_port", _boolean, False, "",
+        "give each worker a listener of its own (SO_REUSEPORT), so that the "
+        "kernel spreads connections evenly, but does not see who is busy",
+        "serving",
+    ),
+    Option(
+        "unix_mode", _mode, None, "MODE",
+        "permissions of the files of Unix sockets, as in chmod 660",
+        "serving",
+    ),
+    Option(
+        "backlog", count, 1024, "N",
+        "connections that may wait in the kernel until they are accepted",
+        "serving",
+    ),
+    Option(
+        "patch", _boolean, False, "",
+        "make the standard library green before the application is imported "
+        "(coir.gevent.monkey.patch_all())",
+        "serving",
+    ),
+    Option(
+        "as", _string, "", "NAMES",
+        "packages that Coir stands in for in the application: gevent, "
+        "greenlet; by default what COIR_AS says",
+        "serving",
+    ),
+    Option(
+        "chdir", _string, "", "DIR",
+        "go there before the application is imported", "serving",
+    ),
+    Option(
+        "pidfile", _string, "", "FILE",
+        "write the process id of the parent there", "serving",
+    ),
+    Option(
+        "script_name", _string, "", "PATH",
+        "the application's SCRIPT_NAME: requests of paths below it are its",
+        "serving",
+    ),
+    Option(
+        "forwarded_allow_ips", _string, [], "ADDRESSES",
+        "proxies whose X-Forwarded-For, X-Forwarded-Proto and "
+        "X-Forwarded-Host are believed: addresses and networks, 'unix' for "
+        "Unix sockets, '*' for all",
+        "serving", many=True,
+    ),
+    Option(
+        "worker_timeout", seconds, 0.0, "TIME",
+        "kill a worker whose hub has not run for so long: something blocks "
+        "all its requests; 0: never",
+        "serving",
+    ),
+    Option(
+        "max_requests", count, 0, "N",
+        "replace a worker after so many requests; 0: never", "serving",
+    ),
+    Option(
+        "max_requests_jitter", count, 0, "N",
+        "up to so many more, at random, so that not all are replaced at once",
+        "serving",
+    ),
+)
+
+_TLS = (
+    Option("certfile", _string, "", "FILE",
+           "certificate, with those between it and the root: serve TLS",
+           "TLS"),
+    Option("keyfile", _string, "", "FILE",
+           "its key, if it is not in the same file", "TLS"),
+    Option("key_password_file", _string, "", "FILE",
+           "whose first line is the key's password", "TLS"),
+    Option("ca_certs", _string, "", "FILE",
+           "ask clients for certificates issued by one of these", "TLS"),
+    Option("client_optional", _boolean, False, "",
+           "with --ca-certs: clients without a certificate may come, too",
+           "TLS"),
+    Option("ciphers", _string, "", "LIST",
+           "of TLS 1.2, in OpenSSL's words", "TLS"),
+    Option("tls_min", _string, "1.2", "VERSION",
+           "oldest version that is spoken: 1.2 or 1.3", "TLS"),
+    Option("alpn", _string, ["http/1.1"], "NAMES",
+           "protocols that are offered by ALPN", "TLS", many=True),
+)
+
+_LOGS = (
+    Option("access_log", _string, "", "FILE",
+           "log each request there, '-' for standard output", "logs"),
+    Option("access_log_format", _log_format, "combined", "FORMAT",
+           "common, combined or json", "logs"),
+    Option("log", _string, "-", "FILE",
+           "errors, and what the server does, '-' for standard error",
+           "logs"),
+    Option("log_level", _log_level, "info", "LEVEL",
+           "debug, info, warning, error or critical", "logs"),
+)
