@@ -253,3 +253,103 @@ _LOGS = (
     Option("log_level", _log_level, "info", "LEVEL",
            "debug, info, warning, error or critical", "logs"),
 )
+
+# With those of include/coir/http_server.h, which says the same.
+LIMITS = (
+    Option("handshake_timeout", seconds, 10.0, "TIME",
+           "for a TLS handshake", "limits"),
+    Option("head_timeout", seconds, 20.0, "TIME",
+           "from a connection, or the first byte of a request, to the end of "
+           "its head", "limits"),
+    Option("idle_timeout", seconds, 75.0, "TIME",
+           "between two requests of a connection", "limits"),
+    Option("request_timeout", seconds, 0.0, "TIME",
+           "from a head to the end of the response; then the application "
+           "gets RequestTimeout, and the client 503", "limits"),
+    Option("linger_timeout", seconds, 5.0, "TIME",
+           "for what a client still sends after the last response",
+           "limits"),
+    Option("rate_grace", seconds, 20.0, "TIME",
+           "how long reading a body, or sending a response, may wait for "
+           "the client in all, apart from what --min-rate grants", "limits"),
+    Option("min_rate", count, 240, "BYTES",
+           "for so many bytes that move it may wait a second more",
+           "limits"),
+    Option("max_connections", count, None, "N",
+           "connections at a time; by default half of the descriptors that a "
+           "process may have, at most 100000", "limits"),
+    Option("max_active", count, 0, "N",
+           "requests handled at a time, more wait", "limits"),
+    Option("max_keep_alive_requests", count, 0, "N",
+           "requests of a connection", "limits"),
+    Option("max_body", size, 0, "BYTES",
+           "of a request's body; more is 413", "limits"),
+    Option("max_drain", size, 65536, "BYTES",
+           "of a body that the application left unread are read, to keep the "
+           "connection; else it is closed", "limits"),
+    Option("max_line", size, 8192, "BYTES", "of a request line", "limits"),
+    Option("max_field", size, 8192, "BYTES", "of one header", "limits"),
+    Option("max_fields", count, 100, "N", "headers", "limits"),
+    Option("max_head", size, 65536, "BYTES", "of a whole head", "limits"),
+    Option("max_trailers", size, 8192, "BYTES",
+           "of all trailers of a chunked body", "limits"),
+    Option("keep_alive", _boolean, True, "",
+           "more than one request a connection", "limits"),
+    Option("graceful_timeout", seconds, 30.0, "TIME",
+           "that requests have to end when the server stops", "limits"),
+)
+
+OPTIONS = _SERVING + _TLS + _LOGS + LIMITS
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Options of the environment.
+
+    :raises ValueError: for a value that makes no sense.
+    """
+    values = {}
+    for option in OPTIONS:
+        text = environ.get(option.variable)
+        if text is None:
+            continue
+        try:
+            values[option.name] = option.of_text(text)
+        except ValueError as exc:
+            raise ValueError(f"{option.variable}: {exc}") from None
+    return values
+
+
+def from_file(path: str) -> dict[str, Any]:
+    """Options of a TOML file: its top level, or its table ``serve``.
+
+    Keys may be written with hyphens. ``app`` names the application.
+
+    :raises ValueError: with the name of the file, for what makes no sense.
+    :raises OSError: if it cannot be read.
+    """
+    import tomllib
+
+    with open(path, "rb") as file:
+        try:
+            content = tomllib.load(file)
+        except tomllib.TOMLDecodeError as exc:
+            raise ValueError(f"{path}: {exc}") from None
+    table = content.get("serve", content)
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: serve must be a table")
+    values = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name == "app":
+            values["app"] = str(value)
+            continue
+        option = _BY_NAME.get(name)
+        if option is None:
+            raise ValueError(f"{path}: there is no option {key!r}")
+        try:
+            values[name] = option.of_file(value)
+        except ValueError as exc:
+            raise ValueError(f"{path}: {key}: {exc}") from None
+    return values
