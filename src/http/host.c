@@ -103,7 +103,7 @@ host_stopped(void *ctx, coir_http_server *s)
     coir_event_set(&h->stopped);
 }
 
-const coir_http_host coir__http_hub_host = {
+static const coir_http_host hub_host = {
     .start = host_start,
     .wait = host_wait,
     .wake = host_wake,
@@ -122,17 +122,19 @@ coir_http_server_new(coir_http_server **out, coir_http_handler *handler,
     h->handler = handler;
     h->arg = arg;
     coir_event_init(&h->stopped);
-    int err = coir_http_server_new_on(out, coir_hub_loop(hub),
-                                      &coir__http_hub_host, h, options);
+    int err = coir_http_server_new_on(out, coir_hub_loop(hub), &hub_host, h,
+                                      options);
     if (err < 0)
         coir_free(h);
+    else
+        (*out)->frees_ctx = 1;
     return err;
 }
 
 int
 coir_http_server_join(coir_http_server *s, int64_t timeout_ns)
 {
-    if (s->host != &coir__http_hub_host)
+    if (s->host != &hub_host)
         return COIR_EINVAL;
     hub_server *h = s->ctx;
     return coir_event_wait(&h->stopped, timeout_ns);

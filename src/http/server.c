@@ -191,7 +191,7 @@ free_now(coir_http_server *s)
     coir__http_x_free_all(s);
     coir_free(s->log);
     coir_free(s->server_name);
-    if (s->host == &coir__http_hub_host)
+    if (s->frees_ctx)
         coir_free(s->ctx);
     coir_free(s);
 }

@@ -171,6 +171,7 @@ struct coir_http_server {
     coir_loop *loop;
     const coir_http_host *host;
     void *ctx;
+    int frees_ctx; /* it goes with the server */
     coir_http_server_options options; /* without a 0 that means a default */
     coir_http_options parser;
     char *server_name;
@@ -330,9 +331,5 @@ int coir__http_complete(coir__http_x *x);
 
 void coir__http_log(coir__http_x *x);
 void coir__http_log_flush(coir_http_server *s);
-
-/* --- host.c -------------------------------------------------------------- */
-
-extern const coir_http_host coir__http_hub_host;
 
 #endif
