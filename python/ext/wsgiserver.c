@@ -570,7 +570,8 @@ server_fd(PyObject *op, PyObject *arg)
 
 #define COUNTERS(X)                                                           \
     X(connections)                                                            \
-    X(shaking) X(idle) X(reading) X(queued) X(active) X(lingering) X(buffers) \
+    X(shaking)                                                                \
+    X(idle) X(reading) X(queued) X(active) X(lingering) X(buffers)            \
         X(accepted) X(requests) X(responses) X(upgraded) X(aborted)           \
             X(bytes_read) X(bytes_written) X(handshake_timeouts)              \
                 X(head_timeouts) X(idle_timeouts) X(request_timeouts)         \

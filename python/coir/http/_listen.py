@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import fcntl
 import os
 import stat
 from typing import Any
@@ -52,32 +53,33 @@ def parse_address(text: str) -> Address:
 def _number(text: str, digits: str, most: int) -> int:
     if digits.isascii() and digits.isdigit() and int(digits) <= most:
         return int(digits)
-    raise ValueError(f"{digits!r} in the address {text!r} is no number that "
-                     f"fits: expected HOST:PORT, unix:PATH or fd:NUMBER")
+    raise ValueError(
+        f"{digits!r} in the address {text!r} is no number that "
+        f"fits: expected HOST:PORT, unix:PATH or fd:NUMBER"
+    )
 
 
 class Listener:
     """A listening socket, and what has to be done when it goes.
 
-    :ivar fd: its number; the socket is closed by :meth:`close`, not before.
-    :ivar url: how a browser would write its address.
+    :ivar name: where it listens, as of ``getsockname()``.
     """
 
     def __init__(
         self, socket: Any, address: Address, made: tuple[int, int] | None
     ) -> None:
         self.socket = socket
+        self.name = socket.getsockname()
         self.address = address
         self._made = made  # device and inode of the Unix socket's file
 
-    @property
-    def fd(self) -> int:
-        number: int = self.socket.fileno()
-        return number
+    def duplicate(self) -> int:
+        """Another number of it, which is the caller's."""
+        return fcntl.fcntl(self.socket.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)
 
     def describe(self, scheme: str = "http") -> str:
         """For people: an URL, or ``unix:PATH``."""
-        name = self.socket.getsockname()
+        name = self.name
         if isinstance(name, bytes):
             return "unix:@" + name[1:].decode("utf-8", "replace")
         if isinstance(name, str):

@@ -146,9 +146,7 @@ class Server:
         self._has_listeners = False
 
     @staticmethod
-    def _addresses(
-        host: str, port: int, bind: Any, sockets: Any
-    ) -> list[str]:
+    def _addresses(host: str, port: int, bind: Any, sockets: Any) -> list[str]:
         if bind is not None and sockets is not None:
             raise TypeError("bind or sockets, not both")
         if sockets is not None:
@@ -175,19 +173,17 @@ class Server:
             own = _socket.socket(fileno=fd)
             own.setblocking(False)
             made.append(Listener(own, ("fd", "", fd), None))
-        for listener in made:
-            environ = self._environ_of(listener)
-            # What the server closes is its own number.
-            fd = fcntl.fcntl(listener.fd, fcntl.F_DUPFD_CLOEXEC, 0)
-            try:
-                self._core.listen(fd, environ, self.ssl_context)
-            except BaseException:
-                os.close(fd)
-                raise
         self.listeners = made
+        for listener in made:
+            self._core.listen(
+                listener.socket.fileno(),
+                self._environ_of(listener),
+                self.ssl_context,
+            )
+            listener.socket.detach()  # it is the C server's now
 
     def _environ_of(self, listener: Listener) -> dict[str, Any]:
-        name = listener.socket.getsockname()
+        name = listener.name
         https = self.ssl_context is not None
         host, port = "localhost", "443" if https else "80"
         if isinstance(name, tuple):
@@ -214,13 +210,13 @@ class Server:
     @property
     def port(self) -> int:
         """Port of the first listener, 0 of a Unix socket."""
-        name = self.listeners[0].socket.getsockname()
+        name = self.address
         return name[1] if isinstance(name, tuple) else 0
 
     @property
     def address(self) -> Any:
         """Address of the first listener, as of ``getsockname()``."""
-        return self.listeners[0].socket.getsockname()
+        return self.listeners[0].name
 
     @property
     def urls(self) -> list[str]:
@@ -349,7 +345,9 @@ class Server:
         request = "a request"
         if environ:
             method = environ.get("REQUEST_METHOD")
-            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+            path = environ.get("SCRIPT_NAME", "") + environ.get(
+                "PATH_INFO", ""
+            )
             request = f"{method} {path!r}"
         self.logger.error("Error in %s", request, exc_info=exc)
 

@@ -200,9 +200,7 @@ class Supervisor:
         times = [w.deadline for w in self._workers.values() if w.deadline]
         times += self._due.values()
         if self.silence:
-            times += [
-                w.heard + self.silence for w in self._workers.values()
-            ]
+            times += [w.heard + self.silence for w in self._workers.values()]
         if not times:
             return None
         return max(0.0, min(times) - time.monotonic()) * 1000 + 1
@@ -212,9 +210,7 @@ class Supervisor:
     def _fill(self) -> None:
         """Start a worker for each place that has none."""
         now = time.monotonic()
-        taken = {
-            w.place for w in self._workers.values() if w.state != LEAVING
-        }
+        taken = {w.place for w in self._workers.values() if w.state != LEAVING}
         for place in range(self.count):
             if place in taken or self._due.get(place, 0) > now:
                 continue
@@ -437,9 +433,7 @@ class Supervisor:
                 if old is not None and worker.place < self.count:
                     self._start(worker.place, old)
             elif worker.state == SERVING and worker.place < self.count:
-                if not any(
-                    w.old is worker for w in self._workers.values()
-                ):
+                if not any(w.old is worker for w in self._workers.values()):
                     self._start(worker.place, worker)
         self._dismiss_surplus()
 
