@@ -1,0 +1,243 @@
+/* environ.c - what a request's head tells, as a WSGI environ has it.
+ *
+ * The keys of fields that have an id, the names of registered methods and
+ * versions are made once and kept. All else is made for each request. */
+#include "environ.h"
+
+#include <string.h>
+
+/* Longest path that is decoded without allocating. */
+#define SHORT_PATH 1024
+
+/* Made once; strong. */
+static struct {
+    PyObject *fields[COIR_FIELD_IDS]; /* "HTTP_HOST" and so on */
+    PyObject *methods[COIR_HTTP_PATCH + 1];
+    PyObject *versions[2]; /* 1.0, 1.1 */
+    PyObject *method, *path_info, *query_string, *protocol;
+    PyObject *asterisk, *root, *empty;
+} names;
+
+/* --- names --------------------------------------------------------------- */
+
+/* What a field's name is in an environ: "HTTP_", upper case, '_' for '-'. */
+static PyObject *
+key_of(const char *name, size_t len)
+{
+    PyObject *key = PyUnicode_New((Py_ssize_t)len + 5, 127);
+    if (key == NULL)
+        return NULL;
+    char *to = (char *)PyUnicode_1BYTE_DATA(key);
+    memcpy(to, "HTTP_", 5);
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+        if (c >= 'a' && c <= 'z')
+            c = (char)(c - 'a' + 'A');
+        to[5 + i] = c == '-' ? '_' : c;
+    }
+    return key;
+}
+
+static PyObject *
+field_key(int id)
+{
+    if (id == COIR_FIELD_CONTENT_TYPE)
+        return PyUnicode_InternFromString("CONTENT_TYPE");
+    if (id == COIR_FIELD_CONTENT_LENGTH)
+        return PyUnicode_InternFromString("CONTENT_LENGTH");
+    const char *name = coir_http_field_name(id);
+    PyObject *key = key_of(name, strlen(name));
+    if (key != NULL)
+        PyUnicode_InternInPlace(&key);
+    return key;
+}
+
+static int
+make_names(void)
+{
+    for (int id = COIR_FIELD_OTHER + 1; id < COIR_FIELD_IDS; id++)
+        if (names.fields[id] == NULL &&
+            (names.fields[id] = field_key(id)) == NULL)
+            return -1;
+    for (int m = COIR_HTTP_GET; m <= COIR_HTTP_PATCH; m++)
+        if (names.methods[m] == NULL &&
+            (names.methods[m] =
+                 PyUnicode_InternFromString(coir_http_method_name(m))) == NULL)
+            return -1;
+    const struct {
+        PyObject **to;
+        const char *text;
+    } others[] = {
+        {&names.versions[0], "HTTP/1.0"},
+        {&names.versions[1], "HTTP/1.1"},
+        {&names.method, "REQUEST_METHOD"},
+        {&names.path_info, "PATH_INFO"},
+        {&names.query_string, "QUERY_STRING"},
+        {&names.protocol, "SERVER_PROTOCOL"},
+        {&names.asterisk, "*"},
+        {&names.root, "/"},
+        {&names.empty, ""}, /* the last: then all are there */
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (*others[i].to == NULL &&
+            (*others[i].to = PyUnicode_InternFromString(others[i].text)) ==
+                NULL)
+            return -1;
+    return 0;
+}
+
+static inline int
+need_names(void)
+{
+    return COIR__LIKELY(names.empty != NULL) ? 0 : make_names();
+}
+
+PyObject *
+coir__environ_method(const char *buf, const coir_http_head *head)
+{
+    if (need_names() < 0)
+        return NULL;
+    if (head->method_id != COIR_HTTP_OTHER)
+        return Py_NewRef(names.methods[head->method_id]);
+    return coir__environ_text(buf, head->method);
+}
+
+PyObject *
+coir__environ_version(const coir_http_head *head)
+{
+    if (need_names() < 0)
+        return NULL;
+    return Py_NewRef(names.versions[head->version > 10]);
+}
+
+/* --- the target ---------------------------------------------------------- */
+
+static PyObject *
+decoded(const char *text, size_t len)
+{
+    if (memchr(text, '%', len) == NULL)
+        return PyUnicode_DecodeLatin1(text, (Py_ssize_t)len, NULL);
+    char some[SHORT_PATH], *out = some;
+    if (len > sizeof some && (out = PyMem_Malloc(len)) == NULL)
+        return PyErr_NoMemory();
+    size_t n = coir_http_percent_decode(text, len, out);
+    PyObject *res = PyUnicode_DecodeLatin1(out, (Py_ssize_t)n, NULL);
+    if (out != some)
+        PyMem_Free(out);
+    return res;
+}
+
+static PyObject *
+path_info(const char *buf, const coir_http_head *head)
+{
+    if (head->form == COIR_HTTP_AUTHORITY)
+        return coir__environ_text(buf, head->target);
+    if (head->form == COIR_HTTP_ASTERISK)
+        return Py_NewRef(names.asterisk);
+    if (head->path.len > 0)
+        return decoded(buf + head->path.at, head->path.len);
+    /* An absolute target without a path (RFC 9112, 3.2.4). */
+    return Py_NewRef(head->method_id == COIR_HTTP_OPTIONS ? names.asterisk
+                                                          : names.root);
+}
+
+/* Steals `value`, which may be NULL with an exception. */
+static inline int
+put(PyObject *env, PyObject *key, PyObject *value)
+{
+    int err = value != NULL ? PyDict_SetItem(env, key, value) : -1;
+    Py_XDECREF(value);
+    return err;
+}
+
+/* --- fields -------------------------------------------------------------- */
+
+static inline int
+same_name(const char *buf, const coir_http_field *a, const coir_http_field *b)
+{
+    return a->id == b->id && (a->id != COIR_FIELD_OTHER ||
+                              coir_http_equal(buf + a->name.at, a->name.len,
+                                              buf + b->name.at, b->name.len));
+}
+
+/* Is there an earlier one of this name? */
+static int
+is_repeated(const char *buf, const coir_http_head *head, uint32_t at)
+{
+    const coir_http_field *f = &head->fields[at];
+    if (f->id != COIR_FIELD_OTHER)
+        return head->first[f->id] != at + 1;
+    for (uint32_t i = 0; i < at; i++)
+        if (same_name(buf, &head->fields[i], f))
+            return 1;
+    return 0;
+}
+
+static int
+is_cookie(const char *buf, const coir_http_field *f)
+{
+    return f->name.len >= 6 &&
+           coir_http_equal(buf + f->name.at, 6, "cookie", 6);
+}
+
+/* Add the value of a further field to what is there. */
+static int
+join(PyObject *env, PyObject *key, const char *buf, const coir_http_field *f)
+{
+    PyObject *before = PyDict_GetItemWithError(env, key); /* borrowed */
+    if (before == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetObject(PyExc_KeyError, key);
+        return -1;
+    }
+    PyObject *value = coir__environ_text(buf, f->value);
+    if (value == NULL)
+        return -1;
+    PyObject *both = PyUnicode_FromFormat(
+        is_cookie(buf, f) ? "%U; %U" : "%U,%U", before, value);
+    Py_DECREF(value);
+    return put(env, key, both);
+}
+
+static int
+put_field(PyObject *env, const char *buf, const coir_http_head *head,
+          uint32_t at)
+{
+    const coir_http_field *f = &head->fields[at];
+    const char *name = buf + f->name.at;
+    PyObject *key;
+    if (f->id != COIR_FIELD_OTHER)
+        key = Py_NewRef(names.fields[f->id]);
+    else if (memchr(name, '_', f->name.len) != NULL)
+        return 0;
+    else if ((key = key_of(name, f->name.len)) == NULL)
+        return -1;
+    int err = 0;
+    if (!is_repeated(buf, head, at))
+        err = put(env, key, coir__environ_text(buf, f->value));
+    else if (f->id != COIR_FIELD_CONTENT_TYPE)
+        err = join(env, key, buf, f);
+    Py_DECREF(key);
+    return err;
+}
+
+int
+coir__environ_fill(PyObject *env, const char *buf, const coir_http_head *head)
+{
+    if (need_names() < 0 ||
+        put(env, names.method, coir__environ_method(buf, head)) < 0 ||
+        put(env, names.path_info, path_info(buf, head)) < 0 ||
+        put(env, names.query_string,
+            head->query.len > 0 ? coir__environ_text(buf, head->query)
+                                : Py_NewRef(names.empty)) < 0 ||
+        PyDict_SetItem(env, names.protocol,
+                       names.versions[head->version > 10]) < 0)
+        return -1;
+    for (uint32_t i = 0; i < head->count; i++)
+        if (put_field(env, buf, head, i) < 0)
+            return -1;
+    if (head->form == COIR_HTTP_ABSOLUTE)
+        return put(env, names.fields[COIR_FIELD_HOST],
+                   coir__environ_text(buf, head->authority));
+    return 0;
+}
