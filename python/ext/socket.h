@@ -192,6 +192,13 @@ extern const char *const coir__base_names[COIR__BASE_COUNT] COIR__HIDDEN;
 /* Strong; NULL: this Python has none. */
 extern PyObject *coir__base_methods[COIR__BASE_COUNT] COIR__HIDDEN;
 
+/* Receive up to `len` bytes into `buf`, or if that is NULL, into memory that
+ * all share, to be used up before anybody else may run; *where is which. Waits
+ * as recv(), but no longer than `limit_ns`. 0 at the end; -1 with an
+ * exception. For sockets whose recv() is ours only. */
+COIR__HIDDEN Py_ssize_t coir__sock_receive(PyObject *op, void *buf,
+                                           Py_ssize_t len, int64_t limit_ns,
+                                           char **where);
 COIR__HIDDEN PyObject *coir__sock_recv(PyObject *op, PyObject *const *args,
                                        Py_ssize_t nargs);
 COIR__HIDDEN PyObject *coir__sock_recv_into(PyObject *op, PyObject *args,

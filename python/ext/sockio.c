@@ -83,6 +83,30 @@ receive_bytes(PyObject *op, struct use *u, Py_ssize_t len, int flags,
     return res;
 }
 
+Py_ssize_t
+coir__sock_receive(PyObject *op, void *buf, Py_ssize_t len, int64_t limit_ns,
+                   char **where)
+{
+    struct use u = use_of(op, IN, "recv");
+    if (limit_ns < u.timeout_ns)
+        u.timeout_ns = limit_ns;
+    if (buf == NULL && len > SHORT_LEN)
+        len = SHORT_LEN;
+    *where = buf != NULL ? buf : scratch;
+    int err = use_begin(&u, 1);
+    ssize_t n = -1;
+    while (err == 0) {
+        n = receive(fd_of(op), *where, len, 0);
+        if (COIR__LIKELY(n >= 0))
+            break;
+        err = use_again(&u, errno);
+    }
+    if (n >= 0 && len <= SHORT_LEN)
+        use_done(&u, n, len);
+    use_end(&u);
+    return n;
+}
+
 PyObject *
 coir__sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
