@@ -228,8 +228,9 @@ static PyObject *
 read_all(HTTPInputObject *in, size_t want)
 {
     size_t done = 0;
+    size_t size = expected(in, want);
     PyObject *out = PyBytes_FromStringAndSize(
-        NULL, in->pending < want ? PIECE : (Py_ssize_t)want);
+        NULL, size < PIECE ? (Py_ssize_t)size : PIECE);
     int more = out != NULL ? 1 : -1;
     while (more > 0 && done < want) {
         if (done == (size_t)PyBytes_GET_SIZE(out) &&
