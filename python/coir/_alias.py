@@ -53,7 +53,7 @@ IMPLIED = {"gevent": ("greenlet",), "eventlet": ("greenlet",)}
 #: Packages of which there must be one in a process, and those of their
 #: modules that are the original's: written in Python, on its public names.
 BORROWED: dict[str, tuple[str, ...]] = {
-    "gevent": ("pywsgi", "testing", "tests"),
+    "gevent": ("testing", "tests"),
     "eventlet": (),
 }
 

@@ -19,6 +19,7 @@ import errno
 import sys
 import time
 import traceback
+from contextlib import closing
 from datetime import datetime
 from http import client
 from typing import TYPE_CHECKING, Any
@@ -44,11 +45,21 @@ from coir._core import (
 from coir.greenlet import GreenletExit
 
 from . import socket
+from ._pywsgi_parts import (
+    Environ,
+    LoggingLogAdapter,
+    OldMessage,
+    SecureEnviron,
+    WSGISecureEnviron,
+    _log_for,
+    _NoopLog,
+    headers_factory,
+)
 from .server import StreamServer
 from .timeout import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "WSGIServer",
@@ -117,171 +128,6 @@ _JOINED = 65536
 def format_date_time(timestamp: float) -> bytes:
     """A date as HTTP writes it, for seconds since 1970."""
     return http_date(timestamp)
-
-
-class OldMessage(client.HTTPMessage):
-    """The fields of a request, as :class:`http.client.HTTPMessage`."""
-
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        super().__init__()
-        self._headers = list(fields)  # as it keeps them; without policies
-
-    @property
-    def headers(self) -> Iterator[str]:
-        """The lines, one after the other."""
-        return (f"{name}: {value}\r\n" for name, value in self._headers)
-
-    @property
-    def typeheader(self) -> str | None:
-        """The value of Content-Type."""
-        return self.get("content-type")
-
-    def getheader(self, name: str, default: Any = None) -> Any:
-        """The value of a field."""
-        return self.get(name, default)
-
-
-def headers_factory(_ignored: Any, fp: Any, *args: Any) -> OldMessage:
-    """Read the fields of a head from a file, up to the empty line."""
-    request = HTTPReader(fp).read_request(b"GET / HTTP/1.0\r\n")
-    return OldMessage(() if request is None else request.headers)
-
-
-# --- environs ----------------------------------------------------------------
-
-
-class Environ(dict):  # type: ignore[type-arg]
-    """A WSGI environ of a class of its own; pickled and copied as a dict."""
-
-    __slots__ = ()
-
-    def copy(self) -> Any:
-        """A copy, of the same class."""
-        return self.__class__(self)
-
-    def iteritems(self) -> Any:
-        """What Python 2 had."""
-        return self.items()
-
-    def __reduce_ex__(self, proto: Any) -> Any:
-        return (dict, (), None, None, iter(self.items()))
-
-
-class SecureEnviron(Environ):
-    """An environ that does not show what is in it.
-
-    ``secure_repr``: if false, it looks like any dict. ``whitelist_keys``: what
-    is shown nevertheless. ``print_masked_keys``: whether the keys of the
-    others are. Those of the class, ``default_*``, count unless an instance has
-    its own.
-    """
-
-    default_secure_repr = True
-    default_whitelist_keys: Any = ()
-    default_print_masked_keys = True
-
-    __slots__ = ("secure_repr", "whitelist_keys", "print_masked_keys")
-
-    def __getattr__(self, name: str) -> Any:
-        if name in SecureEnviron.__slots__:
-            return getattr(type(self), f"default_{name}")
-        raise AttributeError(name)
-
-    def __repr__(self) -> str:
-        if not self.secure_repr:
-            return dict.__repr__(self)
-        shown = self.whitelist_keys
-        if not shown:
-            return (
-                f"<pywsgi.SecureEnviron dict (keys: {len(self)}) "
-                f"at {id(self):#x}>"
-            )
-        masked = self.print_masked_keys
-        parts = [
-            f"{key!r}: {value!r}" if key in shown else f"{key!r}: '<MASKED>'"
-            for key, value in self.items()
-            if key in shown or masked
-        ]
-        hidden = len(self) - len(parts)
-        if hidden:
-            parts.append(f"(hidden keys: {hidden})")
-        return "{" + ", ".join(parts) + "}"
-
-    __str__ = __repr__
-
-
-class WSGISecureEnviron(SecureEnviron):
-    """One that shows who asked for which host: for error reports."""
-
-    default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
-    default_print_masked_keys = False
-
-
-# --- logs --------------------------------------------------------------------
-
-
-class LoggingLogAdapter:
-    """A :class:`logging.Logger` as the log of a server.
-
-    What it does not have is the logger's. Handlers of loggers may block: patch
-    the process before logging is set up.
-
-    :param level: of all that is written.
-    """
-
-    __slots__ = ("_logger", "_level")
-
-    _logger: Any
-    _level: int
-
-    def __init__(self, logger: Any, level: int = 20) -> None:
-        object.__setattr__(self, "_logger", logger)
-        object.__setattr__(self, "_level", level)
-
-    def write(self, msg: str) -> None:
-        """Log a line."""
-        if msg and msg.endswith("\n"):
-            msg = msg[:-1]
-        self._logger.log(self._level, msg)
-
-    def flush(self) -> None:
-        """Nothing."""
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Log some lines."""
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._logger, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in LoggingLogAdapter.__slots__:
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._logger, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self._logger, name)
-
-
-class _NoopLog:
-    """A log that nobody reads."""
-
-    def write(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    flush = writelines = write
-
-
-def _log_for(log: Any, level: int) -> Any:
-    if log == "default":
-        return sys.stderr
-    if log is None:
-        return _NoopLog()
-    if hasattr(log, "write") or not hasattr(log, "log"):
-        return log
-    return LoggingLogAdapter(log, level)
 
 
 # --- handlers ----------------------------------------------------------------
@@ -702,7 +548,7 @@ class WSGIHandler:
             self.write(b"")
         if self.response_use_chunked and self.command != "HEAD":
             self._sendall(b"0\r\n\r\n")
-        if self._body_left:
+        if self._body_left and self.command != "HEAD":
             self.close_connection = True  # less than was said
 
     def start_response(
@@ -729,10 +575,12 @@ class WSGIHandler:
             headers
         )
         if length is not None and (code in (204, 304)) and int(length):
-            raise self.ApplicationError(
+            # Bytes: applications return what it was told.
+            message = (
                 f"Invalid Content-Length for {code} response: {length!r} "
                 "(must be absent or zero)"
             )
+            raise self.ApplicationError(message.encode("latin-1"))
         # Only now: what was set before still counts if this is refused.
         self.status = encoded
         self._orig_status = status
@@ -803,6 +651,17 @@ class WSGIHandler:
 
     def _write_with_headers(self, data: Any) -> None:
         self.headers_sent = True
+        try:
+            head = self._head_with(data)
+        except BaseException:
+            self.headers_sent = False  # so that 500 can be said
+            raise
+        self._sendall(head)
+        if len(data) > _JOINED:
+            self._write(data)
+
+    def _head_with(self, data: Any) -> bytes:
+        """The head, and the data unless that is a lot."""
         body = self.wsgi_input
         if body is not None and body.socket is not None:
             body.send_100_continue_enabled = False  # it is too late for that
@@ -810,24 +669,20 @@ class WSGIHandler:
         status = self.status
         if isinstance(status, str):
             status = status.encode("latin-1")
-        if self.command == "HEAD":
-            data = b""
-        elif self.provided_content_length is not None:
-            data = self._cut(data, int(self.provided_content_length))
-        if not data:
+        length = self.provided_content_length
+        # False: a subclass says that it is none of our business.
+        self._body_left = int(length) if length else None
+        if not data or self.command == "HEAD" or len(data) > _JOINED:
             data = b""  # write("") is what some handlers do
-        if len(data) > _JOINED:
-            self._sendall(http_response(status, self.response_headers, b""))
-            self._write(data)
-            return
-        self._sendall(
-            http_response(
-                status, self.response_headers, data, self.response_use_chunked
-            )
+        elif self._body_left is not None:
+            data = self._cut(data)
+        return http_response(
+            status, self.response_headers, data, self.response_use_chunked
         )
 
-    def _cut(self, data: Any, left: int) -> Any:
+    def _cut(self, data: Any) -> Any:
         """No more than Content-Length says, or it would be a response."""
+        left = self._body_left or 0
         if len(data) > left:
             self.close_connection = True
             data = bytes(data)[:left]
@@ -846,10 +701,9 @@ class WSGIHandler:
             self._sendall(b"\r\n")
             return
         if self._body_left is not None:
-            data = self._cut(data, self._body_left)
-            if not data:
-                return
-        self._sendall(data)
+            data = self._cut(data)
+        if data:
+            self._sendall(data)
 
     def _sendall(self, data: Any) -> None:
         try:
@@ -881,6 +735,7 @@ class WSGIHandler:
             self.close_connection = True
             return
         status, headers, body = _ERRORS[error_code]
+        self.response_use_chunked = False
         try:
             self.start_response(status, headers[:])
             self.write(body)
@@ -1102,21 +957,11 @@ class WSGIServer(StreamServer):
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Wrap the connection into SSL, and handle it."""
-        limit = self.handshake_timeout
-        if limit is None or client_socket.gettimeout() is not None:
-            return super().wrap_socket_and_handle(client_socket, address)
         assert self.ssl_args is not None
-        client_socket.settimeout(limit)
-        try:
+        with Timeout(self.handshake_timeout, TimeoutError):
             wrapped = self.wrap_socket(client_socket, **self.ssl_args)
-        except OSError:
-            client_socket.close()
-            raise
-        try:
-            wrapped.settimeout(None)
+        with closing(wrapped):
             return self.handle(wrapped, address)
-        finally:
-            wrapped.close()
 
     def handle(self, sock: Any, address: Any) -> None:
         """Have a handler do all of a connection."""
