@@ -238,6 +238,13 @@ ask_file(PyObject *source, size_t want, int line, Py_buffer *view)
     return take_bytes(res, view);
 }
 
+static int
+set_closed(void)
+{
+    PyErr_SetString(PyExc_ValueError, "I/O operation on closed file.");
+    return -1;
+}
+
 /* One read of the source: the bytes are at *where; `view`, if it has an
  * object, is to be released after they were used. */
 static Py_ssize_t
@@ -245,10 +252,8 @@ ask(HTTPReaderObject *r, char *to, size_t want, int line, int64_t limit_ns,
     char **where, Py_buffer *view)
 {
     view->obj = NULL;
-    if (r->source == NULL) {
-        PyErr_SetString(PyExc_ValueError, "I/O operation on closed file.");
-        return -1;
-    }
+    if (r->source == NULL)
+        return set_closed();
     PyObject *source = Py_NewRef(r->source);
     Py_ssize_t n;
     if (r->kind == COIR_SOURCE_GREEN)
@@ -282,6 +287,8 @@ coir__httpreader_fill(HTTPReaderObject *r, size_t want, int line,
     Py_ssize_t n = ask(r, NULL, want, line, limit_ns, &where, &view);
     if (n == 0)
         r->at_end = 1;
+    if (n > 0 && r->source == NULL)
+        n = set_closed(); /* meanwhile */
     if (n > 0 && append(r, where, (size_t)n) < 0)
         n = -1;
     if (view.obj != NULL)
@@ -616,7 +623,7 @@ static PyObject *
 reader_fileno(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     if (SELF->source == NULL) {
-        PyErr_SetString(PyExc_ValueError, "I/O operation on closed file.");
+        (void)set_closed();
         return NULL;
     }
     return PyObject_CallMethod(SELF->source, "fileno", NULL);
@@ -707,18 +714,33 @@ set_limit(PyObject *op, PyObject *value, void *closure)
 
 /* --- the type ------------------------------------------------------------ */
 
-/* What kind of source it is; -1 with TypeError. */
+/* 1, 0, or -1 with an exception. */
+static int
+has(PyObject *op, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(op, name);
+    if (value == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
+        return -1;
+    PyErr_Clear();
+    Py_XDECREF(value);
+    return value != NULL;
+}
+
+/* What kind of source it is; -1 with an exception. */
 static int
 kind_of(PyObject *source)
 {
     if (Py_TYPE(source) == (PyTypeObject *)coir__sockets.accepted ||
         Py_TYPE(source) == coir__sockets.type)
         return COIR_SOURCE_GREEN;
-    if (PyObject_HasAttr(source, names.recv))
-        return COIR_SOURCE_SOCKET;
-    if (PyObject_HasAttr(source, names.read) &&
-        PyObject_HasAttr(source, names.readline))
-        return COIR_SOURCE_FILE;
+    int found = has(source, names.recv);
+    if (found != 0)
+        return found > 0 ? COIR_SOURCE_SOCKET : -1;
+    found = has(source, names.readline);
+    if (found > 0)
+        found = has(source, names.read);
+    if (found != 0)
+        return found > 0 ? COIR_SOURCE_FILE : -1;
     PyErr_Format(PyExc_TypeError, "neither a socket nor a file: %R", source);
     return -1;
 }

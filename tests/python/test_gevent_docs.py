@@ -30,7 +30,6 @@ def modules():
     for found in pkgutil.walk_packages(gevent.__path__, "coir.gevent."):
         name = found.name.removeprefix("coir.gevent.")
         if "._" not in f".{name}" and name.split(".")[0] not in (
-            "pywsgi",
             "testing",
             "tests",
         ):

@@ -11,6 +11,7 @@ from coir._core import HTTPReader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+
 class OldMessage(client.HTTPMessage):
     """The fields of a request, as :class:`http.client.HTTPMessage`."""
 
@@ -174,5 +175,3 @@ def _log_for(log: Any, level: int) -> Any:
     if hasattr(log, "write") or not hasattr(log, "log"):
         return log
     return LoggingLogAdapter(log, level)
-
-

@@ -19,14 +19,12 @@ import errno
 import sys
 import time
 import traceback
+from _socket import AF_INET, AF_INET6, IPPROTO_TCP, SHUT_WR, TCP_NODELAY
 from contextlib import closing
 from datetime import datetime
 from http import client
 from typing import TYPE_CHECKING, Any
 
-from _socket import AF_INET, AF_INET6, IPPROTO_TCP, SHUT_WR, TCP_NODELAY
-
-import coir.gevent as gevent
 from coir._core import (
     HTTP_BARE_LF,
     HTTP_FOLDED,
@@ -44,7 +42,7 @@ from coir._core import (
 )
 from coir.greenlet import GreenletExit
 
-from . import socket
+from . import socket, version_info
 from ._pywsgi_parts import (
     Environ,
     LoggingLogAdapter,
@@ -819,7 +817,7 @@ class WSGIServer(StreamServer):
     base_env: dict[str, Any] = {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_SOFTWARE": "gevent/{}.{} Python/{}.{}".format(
-            *gevent.version_info[:2], *sys.version_info[:2]
+            *version_info[:2], *sys.version_info[:2]
         ),
         "SCRIPT_NAME": "",
         "wsgi.version": (1, 0),
@@ -932,7 +930,7 @@ class WSGIServer(StreamServer):
         if isinstance(address, tuple):
             if "SERVER_NAME" not in self.environ:
                 try:
-                    name = socket.getfqdn(address[0])
+                    name = socket.getfqdn(address[0])  # type: ignore[attr-defined]
                 except OSError:
                     name = str(address[0])
                 self.environ["SERVER_NAME"] = name
