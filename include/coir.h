@@ -15,6 +15,7 @@
 #include <coir/pool.h>
 #include <coir/file.h>
 #include <coir/dns.h>
+#include <coir/websocket.h>
 #include <coir/look.h>
 #include <coir/process.h>
 #include <coir/http.h>
