@@ -154,6 +154,10 @@ typedef struct coir_ws_event {
 COIR_API ssize_t coir_ws_receive(coir_ws *ws, void *buf, size_t len,
                                  coir_ws_event *event);
 
+/* So many bytes are missing of the payload that comes now; 0: none. For who
+ * chooses how much to read. */
+COIR_API uint64_t coir_ws_wanted(const coir_ws *ws);
+
 /* Frames that the protocol wants us to send: a pong, of the last ping; a
  * close frame, in answer to one or for an error. To be called when `event` was
  * a ping or a close, or there was an error, as soon as no message is half

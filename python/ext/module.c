@@ -7,6 +7,7 @@
  * is imported a second time shares with the first. */
 #include "httpread.h"
 #include "hub.h"
+#include "websocket.h"
 
 #include <time.h>
 
@@ -183,6 +184,7 @@ core_exec(PyObject *m)
         coir__local_types_init,   coir__socket_types_init,
         coir__tracing_types_init, coir__wsgi_types_init,
         coir__http_types_init,
+        coir__websocket_types_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)

@@ -553,13 +553,13 @@ gather(coir_ws *ws, uint8_t *p, size_t n, int is_end)
             ws->in.len += n;
         }
     }
-    if (err < 0)
-        return err;
+    /* First of what there is, so that it is the same error however the bytes
+     * are split. */
     if (ws->type == COIR_WS_TEXT && ws->in.len > before &&
         !coir__utf8_check(&ws->utf8, ws->in.data + before,
                           ws->in.len - before))
         return COIR_WS_EUTF8;
-    return 0;
+    return err;
 }
 
 static int
@@ -628,6 +628,12 @@ coir_ws_receive(coir_ws *ws, void *buf, size_t len, coir_ws_event *event)
         ws->in_payload = ws->left > 0;
     }
     return (ssize_t)used;
+}
+
+uint64_t
+coir_ws_wanted(const coir_ws *ws)
+{
+    return ws->in_payload ? ws->left : 0;
 }
 
 /* --- sending ------------------------------------------------------------- */
