@@ -16,7 +16,7 @@
  * signal that comes right before the loop blocks is not slept through, the
  * interpreter is asked to write to a pipe (signal.set_wakeup_fd()), unless the
  * program uses that itself. */
-#include "hub.h"
+#include "ev.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -650,7 +650,8 @@ coir__loop_destroy(LoopObject *self)
         coir_ready *r = (coir_ready *)self->ready.head;
         if (r->run == run_callback)
             (void)callback_stop((PyObject *)callback_of(r), NULL);
-        else if (!coir__green_drop(r) && !coir__request_drop(r))
+        else if (!coir__green_drop(r) && !coir__request_drop(r) &&
+                 !coir__evthread_drop(r))
             coir__list_remove(&r->node);
     }
 }

@@ -5,6 +5,7 @@
  * of the process, and a thread's greenlets are found by a thread-local. Any
  * other interpreter is refused. Hence the one coir_core, which a module that
  * is imported a second time shares with the first. */
+#include "ev.h"
 #include "httpread.h"
 #include "hub.h"
 #include "websocket.h"
@@ -183,8 +184,10 @@ core_exec(PyObject *m)
         coir__timeout_types_init, coir__queue_types_init,
         coir__local_types_init,   coir__socket_types_init,
         coir__tracing_types_init, coir__wsgi_types_init,
-        coir__http_types_init,
-        coir__websocket_types_init,
+        coir__http_types_init,    coir__websocket_types_init,
+        coir__ev_types_init,      coir__evthread_types_init,
+        coir__evsem_types_init,   coir__evtimeout_types_init,
+        coir__evqueue_types_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)

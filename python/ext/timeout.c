@@ -5,7 +5,7 @@
  * it out of these, cancel() or the end of a `with`, can be sure that it is not
  * raised any more. While it is pending it is kept alive, and so is the
  * greenlet it is for. */
-#include "link.h"
+#include "timeout.h"
 
 #include <math.h>
 
@@ -92,35 +92,11 @@ coir__raise_named(const char *name, const char *format, ...)
 
 /* --- Timeout ------------------------------------------------------------- */
 
-typedef struct {
-    PyBaseExceptionObject base;
-    PyObject *weakreflist;
-    PyObject *seconds;     /* strong */
-    PyObject *exception;   /* strong */
-    LoopObject *loop;      /* strong while pending, else NULL */
-    GreenletObject *green; /* the same: in whom it is raised */
-    PyObject *throws;      /* the same: what is raised; NULL for itself */
-    coir_node node;        /* in the loop's list while pending */
-    coir_ready ready;      /* its timer has fired */
-    coir_timer timer;
-    int64_t ns;
-    int priority;
-    char ref;      /* keeps the loop running */
-    char one_shot; /* cancel() closes it */
-    char closed;
-} TimeoutObject;
 
 #define SELF ((TimeoutObject *)op)
 
-static int
-is_pending(const TimeoutObject *self)
-{
-    return self->loop != NULL && self->loop->loop != NULL;
-}
-
-/* Not pending any more. Releases references last. */
-static void
-stop(TimeoutObject *self)
+void
+coir__timeout_stop(TimeoutObject *self)
 {
     LoopObject *loop = self->loop;
     if (loop == NULL)
@@ -148,7 +124,7 @@ stop(TimeoutObject *self)
 void
 coir__timeout_stop_node(coir_node *n)
 {
-    stop((TimeoutObject *)((char *)n - offsetof(TimeoutObject, node)));
+    coir__timeout_stop((TimeoutObject *)((char *)n - offsetof(TimeoutObject, node)));
 }
 
 GreenletObject *
@@ -208,8 +184,9 @@ deliver(coir_ready *r, LoopObject *loop)
     GreenletObject *green =
         (GreenletObject *)Py_NewRef((PyObject *)self->green);
     PyObject *throws = Py_NewRef(self->throws != NULL ? self->throws : op);
-    stop(self);
-    if (Py_TYPE(op) == &coir__timeout_type) {
+    coir__timeout_stop(self);
+    if (Py_TYPE(op) == &coir__timeout_type ||
+        !PyObject_TypeCheck(op, &coir__timeout_type)) {
         if (green->block->state != GREENLET_DEAD)
             throw(loop, op, green, throws);
     }
@@ -243,10 +220,30 @@ timeout_on_expiration(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
+void
+coir__timeout_start(TimeoutObject *self, coir_pythread *t, HubObject *hub,
+                    PyObject *throws)
+{
+    coir__timeout_stop(self); /* in a loop that was destroyed */
+    LoopObject *loop = hub->loop;
+    self->throws = Py_XNewRef(throws);
+    self->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
+    self->green = (GreenletObject *)Py_NewRef((PyObject *)t->current);
+    Py_INCREF(self);
+    coir__list_append(&loop->timeouts, &self->node);
+    coir_loop_now_update(loop->loop);
+    coir_timer_init(&self->timer, time_is_over, self->ns, 0);
+    self->timer.data = self;
+    self->timer.priority = self->priority;
+    coir_timer_start(loop->loop, &self->timer);
+    if (!self->ref)
+        coir_loop_unref(loop->loop);
+}
+
 static int
 start(TimeoutObject *self)
 {
-    if (is_pending(self)) {
+    if (coir__timeout_is_pending(self)) {
         PyErr_Format(PyExc_AssertionError,
                      "%R is already started; to restart it, cancel it first",
                      (PyObject *)self);
@@ -262,22 +259,10 @@ start(TimeoutObject *self)
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
         return -1;
-    stop(self); /* in a loop that was destroyed */
     PyObject *exc = self->exception;
-    if (exc != Py_None && exc != Py_False && !PyUnicode_Check(exc))
-        self->throws = Py_NewRef(exc);
-    LoopObject *loop = hub->loop;
-    self->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
-    self->green = (GreenletObject *)Py_NewRef((PyObject *)t->current);
-    Py_INCREF(self);
-    coir__list_append(&loop->timeouts, &self->node);
-    coir_loop_now_update(loop->loop);
-    coir_timer_init(&self->timer, time_is_over, self->ns, 0);
-    self->timer.data = self;
-    self->timer.priority = self->priority;
-    coir_timer_start(loop->loop, &self->timer);
-    if (!self->ref)
-        coir_loop_unref(loop->loop);
+    if (exc == Py_None || exc == Py_False || PyUnicode_Check(exc))
+        exc = NULL;
+    coir__timeout_start(self, t, hub, exc);
     return 0;
 }
 
@@ -314,9 +299,9 @@ set_fields(TimeoutObject *self, PyObject *const *in)
     return 0;
 }
 
-static PyObject *
-timeout_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-            PyObject *Py_UNUSED(kwargs))
+PyObject *
+coir__timeout_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                  PyObject *Py_UNUSED(kwargs))
 {
     TimeoutObject *self = (TimeoutObject *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -337,7 +322,7 @@ timeout_init(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *in[FIELDS] = {NULL};
     if (tuple_arguments("Timeout", init_names, FIELDS, args, kwargs, in) < 0)
         return -1;
-    stop(SELF);
+    coir__timeout_stop(SELF);
     Py_XSETREF(SELF->base.args, Py_NewRef(coir__core.empty_tuple));
     return set_fields(SELF, in);
 }
@@ -345,7 +330,7 @@ timeout_init(PyObject *op, PyObject *args, PyObject *kwargs)
 static TimeoutObject *
 make(PyObject *const *in)
 {
-    PyObject *op = timeout_new(&coir__timeout_type, NULL, NULL);
+    PyObject *op = coir__timeout_new(&coir__timeout_type, NULL, NULL);
     if (op != NULL && set_fields(SELF, in) < 0)
         Py_CLEAR(op);
     return SELF;
@@ -409,7 +394,7 @@ start_new(PyObject *cls, PyObject *const *in)
     PyObject *op = in[SECONDS];
     if (op != NULL && PyObject_TypeCheck(op, &coir__timeout_type)) {
         Py_INCREF(op);
-        return is_pending(SELF) ? op : started(op);
+        return coir__timeout_is_pending(SELF) ? op : started(op);
     }
     return started(cls == (PyObject *)&coir__timeout_type
                        ? (PyObject *)make(in)
@@ -456,7 +441,7 @@ timeout_cancel(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     if (SELF->one_shot)
         SELF->closed = 1;
-    stop(SELF);
+    coir__timeout_stop(SELF);
     Py_RETURN_NONE;
 }
 
@@ -464,14 +449,14 @@ static PyObject *
 timeout_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     SELF->closed = 1;
-    stop(SELF);
+    coir__timeout_stop(SELF);
     Py_RETURN_NONE;
 }
 
 static PyObject *
 timeout_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (is_pending(SELF))
+    if (coir__timeout_is_pending(SELF))
         return Py_NewRef(op);
     return started(Py_NewRef(op));
 }
@@ -481,7 +466,7 @@ timeout_exit(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     if (Py_TYPE(op) == &coir__timeout_type) {
         SELF->closed = 1;
-        stop(SELF);
+        coir__timeout_stop(SELF);
     }
     else {
         PyObject *res = PyObject_CallMethod(op, "close", NULL);
@@ -497,7 +482,7 @@ timeout_exit(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 timeout_get_pending(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(is_pending(SELF));
+    return PyBool_FromLong(coir__timeout_is_pending(SELF));
 }
 
 static PyObject *
@@ -526,7 +511,7 @@ timeout_repr(PyObject *op)
             &text, PyUnicode_FromFormat(" exception=%R", SELF->exception));
     if (text != NULL)
         PyUnicode_AppendAndDel(
-            &text, PyUnicode_FromString(is_pending(SELF) ? " pending>" : ">"));
+            &text, PyUnicode_FromString(coir__timeout_is_pending(SELF) ? " pending>" : ">"));
     return text;
 }
 
@@ -571,8 +556,8 @@ timeout_compare(PyObject *op, PyObject *other, int what)
     return res;
 }
 
-static int
-timeout_traverse(PyObject *op, visitproc visit, void *arg)
+int
+coir__timeout_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(SELF->seconds);
     Py_VISIT(SELF->exception);
@@ -583,16 +568,16 @@ timeout_traverse(PyObject *op, visitproc visit, void *arg)
 }
 
 /* Being pending is a reference the collector does not see, so it is not. */
-static int
-timeout_clear(PyObject *op)
+int
+coir__timeout_clear(PyObject *op)
 {
     Py_XSETREF(SELF->seconds, Py_NewRef(Py_None));
     Py_XSETREF(SELF->exception, Py_NewRef(Py_None));
     return ((PyTypeObject *)PyExc_BaseException)->tp_clear(op);
 }
 
-static void
-timeout_dealloc(PyObject *op)
+void
+coir__timeout_dealloc(PyObject *op)
 {
     PyObject_GC_UnTrack(op);
     if (SELF->weakreflist != NULL)
@@ -645,7 +630,7 @@ static PyGetSetDef timeout_getset[] = {
 PyTypeObject coir__timeout_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.timeout.Timeout",
     .tp_basicsize = sizeof(TimeoutObject),
-    .tp_dealloc = timeout_dealloc,
+    .tp_dealloc = coir__timeout_dealloc,
     .tp_repr = timeout_repr,
     .tp_str = timeout_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
@@ -655,14 +640,14 @@ PyTypeObject coir__timeout_type = {
         "the greenlet that started it after some seconds, when that waits.\n"
         "As a context manager it is started at the beginning and closed at\n"
         "the end: it is never raised outside. It is not raised early.",
-    .tp_traverse = timeout_traverse,
-    .tp_clear = timeout_clear,
+    .tp_traverse = coir__timeout_traverse,
+    .tp_clear = coir__timeout_clear,
     .tp_richcompare = timeout_compare,
     .tp_weaklistoffset = offsetof(TimeoutObject, weakreflist),
     .tp_methods = timeout_methods,
     .tp_getset = timeout_getset,
     .tp_init = timeout_init,
-    .tp_new = timeout_new,
+    .tp_new = coir__timeout_new,
     .tp_vectorcall = timeout_vectorcall,
 };
 
@@ -677,7 +662,7 @@ coir__timeout_arg(PyObject *timeout, int64_t *ns)
         return coir__timeout_ns(timeout, ns);
     const TimeoutObject *given = (TimeoutObject *)timeout;
     *ns = given->ns;
-    if (is_pending(given)) {
+    if (coir__timeout_is_pending(given)) {
         int64_t left = coir_timer_remaining(given->loop->loop, &given->timer);
         *ns = left > 0 ? left : 0;
     }

@@ -1,16 +1,24 @@
-"""Green threads: spawning them, waiting, ending them."""
+"""Green threads: spawning them, waiting for them, ending them.
+
+`spawn` has the hub start the function when those that are ready now have had
+their turn, and returns at once. What blocks here, `sleep` and
+``GreenThread.wait``, lets other green threads of this thread run meanwhile.
+"""
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from coir._core import EvGreenThread as GreenThread
 from coir._core import GreenletExit, getcurrent, greenlet
+from coir._core import ev_prepare as _prepare
+from coir._core import ev_sleep as sleep
+from coir._core import ev_spawn as spawn
+from coir._core import ev_spawn_n as spawn_n
 
-from . import event, hubs, support, timeout
+from . import hubs, support, timeout
 from .hubs import timer
 
 __all__ = [
@@ -25,122 +33,119 @@ __all__ = [
 ]
 
 
-def sleep(seconds: float = 0) -> None:
+def spawn_after(
+    seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Run ``func(*args, **kwargs)`` in a green thread, in so many seconds.
+
+    ``cancel()`` of the `GreenThread` that is returned prevents that; its
+    ``kill()`` does, too, and ends the function if it was called.
+    """
+    g = _prepare(func, *args, **kwargs)
+    hubs.get_hub().schedule_call_global(seconds, g.switch)
+    return g
+
+
+def spawn_after_local(
+    seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """As `spawn_after`, but not if the caller has ended by then."""
+    g = _prepare(func, *args, **kwargs)
+    hubs.get_hub().schedule_call_local(seconds, g.switch)
+    return g
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(
+        f"{old} is deprecated, use {new}", DeprecationWarning, stacklevel=3
+    )
+
+
+def call_after_global(
+    seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """`spawn_after` under its old name; returns the timer."""
+    _warn("call_after_global", "spawn_after")
+    return _spawn_n(seconds, func, args, kwargs)[0]
+
+
+def call_after_local(
+    seconds: float, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """`spawn_after_local` under its old name; returns the timer."""
+    _warn("call_after_local", "spawn_after_local")
     hub = hubs.get_hub()
+    g = greenlet(function, hub.greenlet)
+    return hub.schedule_call_local(seconds, g.switch, *args, **kwargs)
+
+
+call_after = call_after_local
+
+
+def exc_after(seconds: float | None, *throw_args: Any) -> Any:
+    """Raise something in the caller, in so many seconds; None: never.
+
+    Returns the timer. Deprecated, as `Timeout` does it.
+    """
+    _warn("exc_after", "Timeout(seconds, exception)")
+    if seconds is None:
+        return timer.Timer(seconds, lambda: None)  # type: ignore[arg-type]
     current: Any = getcurrent()
-    if hub.greenlet is current:
-        if seconds <= 0:
-            return
-        raise RuntimeError("do not call blocking functions from the mainloop")
-    t = hub.schedule_call_global(seconds, current.switch)
-    try:
-        hub.switch()
-    finally:
-        t.cancel()
+    return hubs.get_hub().schedule_call_local(
+        seconds, current.throw, *throw_args
+    )
 
 
-def spawn(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return spawn_after(0, func, *args, **kwargs)
+TimeoutError = support.wrap_deprecated(  # noqa: A001
+    "greenthread.TimeoutError", "Timeout"
+)(timeout.Timeout)
+with_timeout = support.wrap_deprecated(
+    "greenthread.with_timeout", "with_timeout"
+)(timeout.with_timeout)
 
 
-def spawn_n(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return _spawn_n(0, func, args, kwargs)[1]
-
-
-def spawn_after(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    hub = hubs.get_hub()
-    g = GreenThread(hub.greenlet)
-    hub.schedule_call_global(seconds, g.switch, func, args, kwargs)
-    return g
-
-
-def spawn_after_local(seconds: float, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    hub = hubs.get_hub()
-    g = GreenThread(hub.greenlet)
-    hub.schedule_call_local(seconds, g.switch, func, args, kwargs)
-    return g
-
-
-def _spawn_n(seconds: float, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _spawn_n(
+    seconds: float, func: Callable[..., Any], args: Any, kwargs: Any
+) -> tuple[Any, Any]:
     hub = hubs.get_hub()
     g = greenlet(func, hub.greenlet)
     return hub.schedule_call_global(seconds, g.switch, *args, **kwargs), g
 
 
-class GreenThread(greenlet):
-    def __init__(self, parent: Any) -> None:
-        super().__init__(self.main, parent)
-        self._exit_event = event.Event()
-        self._resolving_links = False
-        self._exit_funcs: Any = None
-
-    def wait(self) -> Any:
-        return self._exit_event.wait()
-
-    def link(self, func: Any, *args: Any, **kwargs: Any) -> None:
-        if self._exit_funcs is None:
-            self._exit_funcs = deque()
-        self._exit_funcs.append((func, args, kwargs))
-        if self._exit_event.ready():
-            self._resolve_links()
-
-    def unlink(self, func: Any, *args: Any, **kwargs: Any) -> bool:
-        try:
-            self._exit_funcs.remove((func, args, kwargs))
-        except (ValueError, AttributeError):
-            return False
-        return True
-
-    def main(self, function: Any, args: Any, kwargs: Any) -> None:
-        try:
-            result = function(*args, **kwargs)
-        except BaseException:
-            self._exit_event.send_exception(*sys.exc_info())
-            self._resolve_links()
-            raise
-        self._exit_event.send(result)
-        self._resolve_links()
-
-    def _resolve_links(self) -> None:
-        if self._resolving_links or not self._exit_funcs:
-            return
-        self._resolving_links = True
-        try:
-            while self._exit_funcs:
-                f, args, kwargs = self._exit_funcs.popleft()
-                f(self, *args, **kwargs)
-        finally:
-            self._resolving_links = False
-
-    def kill(self, *throw_args: Any) -> Any:
-        return kill(self, *throw_args)
-
-    def cancel(self, *throw_args: Any) -> Any:
-        return cancel(self, *throw_args)
-
-
 def cancel(g: Any, *throw_args: Any) -> None:
+    """`kill` it, unless it has begun."""
     if not g:
         kill(g, *throw_args)
 
 
+def _raise(*throw_args: Any) -> None:
+    if not throw_args:
+        raise GreenletExit()
+    kind, value, tb = (*throw_args, None, None)[:3]
+    if isinstance(kind, BaseException):
+        value = kind
+    elif not isinstance(value, BaseException):
+        value = kind() if value is None else kind(value)
+    raise value if tb is None else value.with_traceback(tb)
+
+
 def kill(g: Any, *throw_args: Any) -> None:
+    """Have an exception raised in a greenlet, now: it runs before the caller
+    goes on, until it waits again or ends.
+
+    :param throw_args: as for ``throw()``: an exception, or a class, a value
+        and a traceback; ``GreenletExit`` if there are none. Who waits for a
+        `GreenThread` that has not begun gets it, too.
+    """
     if g.dead:
         return
     hub = hubs.get_hub()
-    if not g:
-        def just_raise(*args: Any, **kwargs: Any) -> None:
-            if throw_args:
-                raise throw_args[1].with_traceback(throw_args[2])
-            raise GreenletExit()
-
-        g.run = just_raise
-        if isinstance(g, GreenThread):
-            try:
-                g.main(just_raise, (), {})
-            except BaseException:
-                pass
-    current: Any = getcurrent()
+    if not g and isinstance(g, GreenThread):
+        try:
+            g.main(_raise, throw_args, {})
+        except BaseException:
+            pass  # those who wait for it know
+    current = getcurrent()
     if current is not hub.greenlet:
         hub.ensure_greenlet()
         hub.schedule_call_global(0, current.switch)

@@ -1,18 +1,5 @@
-"""A lock of green threads."""
+"""A lock of green threads: a semaphore that starts at one."""
 
-from __future__ import annotations
-
-from .semaphore import Semaphore
+from coir._core import EvLock as Lock
 
 __all__ = ["Lock"]
-
-
-class Lock(Semaphore):
-    def release(self, blocking: bool = True) -> bool:
-        if self.counter > 0:
-            raise RuntimeError("release unlocked lock")
-        return super().release(blocking)
-
-    def _at_fork_reinit(self) -> None:
-        self.counter = 1
-        self._waiters.clear()

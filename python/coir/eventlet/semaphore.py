@@ -1,94 +1,17 @@
-"""Semaphores of green threads."""
+"""Semaphores of green threads.
+
+Those of `Semaphore` and `BoundedSemaphore` are the engine's: a native thread
+may release what a green thread waits for, and the reverse.
+"""
 
 from __future__ import annotations
 
-import collections
 from typing import Any
 
-from coir._core import getcurrent
-
-from . import hubs, timeout as _timeout
+from coir._core import EvBoundedSemaphore as BoundedSemaphore
+from coir._core import EvSemaphore as Semaphore
 
 __all__ = ["BoundedSemaphore", "CappedSemaphore", "Semaphore"]
-
-
-class Semaphore:
-    def __init__(self, value: Any = 1) -> None:
-        try:
-            value = int(value)
-        except ValueError as exc:
-            raise TypeError(f"Semaphore() expect value :: int, actual: {type(value)} {exc}")
-        if value < 0:
-            raise ValueError(f"Semaphore() expect value >= 0, actual: {value!r}")
-        self.counter = value
-        self._waiters: Any = collections.deque()
-
-    def locked(self) -> bool:
-        return self.counter <= 0
-
-    def bounded(self) -> bool:
-        return False
-
-    def acquire(self, blocking: bool = True, timeout: Any = None) -> bool:
-        if timeout == -1:
-            timeout = None
-        if timeout is not None and timeout < 0:
-            raise ValueError("timeout value must be strictly positive")
-        if not blocking:
-            if timeout is not None:
-                raise ValueError("can't specify timeout for non-blocking acquire")
-            if self.locked():
-                return False
-            self.counter -= 1
-            return True
-        me = getcurrent()
-        if self.counter <= 0 or self._waiters:
-            self._waiters.append(me)
-            try:
-                with _timeout.Timeout(timeout, False):
-                    while True:
-                        hubs.get_hub().switch()
-                        if self.counter > 0:
-                            break
-                    self.counter -= 1
-                    return True
-                return False
-            finally:
-                if me in self._waiters:
-                    self._waiters.remove(me)
-        self.counter -= 1
-        return True
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *args: Any) -> None:
-        self.release()
-
-    def release(self, blocking: bool = True) -> bool:
-        self.counter += 1
-        if self._waiters:
-            hubs.get_hub().schedule_call_global(0, self._do_acquire)
-        return True
-
-    def _do_acquire(self) -> None:
-        if self._waiters and self.counter > 0:
-            self._waiters.popleft().switch()
-
-    @property
-    def balance(self) -> int:
-        return self.counter - len(self._waiters)
-
-
-class BoundedSemaphore(Semaphore):
-    def __init__(self, value: Any = 1) -> None:
-        super().__init__(value)
-        self.original_counter = value
-
-    def release(self, blocking: bool = True) -> bool:
-        if self.counter >= self.original_counter:
-            raise ValueError("Semaphore released too many times")
-        return super().release(blocking)
 
 
 class CappedSemaphore:

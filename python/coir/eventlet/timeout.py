@@ -13,86 +13,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from coir._core import getcurrent
+from coir._core import EvTimeout as Timeout
 
 __all__ = ["Timeout", "with_timeout", "wrap_is_timeout", "is_timeout"]
 
 _MISSING = object()
-
-
-class Timeout(BaseException):
-    """Raise itself, or `exception`, in the caller in so many seconds.
-
-    As a context manager it is cancelled at the end of the block; if
-    `exception` is False, the block ends early without an error.
-    """
-
-    def __init__(self, seconds: Any = None, exception: Any = None) -> None:
-        self.seconds = seconds
-        self.exception = exception
-        self.timer: Any = None
-        self.start()
-
-    def start(self) -> Any:
-        """Start it again, after it was cancelled; returns itself."""
-        if self.pending:
-            raise AssertionError(
-                f"{self!r} is already started; to restart it, cancel it first"
-            )
-        self.timer = None
-        if self.seconds is not None:
-            from .hubs import get_hub
-
-            exc = self.exception
-            if exc is None or isinstance(exc, bool):
-                exc = self
-            current: Any = getcurrent()
-            self.timer = get_hub().schedule_call_global(
-                self.seconds, current.throw, exc
-            )
-        return self
-
-    @property
-    def pending(self) -> bool:
-        """Whether it is going to be raised."""
-        return self.timer is not None and self.timer.pending
-
-    def cancel(self) -> None:
-        """Do not raise it; nothing, if it is not pending."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-    def __repr__(self) -> str:
-        text = f"<{type(self).__name__} at {id(self):#x} "
-        text += f"seconds={self.seconds}"
-        if self.exception is not None:
-            text += f" exception={self.exception!r}"
-        return text + (" pending>" if self.pending else ">")
-
-    def __str__(self) -> str:
-        if self.seconds is None:
-            return ""
-        text = f"{self.seconds} second{'' if self.seconds == 1 else 's'}"
-        if self.exception is None or self.exception is True:
-            return text
-        if self.exception is False:
-            return text + " (silent)"
-        return text + f" ({self.exception})"
-
-    def __enter__(self) -> Any:
-        if self.timer is None:
-            self.start()
-        return self
-
-    def __exit__(self, kind: Any, value: Any, tb: Any) -> bool | None:
-        self.cancel()
-        return True if value is self and self.exception is False else None
-
-    @property
-    def is_timeout(self) -> bool:
-        """True, see `is_timeout`."""
-        return True
 
 
 def with_timeout(

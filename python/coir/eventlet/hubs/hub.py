@@ -198,10 +198,7 @@ class BaseHub:
             return
         fresh = _get_engine()
         if fresh is engine:
-            fresh = type(engine)(loop=engine.loop)
-            _gevent_hub.set_hub(fresh)
-            # Who still has the old one as its parent ends in the new one.
-            engine.parent = fresh
+            fresh = _replace(engine)
         self._use(fresh)
 
     def switch(self) -> Any:
@@ -598,6 +595,17 @@ def second_simultaneous(evtype: str, fileno: int, mine: Any, other: Any
     )
 
 
+def _replace(engine: Any) -> Any:
+    """A new hub for the loop of one that has ended."""
+    fresh = type(engine)(loop=engine.loop)
+    fresh.uses_eventlet = engine.uses_eventlet
+    fresh.eventlet = engine.eventlet
+    _gevent_hub.set_hub(fresh)
+    # Who still has the old one as its parent ends in the new one.
+    engine.parent = fresh
+    return fresh
+
+
 def adopt(current: Any, engine: Any) -> None:
     """Who waits is from now on a child of the hub, as eventlet has it."""
     parent = current.parent
@@ -644,6 +652,18 @@ def _idle(engine: Any) -> None:
         loop.run(once=True)
     finally:
         loop.unref()
+
+
+def revive() -> None:
+    """Make this thread another hub: the greenlet of the one it has ended."""
+    from . import get_hub
+
+    hub = get_hub()
+    if isinstance(hub, BaseHub):
+        hub.ensure_greenlet()
+    engine = _get_engine()
+    if engine.dead:
+        _replace(engine)
 
 
 _gevent_hub.Hub.eventlet_report = staticmethod(_report)

@@ -1,0 +1,100 @@
+/* ev.h - what the files of eventlet's types share. */
+#ifndef COIR_EV_H
+#define COIR_EV_H
+
+#include "link.h"
+
+/* --- waiting as eventlet has it: ev.c ------------------------------------ */
+
+COIR__HIDDEN HubObject *coir__ev_hub_slowly(coir_pythread *t, HubObject *hub);
+
+/* This thread's hub, for the running greenlet to wait in: borrowed, or NULL
+ * with an exception. Who waits is from then on a child of the hub. */
+static inline HubObject *
+coir__ev_hub(coir_pythread *t)
+{
+    HubObject *hub = coir__hub_get(t);
+    if (COIR__UNLIKELY(hub == NULL))
+        return NULL;
+    hub->uses_eventlet = 1;
+    const GreenletObject *parent = t->current->block->parent;
+    if (COIR__LIKELY((parent == &hub->base || parent == NULL) &&
+                     hub->base.block->state != GREENLET_DEAD))
+        return hub;
+    return coir__ev_hub_slowly(t, hub);
+}
+
+/* A result, or an exception, for all that wait for it. */
+typedef struct {
+    coir_list waiters;
+    PyObject *result; /* strong; NULL: nothing came yet */
+    PyObject *exc;    /* strong: a tuple as for throw(); NULL for none */
+} coir_ev;
+
+/* The result or the exception, waiting for it if it is not there: `owner`
+ * contains `ev`, and is held by the caller. None after the timeout. */
+COIR__HIDDEN PyObject *coir__ev_wait(coir_ev *ev, PyObject *owner,
+                                     int64_t timeout_ns);
+/* Bring it; `exc` is a tuple, or NULL. 0, or -1 with AssertionError if that
+ * was done before. Runs no code. */
+COIR__HIDDEN int coir__ev_send(coir_ev *ev, PyObject *result, PyObject *exc);
+/* Raise what throw(*args) would. */
+COIR__HIDDEN void coir__ev_raise(PyObject *args);
+COIR__HIDDEN int coir__ev_traverse(coir_ev *ev, visitproc visit, void *arg);
+COIR__HIDDEN void coir__ev_clear(coir_ev *ev);
+/* The greenlets in a list, as a new set. */
+COIR__HIDDEN PyObject *coir__ev_waiters(const coir_list *list);
+/* An Event that is the one in `owner`, which lies in `ev`. */
+COIR__HIDDEN PyObject *coir__ev_event_of(PyObject *owner, coir_ev *ev);
+
+/* Let others run that are ready: as sleep(0). 0, or -1 with an exception. */
+COIR__HIDDEN int coir__ev_yield(void);
+
+/* --- GreenThread: evthread.c --------------------------------------------- */
+
+/* A greenlet that is, or was, to be started by the hub. */
+typedef struct {
+    GreenletObject base;
+    coir_ready ready;
+    PyObject *func;   /* strong, as the next two; NULL once it runs, or if */
+    PyObject *args;   /* it was not made by spawn() */
+    PyObject *kwargs; /* or NULL */
+    uint8_t queued;   /* it stands in the ready queue, which owns it */
+} SpawnObject;
+
+typedef struct {
+    SpawnObject spawn;
+    coir_ev ev;
+    PyObject *event;  /* strong: the Event that stands for `ev`, or NULL */
+    PyObject *links;  /* strong: a deque, or NULL */
+    PyObject *pool;   /* strong: a GreenPool that waits for its end, or NULL */
+    uint8_t resolves; /* links are being called */
+} ThreadObject;
+
+extern PyTypeObject coir__evthread_type COIR__HIDDEN;
+
+/* A GreenThread for `func(*args, **kwargs)`, all new references that are
+ * used up; `args` may be NULL for none, `kwargs` too. A child of this
+ * thread's hub, not to be started yet. NULL with an exception. */
+COIR__HIDDEN ThreadObject *coir__evthread_new(PyObject *func, PyObject *args,
+                                              PyObject *kwargs);
+/* Have the hub start it. */
+COIR__HIDDEN void coir__evthread_start(SpawnObject *s, HubObject *hub);
+/* The loop is destroyed: what it has in the queue will not happen. Whether it
+ * was that; then it is out of the queue. */
+COIR__HIDDEN int coir__evthread_drop(coir_ready *r);
+/* (args[n:], kwnames) as what a function is called with: new references, or
+ * NULL for none. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__ev_pack(PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *kwnames, PyObject **tuple,
+                               PyObject **dict);
+
+/* --- each adds its types to coir._core ----------------------------------- */
+
+COIR__HIDDEN int coir__ev_types_init(PyObject *module);       /* ev.c */
+COIR__HIDDEN int coir__evthread_types_init(PyObject *module); /* evthread.c */
+COIR__HIDDEN int coir__evsem_types_init(PyObject *module);    /* evsem.c */
+COIR__HIDDEN int coir__evtimeout_types_init(PyObject *module); /* evtimeout.c */
+COIR__HIDDEN int coir__evqueue_types_init(PyObject *module); /* evqueue.c */
+
+#endif
