@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from coir._core import getcurrent
 
-from . import event, greenthread, semaphore, timeout
+from . import (
+    event,
+    greenpool,
+    greenthread,
+    queue,
+    semaphore,
+    support,
+    timeout,
+)
 
 #: The eventlet whose API this is.
 __version__ = "0.41.3"
@@ -22,6 +30,11 @@ spawn_n = greenthread.spawn_n
 spawn_after = greenthread.spawn_after
 kill = greenthread.kill
 
+GreenPool = greenpool.GreenPool
+GreenPile = greenpool.GreenPile
+
+Queue = queue.Queue
+
 Semaphore = semaphore.Semaphore
 CappedSemaphore = semaphore.CappedSemaphore
 BoundedSemaphore = semaphore.BoundedSemaphore
@@ -30,3 +43,19 @@ Timeout = timeout.Timeout
 with_timeout = timeout.with_timeout
 wrap_is_timeout = timeout.wrap_is_timeout
 is_timeout = timeout.is_timeout
+
+
+# Old names.
+TimeoutError = support.wrap_deprecated(  # noqa: A001
+    "TimeoutError", "Timeout"
+)(Timeout)
+exc_after = support.wrap_deprecated("exc_after", "greenthread.exc_after")(
+    greenthread.exc_after
+)
+call_after_global = support.wrap_deprecated(
+    "call_after_global", "greenthread.call_after_global"
+)(greenthread.call_after_global)
+
+
+class EventletDeprecationWarning(Warning):
+    """What eventlet says of itself when it is imported; Coir does not."""

@@ -210,12 +210,6 @@ class BaseHub:
         engine = self.greenlet
         if current is engine:
             raise AssertionError("Cannot switch to MAINLOOP from MAINLOOP")
-        switch_out = getattr(current, "switch_out", None)
-        if switch_out is not None:
-            try:
-                switch_out()
-            except BaseException:
-                self.squelch_generic_exception(sys.exc_info())
         adopt(current, engine)
         return engine.switch()
 
