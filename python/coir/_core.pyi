@@ -214,6 +214,62 @@ def wait(
 ) -> Any: ...
 def queued_greenlets(loop: Any, /) -> list[Greenlet]: ...
 def spawn_frames(limit: int, /) -> Any: ...
+# Not there without c-ares.
+@disjoint_base
+class AresChannel:
+    def __init__(
+        self,
+        loop: Loop,
+        flags: int = ...,
+        timeout_ms: int = ...,
+        tries: int = ...,
+        ndots: int = ...,
+        udp_port: int = ...,
+        tcp_port: int = ...,
+    ) -> None: ...
+    @property
+    def loop(self) -> Loop | None: ...
+    @property
+    def destroyed(self) -> bool: ...
+    @property
+    def watched(self) -> list[int]: ...
+    def getaddrinfo(
+        self,
+        callback: Callable[[Any, Any], object],
+        host: bytes,
+        service: bytes | None = ...,
+        family: int = ...,
+        type: int = ...,
+        proto: int = ...,
+        flags: int = ...,
+        /,
+    ) -> None: ...
+    def gethostbyname(
+        self,
+        callback: Callable[[Any, Any], object],
+        name: bytes,
+        family: int = ...,
+        /,
+    ) -> None: ...
+    def gethostbyaddr(
+        self, callback: Callable[[Any, Any], object], packed: bytes, /
+    ) -> None: ...
+    def getnameinfo(
+        self,
+        callback: Callable[[Any, Any], object],
+        packed: bytes,
+        port: int,
+        flags: int,
+        flowinfo: int = ...,
+        scope_id: int = ...,
+        /,
+    ) -> None: ...
+    def set_servers(self, list: bytes, /) -> None: ...
+    def destroy(self) -> None: ...
+
+def set_syserr_cb(
+    callback: Callable[[str, int], object] | None, /
+) -> None: ...
 def set_track_greenlet_tree(flag: bool, /) -> None: ...
 def set_copy_context(flag: bool, /) -> None: ...
 

@@ -485,6 +485,40 @@ coir__green_drop(coir_ready *r)
     return 1;
 }
 
+/* It will never run: as if it had been killed, but nobody is told. */
+static void
+end_unstarted(GreenObject *g)
+{
+    coir__green_cancel_start(g);
+    if (g->finished || g->start != COIR_GREEN_CANCELLED)
+        return;
+    PyObject *exc = PyObject_CallNoArgs(coir__core.exit);
+    if (exc == NULL)
+        PyErr_WriteUnraisable((PyObject *)g);
+    Py_XSETREF(g->value, exc);
+    g->finished = 1;
+    coir__green_drop_run(g);
+}
+
+int
+coir__green_forget(coir_ready *r)
+{
+    if (r->run != run_start)
+        return coir__green_drop(r);
+    GreenObject *g = green_of(r);
+    Py_INCREF(g);
+    end_unstarted(g);
+    Py_DECREF(g);
+    return 1;
+}
+
+void
+coir__green_forget_later(PyObject *op)
+{
+    if (green_check(op) && ((GreenObject *)op)->start == COIR_GREEN_LATER)
+        end_unstarted((GreenObject *)op);
+}
+
 PyObject *
 coir__green_queued(PyObject *Py_UNUSED(module), PyObject *op)
 {

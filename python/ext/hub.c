@@ -766,6 +766,11 @@ forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
             coir__timeout_stop_node(n);
         n = next;
     }
+    if (loop != NULL && loop->loop != NULL) {
+        Py_INCREF(loop);
+        coir__loop_forget(t, loop);
+        Py_DECREF(loop);
+    }
     idle_threads = 0;
     Py_RETURN_NONE;
 }
@@ -773,8 +778,8 @@ forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 static PyMethodDef functions[] = {
     {"forget_others", forget_others, METH_NOARGS,
      "forget_others() -> None\n\n"
-     "In the child after a fork: no other greenlet that waits, but the main\n"
-     "one, will go on."},
+     "In the child after a fork: no other greenlet but the main one will go\n"
+     "on, or start, and no callback that was queued is called."},
     {"get_hub", (PyCFunction)(void (*)(void))get_hub,
      METH_VARARGS | METH_KEYWORDS,
      "get_hub() -> Hub\n\nThis thread's hub; it is made if there is none."},

@@ -178,6 +178,20 @@ COIR__HIDDEN GreenletObject *coir__timeout_of(coir_node *n);
 /* A link that was to be called in the loop is not. */
 COIR__HIDDEN void coir__linkable_drop_node(coir_node *n);
 
+/* In the child of a fork: of what was to happen in the loop only that is left
+ * which is for the running greenlet, or the main one. In fork.c. */
+COIR__HIDDEN void coir__loop_forget(const coir_pythread *t, LoopObject *loop);
+/* For that. What a callback calls, borrowed; NULL: it is none. */
+COIR__HIDDEN PyObject *coir__callback_func(coir_ready *r);
+COIR__HIDDEN void coir__callback_drop(coir_ready *r);
+COIR__HIDDEN int coir__is_waiter(PyObject *op);
+/* What the watcher calls, borrowed, or NULL. */
+COIR__HIDDEN PyObject *coir__watcher_callback(coir_node *n);
+/* As coir__green_drop(); one that was to start has ended. In green.c. */
+COIR__HIDDEN int coir__green_forget(coir_ready *r);
+/* The same, if it is a Greenlet, with what a timer was to start. */
+COIR__HIDDEN void coir__green_forget_later(PyObject *op);
+
 /* --- this thread's hub --------------------------------------------------- */
 
 /* This thread's hub, borrowed; it is made if there is none. NULL with an
@@ -329,5 +343,6 @@ COIR__HIDDEN int coir__queue_types_init(PyObject *module);   /* queue.c */
 COIR__HIDDEN int coir__local_types_init(PyObject *module);   /* local.c */
 COIR__HIDDEN int coir__socket_types_init(PyObject *module);  /* socket.c */
 COIR__HIDDEN int coir__wsgi_types_init(PyObject *module);    /* wsgi.c */
+COIR__HIDDEN int coir__ares_types_init(PyObject *module);    /* ares.c */
 
 #endif

@@ -106,6 +106,12 @@ callback_take_out(CallbackObject *cb)
     }
 }
 
+PyObject *
+coir__callback_func(coir_ready *r)
+{
+    return r->run == run_callback ? callback_of(r)->func : NULL;
+}
+
 CallbackObject *
 coir__loop_call(LoopObject *loop, PyObject *func, PyObject *args)
 {
@@ -137,6 +143,14 @@ callback_stop(PyObject *op, PyObject *Py_UNUSED(unused))
     Py_XDECREF(func);
     Py_XDECREF(args);
     Py_RETURN_NONE;
+}
+
+void
+coir__callback_drop(coir_ready *r)
+{
+    PyObject *op = Py_NewRef((PyObject *)callback_of(r));
+    (void)callback_stop(op, NULL);
+    Py_DECREF(op);
 }
 
 static int
@@ -1090,11 +1104,58 @@ PyTypeObject coir__loop_type = {
     .tp_new = loop_new,
 };
 
+/* --- failing system calls ------------------------------------------------ */
+
+static PyObject *syserr_cb; /* strong */
+
+/* With the GIL or without. What the callback raises is reported. */
+static void
+syserr(const char *call)
+{
+    int saved = errno;
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *func = Py_XNewRef(syserr_cb);
+    PyObject *exc = coir__error_take();
+    if (func != NULL) {
+        PyObject *res = PyObject_CallFunction(func, "si", call, saved);
+        if (res == NULL)
+            PyErr_WriteUnraisable(func);
+        Py_XDECREF(res);
+        Py_DECREF(func);
+    }
+    coir__error_give(exc);
+    PyGILState_Release(state);
+    errno = saved;
+}
+
+static PyObject *
+set_syserr_cb(PyObject *Py_UNUSED(module), PyObject *func)
+{
+    if (func != Py_None && !PyCallable_Check(func)) {
+        PyErr_Format(PyExc_TypeError, "Expected callable or None, got %R",
+                     func);
+        return NULL;
+    }
+    coir_set_syserr(func != Py_None ? syserr : NULL);
+    Py_XSETREF(syserr_cb, func != Py_None ? Py_NewRef(func) : NULL);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"set_syserr_cb", set_syserr_cb, METH_O,
+     "set_syserr_cb(callback) -> None\n\n"
+     "callback(name, errno) is called when a system call of a loop fails for\n"
+     "a reason that may pass, and the call then tried again. None, as in the\n"
+     "beginning: the process is aborted."},
+    {NULL, NULL, 0, NULL},
+};
+
 int
 coir__loop_types_init(PyObject *module)
 {
     if (PyType_Ready(&coir__callback_type) < 0 ||
-        PyType_Ready(&coir__loop_type) < 0)
+        PyType_Ready(&coir__loop_type) < 0 ||
+        PyModule_AddFunctions(module, functions) < 0)
         return -1;
     if (PyModule_AddObjectRef(module, "callback",
                               (PyObject *)&coir__callback_type) < 0)

@@ -727,6 +727,12 @@ typedef struct {
 static PyTypeObject waiter_type;
 static PyTypeObject multiple_type;
 
+int
+coir__is_waiter(PyObject *op)
+{
+    return PyObject_TypeCheck(op, &waiter_type);
+}
+
 static void
 waiter_reset(WaiterObject *self)
 {

@@ -179,6 +179,13 @@ coir__watcher_stop_node(coir_node *n)
     stop((WatcherObject *)((char *)n - offsetof(WatcherObject, node)));
 }
 
+PyObject *
+coir__watcher_callback(coir_node *n)
+{
+    return ((WatcherObject *)((char *)n - offsetof(WatcherObject, node)))
+        ->callback;
+}
+
 static int
 is_alive(const WatcherObject *self)
 {

@@ -17,6 +17,7 @@ import os
 import subprocess
 import threading
 
+import _names
 from _env import (
     HERE,
     Environment,
@@ -92,6 +93,16 @@ def probe(env: Environment, on: str) -> dict:
     if ours != (on == "coir"):
         raise SetupError(f"on {on}, gevent is not the one to be tested")
     return found
+
+
+def public_names(env: Environment, on: str, of: dict | None = None) -> dict:
+    """What `stock/gevent_names.py` tells; of the modules of `of`, if any."""
+    wanted = {module: list(names) for module, names in (of or {}).items()}
+    done = subprocess.run(
+        [env.python, "-P", str(HERE / "stock" / "gevent_names.py"),
+         json.dumps(wanted)],
+        text=True, check=True, stdout=subprocess.PIPE, env=environ(on))
+    return json.loads(done.stdout)
 
 
 def _discover(env: Environment, options: argparse.Namespace) -> list[Pair]:
@@ -285,6 +296,10 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
             print(f"  again: {pair.name:38} {pair.again}", flush=True)
     for pair in pairs:
         judge_file(pair, deviations, report)
+    if not (options.only or options.k):
+        theirs = public_names(env, "original")
+        _names.judge(theirs, public_names(env, "coir", theirs), deviations,
+                     report)
     print_report(pairs, deviations, report,
                   whole=not (options.only or options.k))
     return report.totals, report.outcomes

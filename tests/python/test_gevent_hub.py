@@ -410,6 +410,120 @@ def test_in_the_child_of_a_fork_only_who_forked_goes_on():
     assert out.split() == ["child", "other", "parent"]
 
 
+def test_failing_system_call_of_a_loop_is_told():
+    out = program(
+        """
+        import errno, os
+        from coir.gevent import core
+
+        try:
+            core.set_syserr_cb(5)
+        except TypeError:
+            pass
+        else:
+            raise AssertionError("5 was taken")
+
+        loop = core.loop("epoll", default=False)
+        seen = []
+
+        def failed(name, number):
+            seen.append((name, number))
+            loop.reinit()
+            raise ValueError("is reported, and no more")
+
+        core.set_syserr_cb(failed)
+        loop.timer(0).start(seen.append, "timer")
+        os.close(loop.fileno())
+        loop.run()
+        assert seen[0] == ("epoll_wait", errno.EBADF), seen
+        assert seen[-1] == "timer"
+        core.set_syserr_cb(None)
+        print("done")
+        """
+    )
+    assert out == "done\n"
+
+
+def test_in_the_child_of_a_fork_nothing_starts_that_was_to():
+    out = program(
+        """
+        import os, sys
+        import coir.gevent as gevent
+        from coir.gevent.event import Event
+        from coir.greenlet import greenlet
+
+        def say(text):
+            print(text, flush=True)
+
+        queued = gevent.spawn(say, "spawned")
+        later = gevent.spawn_later(0.01, say, "spawned later")
+        gevent.spawn_raw(say, "spawned raw")
+        loop = gevent.get_hub().loop
+        loop.run_callback(say, "called")
+        timer = loop.timer(0.01)
+        raw = greenlet(lambda: say("by timer"), gevent.get_hub())
+        timer.start(raw.switch)
+        event = Event()
+        event.rawlink(lambda event: say("linked"))
+        event.set()
+        killed = gevent.spawn(say, "never")
+        pid = os.fork()
+        if pid == 0:
+            assert queued.dead and later.dead
+            assert queued.ready() and later.ready()
+            queued.join()
+            assert isinstance(later.get(), gevent.GreenletExit)
+            assert not timer.active
+            gevent.sleep(0.05)
+            gevent.spawn(say, "child").join()
+            again = []
+            loop.run_callback(again.append, 1)
+            gevent.sleep(0)
+            assert again == [1]
+            os._exit(0)
+        os.waitpid(pid, 0)
+        say("parent")
+        killed.kill()
+        gevent.sleep(0.05)
+        """
+    )
+    first, *others = out.splitlines()
+    assert first == "child"
+    assert others[0] == "parent"
+    assert sorted(others[1:]) == sorted(
+        ["spawned", "spawned raw", "called", "linked"]
+        + ["spawned later", "by timer"]
+    )
+
+
+def test_child_of_a_fork_keeps_what_is_for_the_main_greenlet():
+    out = program(
+        """
+        import os
+        import coir.gevent as gevent
+        from coir.gevent.hub import Waiter
+
+        waiter = Waiter()
+        pids = []
+
+        def fork():
+            hub = gevent.get_hub()
+            hub.loop.run_callback(waiter.switch, "brought")
+            pids.append(os.fork())
+
+        gevent.spawn(fork)
+        assert waiter.get() == "brought"
+        if pids == [0]:
+            print("child", flush=True)
+            os._exit(0)
+        if pids:
+            os.waitpid(pids[0], 0)
+        print("parent")
+        """
+    )
+    assert out.split() == ["child", "parent"]
+
+
 def test_process_ends_with_greenlets_that_wait():
     out = program(
         """

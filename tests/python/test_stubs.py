@@ -49,8 +49,11 @@ def public(namespace):
 
 
 def test_module_has_the_names_of_the_stub():
-    assert public(names_in(STUB.body)) == public(vars(_core))
-    private = names_in(STUB.body) - public(names_in(STUB.body))
+    names = names_in(STUB.body)
+    if not hasattr(_core, "AresChannel"):
+        names.remove("AresChannel")  # built without c-ares
+    assert public(names) == public(vars(_core))
+    private = names - public(names)
     assert private - ALIASES <= set(vars(_core))
 
 

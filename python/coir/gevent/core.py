@@ -12,6 +12,7 @@ from typing import Any
 from coir import __version__, _core
 from coir._core import Loop as loop
 from coir._core import callback as callback
+from coir._core import set_syserr_cb as set_syserr_cb
 
 __all__ = [
     "get_version",
@@ -231,3 +232,4 @@ for _name in (
 ):
     if hasattr(_core, _name):
         globals()[_name] = getattr(_core, _name)
+globals()["async"] = _core.async_  # its name before Python 3.7

@@ -396,4 +396,5 @@ __imports__ = copy_globals(
     dunder_names_to_keep=(),
 )
 
-__all__ = list(set(__implements__ + __extensions__))
+_spawns = {name for name in __imports__ if name.startswith("posix_spawn")}
+__all__ = list({*__implements__, *__extensions__, *_spawns})

@@ -177,6 +177,11 @@ class Popen(_Popen):  # type: ignore[misc]
     stdout: Any
     stderr: Any
 
+    @staticmethod
+    def pipe_cloexec() -> tuple[int, int]:
+        """A pipe whose ends are closed in programs that are started."""
+        return os.pipe()
+
     def __init__(
         self,
         args: Any,
@@ -233,9 +238,7 @@ class Popen(_Popen):  # type: ignore[misc]
             if ends[number] != -1:
                 if not self.text_mode:
                     mode += "b"
-                pipe = FileObject(
-                    ends[number], mode, self._bufsize, **options
-                )
+                pipe = FileObject(ends[number], mode, self._bufsize, **options)
                 setattr(self, name, _as_io(pipe))
                 self._parent_ends[number] = -1
         handles = list(args)

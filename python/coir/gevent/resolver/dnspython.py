@@ -14,13 +14,14 @@ from typing import Any
 import dns.resolver
 import dns.reversename
 
+from . import AbstractResolver
 from ._numeric import is_number, is_numeric
 from .thread import Resolver as ThreadResolver
 
 __all__ = ["Resolver"]
 
 
-class Resolver(ThreadResolver):
+class Resolver(ThreadResolver, AbstractResolver):
     """Looks names up with ``dns.resolver.get_default_resolver()``."""
 
     def __init__(self, hub: Any = None) -> None:
@@ -56,21 +57,29 @@ class Resolver(ThreadResolver):
         host: Any,
         port: Any,
         family: int = 0,
-        type: int = 0,
+        socktype: int = 0,
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        args = host, port, family, type, proto, flags
+        args = host, port, family, socktype, proto, flags
         if self._is_known(host) or not is_number(port):
             return super().getaddrinfo(*args)
         return self._ask(dns.resolver._getaddrinfo, *args)
 
-    def gethostbyname(self, hostname: Any) -> Any:
+    def gethostbyname(
+        self, hostname: Any, family: int = _socket.AF_INET
+    ) -> Any:
+        if family != _socket.AF_INET:
+            return self.gethostbyname_ex(hostname, family)[-1][0]
         if self._is_known(hostname):
             return super().gethostbyname(hostname)
         return self._ask(dns.resolver._gethostbyname, hostname)
 
-    def gethostbyname_ex(self, hostname: Any) -> Any:
+    def gethostbyname_ex(
+        self, hostname: Any, family: int = _socket.AF_INET
+    ) -> Any:
+        if family != _socket.AF_INET:
+            return self._gethostbyname_ex(hostname, family)
         if self._is_known(hostname):
             return super().gethostbyname_ex(hostname)
         return self._ask(dns.resolver._gethostbyname_ex, hostname)
