@@ -28,15 +28,15 @@ sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|core|loop|hub)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
-conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|programs|stock|libev)
+conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|programs|...)
 	@tools/run.sh conformance --suite $(or $(SUITE),greenlet) \
-	    $(if $(ONLY),--only '$(ONLY)') \
+	    $(if $(ONLY),--only '$(ONLY)') $(if $(CASES),--cases $(CASES)) \
 	    $(if $(VERSIONS),--versions $(VERSIONS))
 
 soak: ## for as long as you like (SUITE=greenlet|gevent|echo MINUTES=1)
 	@tools/run.sh soak-$(or $(SUITE),greenlet) --minutes $(MINUTES)
 
-fuzz: ## programs of bytes against a model (TARGET=loop MINUTES=1 JOBS=)
+fuzz: ## programs of bytes against a model (TARGET=loop|http MINUTES=1 JOBS=)
 	@tools/fuzz.sh $(or $(TARGET),loop) $(MINUTES)
 
 lint: ## formats, static analysis, warnings as errors, types

@@ -1,9 +1,11 @@
 /* http.c - fuzz target: pipelined HTTP requests with their bodies. */
-#include "http.h"
+#include "http_pieces.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    fuzz_messages(data, size, 0);
+    pieces_messages(data, size, 0);
     return 0;
 }

@@ -1,9 +1,11 @@
 /* http_response.c - fuzz target: HTTP responses with their bodies. */
-#include "http.h"
+#include "http_pieces.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    fuzz_messages(data, size, 1);
+    pieces_messages(data, size, 1);
     return 0;
 }

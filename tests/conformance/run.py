@@ -8,6 +8,7 @@
     run.py --suite eventlet     eventlet's tests on coir.eventlet
     run.py --suite stdlib       CPython's tests, patched by coir.gevent.monkey
     run.py --suite programs     clients, servers and frameworks that use it
+    run.py --suite http         h11 and llhttp beside Coir's parser of HTTP
 
 All set-up is done here, in virtual environments below the user's cache
 directory. The last line is ``N passed, M failed, K skipped``; the exit
@@ -36,7 +37,7 @@ from _env import SetupError, interpreter_tag  # noqa: E402
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 SUITES = ("greenlet", "stock", "libev", "gevent", "eventlet", "stdlib",
-          "programs")
+          "programs", "http")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -74,6 +75,10 @@ def parse_arguments() -> argparse.Namespace:
              "eventlet, programs: only files with NAME in their names, which\n"
              "may have\n"
              "wildcards")
+    parser.add_argument("--cases", type=int, metavar="N",
+                        help="http: how many (default: 20000)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N",
+                        help="http: which")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path,
                         help="write all outcomes there")
     return parser.parse_args()
@@ -90,6 +95,9 @@ def run_elsewhere(options: argparse.Namespace, command: list[str]
         args += ["-k", options.k]
     if options.quick:
         args.append("--quick")
+    if options.cases:
+        args += ["--cases", str(options.cases)]
+    args += ["--seed", str(options.seed)]
     for package in options.only or ():
         args += ["--only", package]
     print(f"==== {shlex.join(command)}", flush=True)

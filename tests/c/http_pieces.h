@@ -1,10 +1,11 @@
-/* http.h - what the targets of the HTTP parser share.
+/* http_pieces.h - HTTP messages, whole and in pieces, for the fuzz targets and
+ * for test_http_random.c.
  *
  * An input is a few bytes of choices, then a message. It is parsed in one
  * piece and in several, each in memory of its own that ends where the bytes
  * end; the results must be the same, and keep what coir/http.h promises. */
-#ifndef COIR_FUZZ_HTTP_H
-#define COIR_FUZZ_HTTP_H
+#ifndef COIR_TESTS_HTTP_PIECES_H
+#define COIR_TESTS_HTTP_PIECES_H
 
 #include <coir/http.h>
 #include <stdlib.h>
@@ -12,36 +13,34 @@
 
 #include "harness.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define PIECES_FIELDS 32
 
-#define FUZZ_FIELDS 32
-
-typedef struct fuzz_choice {
+typedef struct pieces_choice {
     coir_http_options options;
     size_t step; /* bytes of a piece */
     int method;  /* of the request that is answered */
-} fuzz_choice;
+} pieces_choice;
 
-typedef struct fuzz_head {
+typedef struct pieces_head {
     coir_http_head head;
-    coir_http_field fields[FUZZ_FIELDS];
+    coir_http_field fields[PIECES_FIELDS];
     ssize_t used;
     char *buf; /* as the parser left it */
-} fuzz_head;
+} pieces_head;
 
-typedef struct fuzz_body {
+typedef struct pieces_body {
     int error; /* of any part; 0 */
     int state;
     size_t used;
     size_t len;
     char *data;
-} fuzz_body;
+} pieces_body;
 
 /* Takes the choices off the input. Small limits are reached sooner. */
-static inline fuzz_choice
-fuzz_choose(const uint8_t **data, size_t *size)
+static inline pieces_choice
+pieces_choose(const uint8_t **data, size_t *size)
 {
-    fuzz_choice c = {.step = 1};
+    pieces_choice c = {.step = 1};
     if (*size < 3)
         return c;
     const uint8_t *d = *data;
@@ -63,7 +62,7 @@ fuzz_choose(const uint8_t **data, size_t *size)
 }
 
 static inline char *
-fuzz_copy(const char *from, size_t len)
+pieces_copy(const char *from, size_t len)
 {
     char *to = malloc(len > 0 ? len : 1);
     CHECK(to != NULL);
@@ -71,13 +70,13 @@ fuzz_copy(const char *from, size_t len)
 }
 
 static inline ssize_t
-fuzz_parse(const fuzz_choice *c, int response, coir_http_parser *parser,
-           const char *buf, size_t len, fuzz_head *out)
+pieces_parse(const pieces_choice *c, int response, coir_http_parser *parser,
+             const char *buf, size_t len, pieces_head *out)
 {
     memset(&out->head, 0x5a, sizeof(out->head));
     memset(out->fields, 0x5a, sizeof(out->fields));
     out->head.fields = out->fields;
-    out->head.capacity = FUZZ_FIELDS;
+    out->head.capacity = PIECES_FIELDS;
     return response ? coir_http_parse_response(parser, buf, len, c->method,
                                                &out->head)
                     : coir_http_parse_request(parser, buf, len, &out->head);
@@ -86,38 +85,38 @@ fuzz_parse(const fuzz_choice *c, int response, coir_http_parser *parser,
 /* A line that is not complete may be wrong, and only one of two that got it in
  * other pieces have seen that. The end of the line shows it to both. */
 static inline ssize_t
-fuzz_end_line(const fuzz_choice *c, int response, coir_http_parser *parser,
-              const char *buf, size_t len)
+pieces_end_line(const pieces_choice *c, int response, coir_http_parser *parser,
+                const char *buf, size_t len)
 {
-    fuzz_head h;
+    pieces_head h;
     char *text = malloc(len + 1);
     CHECK(text != NULL);
     memcpy(text, buf, len);
     text[len] = '\n';
-    ssize_t used = fuzz_parse(c, response, parser, text, len + 1, &h);
+    ssize_t used = pieces_parse(c, response, parser, text, len + 1, &h);
     free(text);
     return used > 0 ? COIR_EAGAIN : used;
 }
 
 /* In pieces of `step` bytes. What was joined in one is there in the next. */
 static inline void
-fuzz_parse_pieces(const fuzz_choice *c, int response, const char *text,
-                  size_t size, size_t step, fuzz_head *out)
+pieces_parse_pieces(const pieces_choice *c, int response, const char *text,
+                    size_t size, size_t step, pieces_head *out)
 {
     coir_http_parser parser;
     coir_http_parser_init(&parser, &c->options);
     size_t len = step < size ? step : size;
-    out->buf = fuzz_copy(text, len);
+    out->buf = pieces_copy(text, len);
     for (;;) {
-        out->used = fuzz_parse(c, response, &parser, out->buf, len, out);
+        out->used = pieces_parse(c, response, &parser, out->buf, len, out);
         if (out->used != COIR_EAGAIN)
             return;
         if (len == size) {
-            out->used = fuzz_end_line(c, response, &parser, out->buf, len);
+            out->used = pieces_end_line(c, response, &parser, out->buf, len);
             return;
         }
         size_t more = size - len < step ? size - len : step;
-        char *buf = fuzz_copy(text, len + more);
+        char *buf = pieces_copy(text, len + more);
         memcpy(buf, out->buf, len);
         free(out->buf);
         out->buf = buf;
@@ -126,19 +125,19 @@ fuzz_parse_pieces(const fuzz_choice *c, int response, const char *text,
 }
 
 static inline void
-fuzz_check_span(coir_http_span span, size_t len)
+pieces_check_span(coir_http_span span, size_t len)
 {
     CHECK(span.at <= len && span.len <= len - span.at);
 }
 
 static inline void
-fuzz_check_fields(const fuzz_head *h, size_t len)
+pieces_check_fields(const pieces_head *h, size_t len)
 {
-    CHECK(h->head.count <= FUZZ_FIELDS);
+    CHECK(h->head.count <= PIECES_FIELDS);
     for (uint32_t i = 0; i < h->head.count; i++) {
         const coir_http_field *f = &h->fields[i];
-        fuzz_check_span(f->name, len);
-        fuzz_check_span(f->value, len);
+        pieces_check_span(f->name, len);
+        pieces_check_span(f->value, len);
         const char *name = h->buf + f->name.at;
         const char *value = h->buf + f->value.at;
         CHECK_EQ(coir_http_check_field(name, f->name.len, value, f->value.len),
@@ -156,7 +155,7 @@ fuzz_check_fields(const fuzz_head *h, size_t len)
 
 /* No line end is hidden in a head, and it ends with the first empty line. */
 static inline void
-fuzz_check_lines(const fuzz_head *h, const fuzz_choice *c)
+pieces_check_lines(const pieces_head *h, const pieces_choice *c)
 {
     int bare = (c->options.flags & COIR_HTTP_BARE_LF) != 0;
     size_t len = (size_t)h->used, line = 0, lines = 0;
@@ -177,7 +176,7 @@ fuzz_check_lines(const fuzz_head *h, const fuzz_choice *c)
 }
 
 static inline int
-fuzz_same(const fuzz_head *a, const fuzz_head *b)
+pieces_same(const pieces_head *a, const pieces_head *b)
 {
     coir_http_head x = a->head, y = b->head;
     x.fields = y.fields = NULL;
@@ -187,8 +186,8 @@ fuzz_same(const fuzz_head *a, const fuzz_head *b)
 
 /* The trailers of a body, which are the same however they are split. */
 static inline void
-fuzz_trailers(coir_http_body *body, const fuzz_choice *c, const char *text,
-              size_t len, size_t step, fuzz_body *out)
+pieces_trailers(coir_http_body *body, const pieces_choice *c, const char *text,
+                size_t len, size_t step, pieces_body *out)
 {
     coir_http_parser parser;
     coir_http_parser_init(&parser, &c->options);
@@ -199,15 +198,15 @@ fuzz_trailers(coir_http_body *body, const fuzz_choice *c, const char *text,
     size_t have = step < len ? step : len;
     ssize_t used;
     for (;;) {
-        fuzz_head h;
+        pieces_head h;
         h.head.fields = h.fields;
-        h.head.capacity = FUZZ_FIELDS;
-        h.buf = fuzz_copy(all, have);
+        h.head.capacity = PIECES_FIELDS;
+        h.buf = pieces_copy(all, have);
         used = coir_http_parse_trailers(body, &parser, h.buf, have, &h.head);
         memcpy(all, h.buf, have); /* what was joined stays so */
         if (used >= 0) {
             CHECK((size_t)used <= have);
-            fuzz_check_fields(&h, (size_t)used);
+            pieces_check_fields(&h, (size_t)used);
         }
         free(h.buf);
         if (used != COIR_EAGAIN || have > len)
@@ -226,17 +225,17 @@ fuzz_trailers(coir_http_body *body, const fuzz_choice *c, const char *text,
 
 /* A whole body, in pieces of `step` bytes. */
 static inline void
-fuzz_body_pieces(const fuzz_choice *c, const coir_http_head *head,
-                 const char *text, size_t size, size_t step, int in_place,
-                 fuzz_body *out)
+pieces_body_pieces(const pieces_choice *c, const coir_http_head *head,
+                   const char *text, size_t size, size_t step, int in_place,
+                   pieces_body *out)
 {
     coir_http_body body;
     coir_http_body_init(&body, head, &c->options);
-    *out = (fuzz_body){.data = malloc(size > 0 ? size : 1)};
+    *out = (pieces_body){.data = malloc(size > 0 ? size : 1)};
     CHECK(out->data != NULL);
     while (out->used < size && body.state == COIR_HTTP_BODY_DATA) {
         size_t n = size - out->used < step ? size - out->used : step;
-        char *buf = fuzz_copy(text + out->used, n);
+        char *buf = pieces_copy(text + out->used, n);
         coir_http_span data = {0, 0};
         size_t decoded = 0;
         ssize_t used = in_place
@@ -257,7 +256,8 @@ fuzz_body_pieces(const fuzz_choice *c, const coir_http_head *head,
         free(buf);
     }
     if (body.state == COIR_HTTP_BODY_TRAILERS)
-        fuzz_trailers(&body, c, text + out->used, size - out->used, step, out);
+        pieces_trailers(&body, c, text + out->used, size - out->used, step,
+                        out);
     if (out->error == 0)
         out->error = coir_http_body_eof(&body);
     out->state = body.state;
@@ -265,14 +265,14 @@ fuzz_body_pieces(const fuzz_choice *c, const coir_http_head *head,
 
 /* The same, in one piece and in several. Returns bytes used or an error. */
 static inline ssize_t
-fuzz_check_body(const fuzz_choice *c, const coir_http_head *head,
-                const char *text, size_t size)
+pieces_check_body(const pieces_choice *c, const coir_http_head *head,
+                  const char *text, size_t size)
 {
-    fuzz_body whole, other;
-    fuzz_body_pieces(c, head, text, size, size + 1, 1, &whole);
+    pieces_body whole, other;
+    pieces_body_pieces(c, head, text, size, size + 1, 1, &whole);
     CHECK(whole.len <= whole.used && whole.used <= size);
     for (int in_place = 0; in_place <= 1; in_place++) {
-        fuzz_body_pieces(c, head, text, size, c->step, in_place, &other);
+        pieces_body_pieces(c, head, text, size, c->step, in_place, &other);
         CHECK_EQ(other.error, whole.error);
         if (whole.error == 0) {
             CHECK_EQ(other.used, whole.used);
@@ -288,21 +288,21 @@ fuzz_check_body(const fuzz_choice *c, const coir_http_head *head,
 
 /* Messages one after the other, until one is refused or not complete. */
 static inline void
-fuzz_messages(const uint8_t *data, size_t size, int response)
+pieces_messages(const uint8_t *data, size_t size, int response)
 {
-    fuzz_choice c = fuzz_choose(&data, &size);
+    pieces_choice c = pieces_choose(&data, &size);
     const char *text = (const char *)data;
     while (size > 0) {
-        fuzz_head whole, other;
-        fuzz_parse_pieces(&c, response, text, size, size, &whole);
-        fuzz_parse_pieces(&c, response, text, size, c.step, &other);
+        pieces_head whole, other;
+        pieces_parse_pieces(&c, response, text, size, size, &whole);
+        pieces_parse_pieces(&c, response, text, size, c.step, &other);
         ssize_t used = whole.used;
         CHECK_EQ(other.used, used);
         if (used > 0) {
             CHECK((size_t)used <= size);
-            fuzz_check_lines(&whole, &c);
-            fuzz_check_fields(&whole, (size_t)used);
-            CHECK(fuzz_same(&whole, &other));
+            pieces_check_lines(&whole, &c);
+            pieces_check_fields(&whole, (size_t)used);
+            CHECK(pieces_same(&whole, &other));
             CHECK(memcmp(whole.buf, other.buf, (size_t)used) == 0);
         }
         free(whole.buf);
@@ -311,12 +311,20 @@ fuzz_messages(const uint8_t *data, size_t size, int response)
             return;
         text += used;
         size -= (size_t)used;
-        used = fuzz_check_body(&c, &whole.head, text, size);
+        used = pieces_check_body(&c, &whole.head, text, size);
         if (used < 0)
             return;
         text += used;
         size -= (size_t)used;
     }
+}
+
+/* A chunked body by itself. */
+static inline void
+pieces_chunks(const uint8_t *data, size_t size)
+{
+    pieces_choice c = pieces_choose(&data, &size);
+    (void)pieces_check_body(&c, NULL, (const char *)data, size);
 }
 
 #endif
