@@ -509,6 +509,7 @@ start(coir__http_conn *c)
     coir_http_exchange *pub = &c->x->pub;
     pub->user = NULL;
     pub->waiting[0] = pub->waiting[1] = NULL;
+    c->row = 0;
     move_from_head(c, COIR__HTTP_ACTIVE);
     if (coir__unlikely(s->host->start(s->ctx, pub) < 0)) {
         s->counters.refused++;
@@ -517,14 +518,22 @@ start(coir__http_conn *c)
     }
 }
 
-/* Handlers have ended: start those that wait for that. */
-static void
-run_queue(coir_http_server *s)
+void
+coir__http_conn_run_queue(coir_http_server *s)
 {
     coir__http_list *queue = &s->lists[COIR__HTTP_QUEUED];
     while (coir__unlikely(queue->head != NULL) &&
            active(s) < s->options.max_active)
         start(queue->head);
+}
+
+/* A handler has ended. Those that wait for no more than the loop are started
+ * by that. */
+static inline void
+run_queue(coir_http_server *s)
+{
+    if (coir__unlikely(s->options.max_active != UINT32_MAX))
+        coir__http_conn_run_queue(s);
 }
 
 /* A head is complete. Room for its body: it must not move any more. */
@@ -652,22 +661,29 @@ continue_draining(coir__http_conn *c)
     }
 }
 
-/* In its green thread. A head is there: may it go on at once? */
+/* In its green thread. A head is there: may it go on at once? Not before
+ * those that wait for their turn; and after some it is for the loop to go on,
+ * so that others are looked at. */
 static int
 go_on(coir__http_conn *c)
 {
     coir_http_server *s = c->server;
-    if (coir__likely(s->lists[COIR__HTTP_QUEUED].head == NULL)) {
-        if (make_room(c->x) == 0) {
-            move_from_head(c, COIR__HTTP_ACTIVE);
-            return 1;
-        }
+    if (make_room(c->x) < 0) {
         s->counters.refused++;
         refuse(c, 503);
         return 0;
     }
+    int is_crowded = s->options.max_active != UINT32_MAX &&
+                     s->lists[COIR__HTTP_QUEUED].head != NULL;
+    if (coir__likely(!is_crowded && ++c->row < COIR__HTTP_ROW)) {
+        move_from_head(c, COIR__HTTP_ACTIVE);
+        return 1;
+    }
     move_from_head(c, COIR__HTTP_QUEUED);
-    run_queue(s);
+    if (is_crowded)
+        run_queue(s);
+    else
+        coir_timer_start(s->loop, &s->queue_timer);
     return 0;
 }
 

@@ -139,6 +139,17 @@ on_timer(coir_loop *loop, coir_timer *w, int revents)
     coir__http_let_go(s);
 }
 
+static void
+on_queue_timer(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    coir_http_server *s = w->data;
+    coir__http_hold(s);
+    coir__http_conn_run_queue(s);
+    coir__http_let_go(s);
+}
+
 /* --- making and freeing -------------------------------------------------- */
 
 static int
@@ -179,6 +190,8 @@ coir_http_server_new_on(coir_http_server **out, coir_loop *loop,
     s->stop_ns = COIR_FOREVER;
     coir_timer_init(&s->timer, on_timer, 0, 0);
     s->timer.data = s;
+    coir_timer_init(&s->queue_timer, on_queue_timer, 0, 0);
+    s->queue_timer.data = s;
     *out = s;
     return 0;
 }
@@ -187,6 +200,7 @@ static void
 free_now(coir_http_server *s)
 {
     coir_timer_stop(s->loop, &s->timer);
+    coir_timer_stop(s->loop, &s->queue_timer);
     coir__http_log_flush(s);
     coir__http_x_free_all(s);
     coir_free(s->log);
@@ -213,6 +227,7 @@ coir__http_let_go(coir_http_server *s)
         s->told = 1;
         s->state = COIR_HTTP_STOPPED;
         coir_timer_stop(s->loop, &s->timer);
+        coir_timer_stop(s->loop, &s->queue_timer);
         s->timer_ns = COIR_FOREVER;
         s->stop_ns = COIR_FOREVER;
         coir__http_log_flush(s);

@@ -43,6 +43,7 @@
 #define COIR__HTTP_OUT 2048    /* to write from, at first */
 #define COIR__HTTP_POOL 256    /* so many unused ones are kept */
 #define COIR__HTTP_SCRATCH 16384
+#define COIR__HTTP_ROW 8 /* so many before others are looked at */
 /* Who is younger is not closed for another one before its first request. */
 #define COIR__HTTP_YOUNG_NS (500 * COIR_NS_PER_MS)
 /* A new connection may take so long for its first request while the server
@@ -91,6 +92,7 @@ struct coir__http_conn {
     uint8_t want_read;  /* events reading waits for */
     uint8_t want_write; /* and writing */
     uint8_t lost;       /* its descriptor is not ours any more */
+    uint8_t row;        /* requests since the loop was looked at */
     uint8_t is_tcp;
     uint16_t peer_len;
     union {
@@ -190,7 +192,8 @@ struct coir_http_server {
     int64_t back_off_ns;
 
     coir_timer timer;
-    int64_t timer_ns; /* when it fires, or earlier than that */
+    coir_timer queue_timer; /* at once: some are queued for the loop */
+    int64_t timer_ns;       /* when it fires, or earlier than that */
 
     uint8_t state; /* enum coir_http_server_state */
     uint8_t told;  /* host->stopped() was called */
@@ -277,6 +280,8 @@ ssize_t coir__http_conn_writev(coir__http_conn *c, const struct iovec *iov,
                                int count, int more);
 /* Nothing more will be written. Whether that worked. */
 int coir__http_conn_half_close(coir__http_conn *c);
+/* Start those that are queued, as many as may be. */
+void coir__http_conn_run_queue(coir_http_server *s);
 /* Its handler is done, and it is to live on: 1 if the next request is there.
  */
 int coir__http_conn_next(coir__http_conn *c);
