@@ -965,7 +965,7 @@ coir__http_conn_new(coir_http_server *s, int fd, const struct sockaddr *addr,
     move_until(c, c->state,
                coir__http_after(s, transport != NULL
                                        ? s->options.handshake_timeout_ns
-                                       : s->options.head_timeout_ns));
+                                       : first_timeout(s)));
     if (transport != NULL)
         shake(c);
     else if (!park(c, COIR_READ))

@@ -53,12 +53,11 @@ back_off(coir_http_server *s)
 static int
 watch(coir_http_server *s)
 {
-    for (coir__http_listener *l = s->listeners; l != NULL; l = l->next)
-        if (l->fd >= 0) {
-            int err = coir_io_start(s->loop, &l->io);
-            if (err < 0)
-                return err;
-        }
+    for (coir__http_listener *l = s->listeners; l != NULL; l = l->next) {
+        int err = coir_io_start(s->loop, &l->io);
+        if (err < 0)
+            return err;
+    }
     return 0;
 }
 
@@ -169,11 +168,11 @@ on_listener(coir_loop *loop, coir_io *w, int revents)
 void
 coir__http_accept_rest(coir_http_server *s)
 {
-    if (s->state != COIR_HTTP_RUNNING)
-        return;
-    for (coir__http_listener *l = s->listeners; l != NULL; l = l->next)
-        while (l->fd >= 0 && accept_one(l))
+    for (coir__http_listener *l = s->listeners; l != NULL; l = l->next) {
+        coir_io_stop(s->loop, &l->io);
+        while (s->accepts && accept_one(l))
             ;
+    }
 }
 
 void
@@ -183,8 +182,7 @@ coir__http_close_listeners(coir_http_server *s)
     while ((l = s->listeners) != NULL) {
         s->listeners = l->next;
         coir_io_stop(s->loop, &l->io);
-        if (l->fd >= 0)
-            (void)close(l->fd);
+        (void)close(l->fd);
         coir_free(l);
     }
 }
@@ -195,6 +193,7 @@ coir_http_server_start(coir_http_server *s)
     if (coir__http_stops(s))
         return COIR_ECLOSED;
     s->state = COIR_HTTP_RUNNING;
+    s->accepts = 1;
     s->paused = 0;
     return watch(s);
 }
@@ -205,6 +204,7 @@ coir_http_server_pause(coir_http_server *s)
     if (s->state != COIR_HTTP_RUNNING)
         return;
     s->state = COIR_HTTP_NEW;
+    s->accepts = 0;
     for (coir__http_listener *l = s->listeners; l != NULL; l = l->next)
         coir_io_stop(s->loop, &l->io);
 }
@@ -285,7 +285,7 @@ int
 coir_http_server_fd(const coir_http_server *s, unsigned number)
 {
     for (const coir__http_listener *l = s->listeners; l != NULL; l = l->next)
-        if ((unsigned)l->number == number)
+        if ((unsigned)l->number == number && !coir__http_stops(s))
             return l->fd;
     return -1;
 }

@@ -146,6 +146,10 @@ on_queue_timer(coir_loop *loop, coir_timer *w, int revents)
     (void)revents;
     coir_http_server *s = w->data;
     coir__http_hold(s);
+    if (coir__unlikely(coir__http_stops(s) && s->listeners != NULL)) {
+        coir__http_accept_rest(s);
+        coir__http_close_listeners(s);
+    }
     coir__http_conn_run_queue(s);
     coir__http_let_go(s);
 }
@@ -213,7 +217,7 @@ free_now(coir_http_server *s)
 static int
 is_over(const coir_http_server *s)
 {
-    return coir__http_stops(s) && s->connections == 0;
+    return coir__http_stops(s) && s->connections == 0 && s->listeners == NULL;
 }
 
 void
@@ -278,6 +282,7 @@ next_step(coir_http_server *s)
 {
     s->state++;
     if (s->state == COIR_HTTP_CANCELING) {
+        coir__http_close_listeners(s);
         static const uint8_t states[] = {
             COIR__HTTP_SHAKING, COIR__HTTP_HEAD,     COIR__HTTP_IDLE,
             COIR__HTTP_QUEUED,  COIR__HTTP_DRAINING, COIR__HTTP_LINGERING};
@@ -293,13 +298,16 @@ next_step(coir_http_server *s)
     }
 }
 
-/* The first call: no new connections, and none between two requests. */
+/* The first call: no new connections, and none between two requests. The
+ * listeners are closed in the next turn: until the loop has told the kernel
+ * that it watches them no more one that is closed may live on, and connections
+ * come in that nobody will accept. */
 static void
 begin_to_stop(coir_http_server *s)
 {
-    coir__http_accept_rest(s);
-    coir__http_close_listeners(s);
     s->state = COIR_HTTP_STOPPING;
+    coir__http_accept_rest(s);
+    coir_timer_start(s->loop, &s->queue_timer);
     coir__http_list *idle = &s->lists[COIR__HTTP_IDLE];
     while (idle->head != NULL)
         coir__http_conn_stop(idle->head);

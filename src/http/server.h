@@ -165,7 +165,7 @@ struct coir__http_listener {
     const coir_http_transport *transport;
     void *transport_ctx;
     int number;
-    int fd; /* -1: closed */
+    int fd;
     int is_tcp;
 };
 
@@ -173,7 +173,7 @@ struct coir_http_server {
     coir_loop *loop;
     const coir_http_host *host;
     void *ctx;
-    int frees_ctx; /* it goes with the server */
+    int frees_ctx;                    /* it goes with the server */
     coir_http_server_options options; /* without a 0 that means a default */
     coir_http_options parser;
     char *server_name;
@@ -186,8 +186,8 @@ struct coir_http_server {
 
     coir__http_listener *listeners; /* the last one first */
     int listener_count;
-    int accepting; /* was started */
-    int paused;    /* no descriptors, or too many connections */
+    int accepts; /* was started, and not paused */
+    int paused;  /* no descriptors, or too many connections */
     int64_t resume_ns;
     int64_t back_off_ns;
 
@@ -247,7 +247,7 @@ coir__http_stops(const coir_http_server *s)
 
 /* --- listen.c ------------------------------------------------------------ */
 
-/* All that waits, whatever the limits say. */
+/* For the last time: all that waits, whatever the limits say. */
 void coir__http_accept_rest(coir_http_server *s);
 void coir__http_close_listeners(coir_http_server *s);
 /* A connection was closed, or the time of a pause is over. */
