@@ -1,4 +1,4 @@
-/* conn.c - connections, and the pool of exchanges. See server.h for states.
+/* conn.c - connections. See server.h for their states.
  *
  * Everything here runs in the loop, but for coir__http_conn_next() and
  * coir__http_conn_end(), which a green thread calls when its handler is done;
@@ -17,132 +17,6 @@
 #include <unistd.h>
 
 #include "loop/internal.h"
-
-/* --- exchanges ----------------------------------------------------------- */
-
-static int
-reserve(coir_http_server *s, char **buf, size_t *size, size_t wanted)
-{
-    size_t grown = *size;
-    while (grown < wanted)
-        grown *= 2;
-    if (grown == *size)
-        return 0;
-    char *more = coir_realloc(*buf, grown);
-    if (more == NULL)
-        return COIR_ENOMEM;
-    s->buffers += grown - *size;
-    *buf = more;
-    *size = grown;
-    return 0;
-}
-
-int
-coir__http_x_reserve(coir__http_x *x, size_t size)
-{
-    int err = reserve(x->conn->server, &x->buf, &x->size, size);
-    x->pub.base = x->buf;
-    return err;
-}
-
-int
-coir__http_x_reserve_out(coir__http_x *x, size_t size)
-{
-    return reserve(x->conn->server, &x->out, &x->out_size, size);
-}
-
-static void
-x_free(coir_http_server *s, coir__http_x *x)
-{
-    s->buffers -= x->size + x->out_size;
-    coir_free(x->buf);
-    coir_free(x->out);
-    coir_free(x);
-}
-
-static coir__http_x *
-x_new(coir_http_server *s)
-{
-    uint32_t fields = s->parser.max_fields;
-    coir__http_x *x = coir_calloc(1, sizeof *x + fields * sizeof x->fields[0]);
-    if (x == NULL)
-        return NULL;
-    x->buf = coir_malloc(COIR__HTTP_BUFFER);
-    x->out = coir_malloc(COIR__HTTP_OUT);
-    if (x->buf == NULL || x->out == NULL) {
-        coir_free(x->buf);
-        coir_free(x->out);
-        coir_free(x);
-        return NULL;
-    }
-    x->size = COIR__HTTP_BUFFER;
-    x->out_size = COIR__HTTP_OUT;
-    s->buffers += x->size + x->out_size;
-    x->head.fields = x->fields;
-    x->head.capacity = fields;
-    x->pub.server = s;
-    x->pub.head = &x->head;
-    return x;
-}
-
-/* For this connection, with the part of a head that it had. 0 or COIR_ENOMEM.
- */
-static int
-x_take(coir__http_conn *c)
-{
-    coir_http_server *s = c->server;
-    coir__http_x *x = s->unused;
-    if (coir__likely(x != NULL)) {
-        s->unused = x->next_free;
-        s->unused_count--;
-    }
-    else if ((x = x_new(s)) == NULL)
-        return COIR_ENOMEM;
-    x->conn = c;
-    x->len = 0;
-    x->pos = 0;
-    x->pub.base = x->buf;
-    c->x = x;
-    if (coir__likely(c->partial == NULL))
-        return 0;
-    int err = coir__http_x_reserve(x, c->partial_len);
-    if (err < 0)
-        return err;
-    memcpy(x->buf, c->partial, c->partial_len);
-    x->len = c->partial_len;
-    coir_free(c->partial);
-    c->partial = NULL;
-    c->partial_len = 0;
-    return 0;
-}
-
-static void
-x_give(coir__http_conn *c)
-{
-    coir_http_server *s = c->server;
-    coir__http_x *x = c->x;
-    c->x = NULL;
-    x->conn = NULL;
-    if (s->unused_count >= COIR__HTTP_POOL || x->size > COIR__HTTP_BUFFER ||
-        x->out_size > 4 * COIR__HTTP_OUT) {
-        x_free(s, x);
-        return;
-    }
-    x->next_free = s->unused;
-    s->unused = x;
-    s->unused_count++;
-}
-
-void
-coir__http_x_free_all(coir_http_server *s)
-{
-    while (s->unused != NULL) {
-        coir__http_x *x = s->unused;
-        s->unused = x->next_free;
-        x_free(s, x);
-    }
-    s->unused_count = 0;
-}
 
 /* --- lists --------------------------------------------------------------- */
 
@@ -299,7 +173,7 @@ destroy(coir__http_conn *c)
     coir_http_server *s = c->server;
     list_remove(&s->lists[c->state], c);
     if (c->x != NULL)
-        x_give(c);
+        coir__http_x_give(c);
     coir_free(c->partial);
     if (c->transport != NULL)
         c->transport->close(c->transport_state);
@@ -366,7 +240,7 @@ end(coir__http_conn *c)
         return;
     }
     if (c->x != NULL)
-        x_give(c);
+        coir__http_x_give(c);
     c->left = COIR__HTTP_LINGER;
     coir__http_conn_move(c, COIR__HTTP_LINGERING,
                          c->server->options.linger_timeout_ns);
@@ -464,7 +338,7 @@ rest(coir__http_conn *c)
     coir_http_server *s = c->server;
     coir__http_x *x = c->x;
     if (coir__likely(x->len == 0)) {
-        x_give(c);
+        coir__http_x_give(c);
         if (coir__http_stops(s) && c->state != COIR__HTTP_HEAD)
             destroy(c);
         else if (c->state != COIR__HTTP_HEAD && c->state != COIR__HTTP_IDLE)
@@ -479,7 +353,7 @@ rest(coir__http_conn *c)
     }
     memcpy(c->partial, x->buf, x->len);
     c->partial_len = (uint32_t)x->len;
-    x_give(c);
+    coir__http_x_give(c);
     if (c->state != COIR__HTTP_HEAD)
         coir__http_conn_move(c, COIR__HTTP_HEAD, s->options.head_timeout_ns);
 }
@@ -594,7 +468,7 @@ read_head(coir__http_conn *c)
 static void
 read_first(coir__http_conn *c)
 {
-    if (coir__unlikely(x_take(c) < 0))
+    if (coir__unlikely(coir__http_x_take(c) < 0))
         destroy(c);
     else
         read_head(c);
@@ -853,7 +727,7 @@ coir__http_conn_overdue(coir__http_conn *c)
         break;
     case COIR__HTTP_HEAD:
         counters->head_timeouts++;
-        if (c->partial == NULL || x_take(c) < 0)
+        if (c->partial == NULL || coir__http_x_take(c) < 0)
             destroy(c);
         else {
             c->x->head_len = 0;

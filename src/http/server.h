@@ -288,6 +288,12 @@ int coir__http_conn_next(coir__http_conn *c);
 /* Its handler is done, and that was the last response. */
 void coir__http_conn_end(coir__http_conn *c, int linger);
 
+/* --- buffers.c ----------------------------------------------------------- */
+
+/* For this connection, with the part of a head that it had. 0 or COIR_ENOMEM.
+ */
+int coir__http_x_take(coir__http_conn *c);
+void coir__http_x_give(coir__http_conn *c);
 /* Room for `size` bytes in all. COIR_ENOMEM. */
 int coir__http_x_reserve(coir__http_x *x, size_t size);
 int coir__http_x_reserve_out(coir__http_x *x, size_t size);
