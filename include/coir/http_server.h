@@ -373,6 +373,10 @@ COIR_API int coir_http_raw_writev(coir_http_exchange *x, struct iovec *iov,
                                   int count, int64_t timeout_ns);
 /* No more will be written; reading may go on. */
 COIR_API int coir_http_raw_shutdown(coir_http_exchange *x);
+/* Have reading fail with COIR_ECANCELED as soon as the server begins to stop,
+ * while writing goes on: for protocols that can say farewell. Who wants to
+ * read on calls it with 0. COIR_EINVAL. */
+COIR_API int coir_http_raw_heed_stop(coir_http_exchange *x, int heeds);
 
 /* --- hosts --------------------------------------------------------------- */
 

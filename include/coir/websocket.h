@@ -273,6 +273,88 @@ COIR_API int coir_ws_is_utf8(const void *data, size_t len);
 COIR_API void coir_ws_mask(void *out, const void *data, size_t len,
                            const uint8_t mask[4], size_t offset);
 
+/* --- connections --------------------------------------------------------- */
+
+/* A WebSocket on an exchange of coir/http_server.h, on libcoir's own green
+ * threads: in the handler, and in others while it has not returned.
+ *
+ *     static int
+ *     echo(coir_http_exchange *x, void *arg)
+ *     {
+ *         coir_websocket *ws;
+ *         int err = coir_websocket_accept(x, NULL, &ws);
+ *         if (err < 0)
+ *             return 0;
+ *         coir_ws_event e;
+ *         while (coir_websocket_recv(ws, &e, COIR_FOREVER) == 0 &&
+ *                e.type != COIR_WS_CLOSE)
+ *             coir_websocket_send(ws, e.type, e.data, e.len, 0);
+ *         coir_websocket_free(ws);
+ *         return 0;
+ *     }
+ *
+ * One may receive while others send; those wait for each other. Pings are
+ * answered, and close frames, while somebody receives. When the server begins
+ * to stop, who receives tells the peer (1001) and gets COIR_ECANCELED. */
+typedef struct coir_websocket coir_websocket;
+struct coir_http_exchange;
+
+typedef struct coir_websocket_options {
+    const char *const *protocols; /* subprotocols, NULL at the end; or NULL */
+    coir_ws_deflate deflate;      /* accepted if its `is_on` is set */
+    size_t max_message;           /* see coir_ws_attr */
+    size_t max_frame;
+    unsigned max_fragments;
+    /* May who has this origin connect? `origin` is NULL if the client named
+     * none, as programs do that are no browsers. NULL: everybody may; a site
+     * that knows its users by cookies must look. */
+    int (*check_origin)(const char *origin, size_t len, void *arg);
+    void *arg;
+    const char *fields; /* more of the answer, each ended by CRLF; or NULL */
+    int64_t write_timeout_ns; /* of each frame; 0: 20 s */
+    int64_t close_timeout_ns; /* for the peer's close frame; 0: 5 s */
+} coir_websocket_options;
+
+/* Answer the request by 101. If it is refused, COIR_WS_E*, it was answered,
+ * too, and the handler has only to return. COIR_EINVAL: a response was begun,
+ * or the options make no sense; COIR_ENOMEM; the errors of writing. Blocks. */
+COIR_API int coir_websocket_accept(struct coir_http_exchange *x,
+                                   const coir_websocket_options *options,
+                                   coir_websocket **out);
+
+/* The next message, or the peer's close frame, which was answered; 0. Data is
+ * valid until the next call. COIR_WS_E*: the peer has broken the protocol, and
+ * was told. COIR_EEOF: it went without a word. COIR_ETIMEDOUT: nothing was
+ * lost. COIR_ECANCELED; COIR_ECLOSED: after a close frame; COIR_EBUSY: another
+ * one receives; COIR_ENOMEM; the errors of reading. Blocks. */
+COIR_API int coir_websocket_recv(coir_websocket *ws, coir_ws_event *event,
+                                 int64_t timeout_ns);
+
+/* Send a message, or with COIR_WS_MORE a part of one: see coir_ws_send(). Who
+ * sends in parts must be the only one who sends messages. It has left when
+ * this returns. The errors of coir_ws_send(), and of writing. Blocks. */
+COIR_API int coir_websocket_send(coir_websocket *ws, int type,
+                                 const void *data, size_t len, unsigned flags);
+
+/* At most COIR_WS_MAX_CONTROL bytes. Blocks. */
+COIR_API int coir_websocket_ping(coir_websocket *ws, const void *data,
+                                 size_t len);
+
+/* Send a close frame, unless one was sent, and wait for the peer's, if nobody
+ * else receives; messages that come before it are dropped. COIR_ETIMEDOUT: it
+ * did not come. COIR_EINVAL: see coir_ws_close(). Blocks. */
+COIR_API int coir_websocket_close(coir_websocket *ws, int code,
+                                  const char *reason);
+
+/* Free it, before the handler returns; one that is open is closed by 1000. The
+ * connection ends with the exchange. NULL is ignored. Blocks. */
+COIR_API void coir_websocket_free(coir_websocket *ws);
+
+/* The subprotocol that was agreed on, or NULL. */
+COIR_API const char *coir_websocket_protocol(const coir_websocket *ws);
+/* Its codec: for its state. */
+COIR_API const coir_ws *coir_websocket_codec(const coir_websocket *ws);
+
 #ifdef __cplusplus
 }
 #endif

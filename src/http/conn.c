@@ -293,6 +293,7 @@ begin_head(coir__http_x *x, size_t used)
     x->killed = 0;
     x->is_cancelled = 0;
     x->upgraded = 0;
+    x->heeds_stop = 0;
     x->waits = 0;
     x->waited_ns[0] = x->waited_ns[1] = 0;
     x->moved[0] = x->moved[1] = 0;
@@ -714,6 +715,17 @@ coir__http_conn_kill(coir__http_conn *c, int error)
         s->host->cancel(s->ctx, &x->pub,
                         error == COIR_ETIMEDOUT ? error : COIR_ECANCELED);
     }
+}
+
+void
+coir__http_conn_tell(coir__http_conn *c)
+{
+    coir_http_server *s = c->server;
+    coir__http_x *x = c->x;
+    if (!x->heeds_stop || !(x->waits & 1 << COIR_HTTP_READER))
+        return;
+    x->waits &= (uint8_t) ~(1 << COIR_HTTP_READER);
+    s->host->wake(s->ctx, &x->pub, COIR_HTTP_READER, COIR_ECANCELED);
 }
 
 void

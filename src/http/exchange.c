@@ -377,6 +377,8 @@ coir_http_raw_read(coir_http_exchange *pub, void *buf, size_t len,
         return COIR_EINVAL;
     if (x->killed)
         return x->killed;
+    if (x->heeds_stop && coir__http_stops(pub->server))
+        return COIR_ECANCELED;
     size_t here = x->len - x->pos;
     if (here > 0 || len == 0) {
         if (here > len)
@@ -442,6 +444,16 @@ coir_http_raw_shutdown(coir_http_exchange *pub)
         return x->write_error;
     x->write_error = COIR_ERRNO(EPIPE);
     return coir__http_conn_half_close(x->conn) ? 0 : COIR_ERRNO(errno);
+}
+
+int
+coir_http_raw_heed_stop(coir_http_exchange *pub, int heeds)
+{
+    coir__http_x *x = coir__http_of(pub);
+    if (!x->upgraded)
+        return COIR_EINVAL;
+    x->heeds_stop = heeds != 0;
+    return 0;
 }
 
 /* --- the end ------------------------------------------------------------- */

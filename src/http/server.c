@@ -317,6 +317,9 @@ begin_to_stop(coir_http_server *s)
         if (c->deadline_ns > last)
             c->deadline_ns = last;
     coir__http_wake_at(s, last);
+    for (coir__http_conn *c = s->lists[COIR__HTTP_ACTIVE].head; c != NULL;
+         c = c->next)
+        coir__http_conn_tell(c);
 }
 
 void

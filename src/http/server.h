@@ -139,6 +139,7 @@ struct coir__http_x {
     uint8_t keep;    /* the connection, as far as is known */
     uint8_t interim; /* a 1xx that others follow */
     uint8_t upgraded;
+    uint8_t heeds_stop; /* reading ends when the server begins to stop */
     uint8_t must_continue; /* the client waits for 100 */
     uint8_t aborted;
     uint8_t is_cancelled; /* host->cancel() was called */
@@ -270,6 +271,8 @@ void coir__http_conn_stop(coir__http_conn *c);
 void coir__http_conn_close(coir__http_conn *c);
 /* End all waits of its handler with this, and cancel it. */
 void coir__http_conn_kill(coir__http_conn *c, int error);
+/* The server begins to stop: tell who reads and wants to know. */
+void coir__http_conn_tell(coir__http_conn *c);
 /* Into the list of a state, with a deadline. */
 void coir__http_conn_move(coir__http_conn *c, int state, int64_t timeout_ns);
 
