@@ -1008,6 +1008,7 @@ class WebSocketBase:
     stream: Any
     codec: WebSocketCodec
     _before_read: Any
+    _is_closing: bool
     def __init__(
         self,
         stream: Any,

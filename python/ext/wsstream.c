@@ -38,6 +38,7 @@ typedef struct {
     size_t size;           /* that it is to have */
     int close_code;        /* how it ended; 0: it has not */
     char has_recv_into, is_receiving, is_broken;
+    char is_closing; /* who receives is in close(), and drops what comes */
     PyObject *dict;
     PyObject *weakreflist;
 } BaseObject;
@@ -45,7 +46,7 @@ typedef struct {
 #define SELF ((BaseObject *)op)
 
 static PyObject *str_acquire, *str_release, *str_pong, *str_ended,
-    *str_recv_timed;
+    *str_recv_timed, *str_wait_for_end;
 
 /* --- life ---------------------------------------------------------------- */
 
@@ -375,6 +376,7 @@ end(BaseObject *b, int code, const char *text)
     }
     Py_XDECREF(reason);
     Py_XDECREF(res);
+    b->is_broken = 1;
     return res != NULL ? 0 : -1;
 }
 
@@ -552,6 +554,8 @@ receive_alone(PyObject *op)
 {
     if (!is_ready(SELF))
         return NULL;
+    if (SELF->is_receiving && SELF->is_closing)
+        return PyObject_CallMethodNoArgs(op, str_wait_for_end);
     if (SELF->is_receiving) {
         PyErr_SetString(PyExc_RuntimeError,
                         "somebody else receives from this WebSocket");
@@ -649,6 +653,8 @@ static PyMemberDef base_members[] = {
      "Its WebSocketCodec."},
     {"_before_read", T_OBJECT, offsetof(BaseObject, before_read), 0,
      "Called before each read, unless None."},
+    {"_is_closing", T_BOOL, offsetof(BaseObject, is_closing), 0,
+     "Whoever receives from now on waits for the end."},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -701,7 +707,8 @@ coir__wsstream_init(void)
                  {&str_release, "release"},
                  {&str_pong, "_pong"},
                  {&str_ended, "_ended"},
-                 {&str_recv_timed, "_recv_timed"}};
+                 {&str_recv_timed, "_recv_timed"},
+                 {&str_wait_for_end, "_wait_for_end"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].to == NULL &&
             (*names[i].to = PyUnicode_InternFromString(names[i].name)) == NULL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import Sequence
 from importlib import import_module
@@ -53,6 +54,20 @@ class _Url:
             self.authorization = "Basic " + b64encode(pair.encode()).decode()
 
 
+def _secured(sock: Any, context: ssl.SSLContext, name: str) -> Any:
+    """TLS over one of our sockets, whatever class the context is of."""
+    before = context.sslsocket_class
+    context.sslsocket_class = import_module("coir.gevent.ssl").SSLSocket
+    try:
+        stream = context.wrap_socket(
+            sock, server_hostname=name, do_handshake_on_connect=False
+        )
+    finally:
+        context.sslsocket_class = before
+    stream.do_handshake()
+    return stream
+
+
 def _open(
     url: _Url,
     timeout: float | None,
@@ -66,15 +81,9 @@ def _open(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not url.is_secure:
             return sock
-        ssl: Any = import_module("coir.gevent.ssl")
-        if ssl_context is None:
-            ssl_context = ssl.create_default_context()
+        context = ssl_context or ssl.create_default_context()
         name = server_hostname or url.host
-        if isinstance(ssl_context, ssl.SSLContext):
-            return ssl_context.wrap_socket(sock, server_hostname=name)
-        return ssl.SSLSocket(
-            sock=sock, server_hostname=name, _context=ssl_context
-        )
+        return _secured(sock, context, name)
     except BaseException:
         sock.close()
         raise

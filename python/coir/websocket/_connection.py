@@ -287,14 +287,22 @@ class WebSocket(WebSocketBase):
 
     def _await_end(self, deadline: float) -> None:
         if not self._is_receiving:
-            with contextlib.suppress(RuntimeError):  # somebody was quicker
-                while self.close_code is None:
-                    self.recv(max(0.0, deadline - monotonic()))
+            self._is_closing = True
+            while self.close_code is None:
+                self.recv(max(0.0, deadline - monotonic()))
+        else:
+            self._wait_for_end(max(0.0, deadline - monotonic()))
+
+    def _wait_for_end(self, timeout: float = -1) -> None:
+        """Until whoever receives has found it out."""
         if self.close_code is None:
             waiter = self._make_lock()
             waiter.acquire()
             self._enders.append(waiter)
-            waiter.acquire(timeout=max(0.0, deadline - monotonic()))
+            if timeout < 0:
+                waiter.acquire()
+            else:
+                waiter.acquire(timeout=timeout)
 
     def abort(self) -> None:
         """Close the connection at once, without a word."""
