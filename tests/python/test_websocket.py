@@ -698,7 +698,7 @@ class Upgrading:
             key = "HTTP_" + name.upper().replace("-", "_")
             environ[key] = value.strip()
         if self.how == "wsgi.input":
-            environ["wsgi.input"] = type("Input", (), {"socket": sock})()
+            environ["wsgi.input"] = reader
         else:
             environ[self.how] = sock
         if self.how == "coir.upgrade":

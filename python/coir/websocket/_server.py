@@ -83,35 +83,42 @@ def _response_headers(shake: WebSocketHandshake) -> list[tuple[str, str]]:
     return headers
 
 
-def _taken_over(environ: Environ) -> tuple[Any, Any]:
-    """The connection of a request, and what the application must return so
-    that the server lets go of it.
+def _below(reader: Any) -> tuple[Any, bytes]:
+    """The socket that a server's reader of requests reads from, or None, and
+    what it has read beyond the request, if it can tell."""
+    reader = getattr(reader, "rfile", reader)
+    sock = getattr(getattr(reader, "raw", None), "_sock", None)
+    take = getattr(reader, "take_buffered", None)
+    return sock, b"" if sock is None or take is None else take()
 
-    What the server has read beyond the request is not asked for: a client
-    must not send anything before it has our answer.
+
+def _taken_over(environ: Environ) -> tuple[Any, Any, bytes]:
+    """The connection of a request, what the application must return so that
+    the server lets go of it, and what was read of it already.
+
+    Some servers cannot tell the latter. It matters to none but clients that
+    send messages before they have our answer, which they must not.
 
     :raises WebSocketHandshakeError: 501: no way is known.
     """
+    source = environ.get("eventlet.input")
+    if source is not None:
+        module = sys.modules.get(type(source).__module__)
+        response = getattr(module, "ALREADY_HANDLED", ())
+        return source.get_socket(), response, b""
     sock = environ.get("gunicorn.socket")
     if sock is not None:
         worker = sys.modules.get("gunicorn.workers.base_async")
-        response = getattr(worker, "ALREADY_HANDLED", ())
-        if "eventlet.input" not in environ:
-            return sock, response
-    source = environ.get("eventlet.input")
-    if source is not None:
-        name = type(source).__module__
-        response = getattr(sys.modules.get(name), "ALREADY_HANDLED", ())
-        return source.get_socket(), response
+        return sock, getattr(worker, "ALREADY_HANDLED", ()), b""
     sock = environ.get("werkzeug.socket")
-    if sock is not None:
-        return sock, ()
-    sock = getattr(environ.get("wsgi.input"), "socket", None)
-    if sock is not None:
-        return sock, ()
-    raise WebSocketHandshakeError(
-        501, "this server does not give its connection away"
-    )
+    rest = b""
+    if sock is None:
+        sock, rest = _below(environ.get("wsgi.input"))
+    if sock is None:
+        raise WebSocketHandshakeError(
+            501, "this server does not give its connection away"
+        )
+    return sock, (), rest
 
 
 def accept(
@@ -162,12 +169,12 @@ def accept(
         ws = cls(stream, codec)
     else:
         head = shake.response(headers)
-        stream, response = _taken_over(environ)
+        stream, response, rest = _taken_over(environ)
         with contextlib.suppress(OSError, AttributeError):
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         stream.sendall(head)
         # The server still has it, and will close it.
-        ws = cls(stream, codec, owns_stream=False)
+        ws = cls(stream, codec, initial=rest, owns_stream=False)
         ws.response = response
     ws.protocol = shake.protocol
     ws.environ = environ
