@@ -83,11 +83,23 @@ COIR__HIDDEN void coir__evthread_start(SpawnObject *s, HubObject *hub);
 /* The loop is destroyed: what it has in the queue will not happen. Whether it
  * was that; then it is out of the queue. */
 COIR__HIDDEN int coir__evthread_drop(coir_ready *r);
+/* Whose start it is in the ready queue, borrowed; or NULL. */
+COIR__HIDDEN SpawnObject *coir__evthread_of(coir_ready *r);
 /* (args[n:], kwnames) as what a function is called with: new references, or
  * NULL for none. 0, or -1 with an exception. */
 COIR__HIDDEN int coir__ev_pack(PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames, PyObject **tuple,
                                PyObject **dict);
+
+/* --- the timers that were cancelled: evhub.c ----------------------------- */
+
+/* A number for the present turn of the loop: another one when anything has run
+ * in it meanwhile. Not 0. */
+COIR__HIDDEN uint64_t coir__ev_stamp(const LoopObject *loop);
+/* One that was scheduled at that stamp is cancelled before its time. */
+COIR__HIDDEN void coir__ev_note_canceled(HubObject *hub, int64_t due_ns,
+                                         uint64_t scheduled);
+COIR__HIDDEN void coir__ev_forget_canceled(HubObject *hub);
 
 /* --- each adds its types to coir._core ----------------------------------- */
 
@@ -96,5 +108,6 @@ COIR__HIDDEN int coir__evthread_types_init(PyObject *module); /* evthread.c */
 COIR__HIDDEN int coir__evsem_types_init(PyObject *module);    /* evsem.c */
 COIR__HIDDEN int coir__evtimeout_types_init(PyObject *module); /* evtimeout.c */
 COIR__HIDDEN int coir__evqueue_types_init(PyObject *module); /* evqueue.c */
+COIR__HIDDEN int coir__evhub_types_init(PyObject *module);   /* evhub.c */
 
 #endif

@@ -180,11 +180,30 @@ fill(QueueObject *q, PyObject *item, int in_hub)
     int err = coir__queue_put_item(q, item);
     if (COIR__UNLIKELY(err < 0))
         wake_some(q, &q->putters, 0);
+    coir_node *first = q->getters.list.head;
+    coir_wait *w = first != NULL ? coir__wait_of(first) : NULL;
     wake_some(q, &q->getters, 0);
     /* A channel: who gets it runs first. */
     if (err == 0 && q->maxsize == 0 && !in_hub)
         err = coir__ev_yield();
+    else if (err == 0 && in_hub && w != NULL && w->node.list == NULL)
+        coir__go_on(w);
     return err < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* A channel, for which somebody waits: but they may be about to go. 1 if it
+ * was put, 0 if not, or -1 with an exception. */
+static int
+fill_channel(QueueObject *q, PyObject *item, int in_hub)
+{
+    if (!in_hub && coir__ev_yield() < 0)
+        return -1;
+    Py_ssize_t n = coir__queue_size(q);
+    if (n < 0 || room(q, n, 0) <= 0)
+        return n < 0 ? -1 : 0;
+    PyObject *res = fill(q, item, in_hub);
+    Py_XDECREF(res);
+    return res != NULL ? 1 : -1;
 }
 
 static PyObject *
@@ -198,13 +217,18 @@ wait_and_put(QueueObject *q, PyObject *item, PyObject *block,
     Py_ssize_t n = coir__queue_size(q);
     if (n < 0)
         return NULL;
-    if (q->maxsize == 0 && room(q, n, 0) > 0)
-        return coir__patience_end(&p, fill(q, item, p.in_hub));
+    PyObject *res = NULL;
+    if (q->maxsize == 0 && room(q, n, 0) > 0) {
+        int done = fill_channel(q, item, p.in_hub);
+        if (done != 0) {
+            res = done > 0 ? Py_NewRef(Py_None) : NULL;
+            return may_wait ? coir__patience_end(&p, res) : res;
+        }
+    }
     if (!may_wait) {
         PyErr_SetNone(coir__exc_full);
         return NULL;
     }
-    PyObject *res = NULL;
     for (;;) {
         int turn = wait_in_line(q, &q->putters, &p, "put");
         if (turn < 0)

@@ -68,6 +68,12 @@ coir__evthread_start(SpawnObject *s, HubObject *hub)
     PyObject_GC_UnTrack(s); /* no use to look at, see green.c */
 }
 
+SpawnObject *
+coir__evthread_of(coir_ready *r)
+{
+    return r->run == run_start ? spawn_of(r) : NULL;
+}
+
 int
 coir__evthread_drop(coir_ready *r)
 {

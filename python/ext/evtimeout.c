@@ -9,6 +9,7 @@
 typedef struct {
     TimeoutObject base;
     char armed; /* it was started, and not cancelled since */
+    uint64_t stamp; /* coir__ev_stamp() when it was started */
 } EvTimeoutObject;
 
 #define SELF ((EvTimeoutObject *)op)
@@ -38,6 +39,7 @@ start(PyObject *op)
     if (exc == Py_None || PyBool_Check(exc))
         exc = NULL;
     SELF->armed = 1;
+    SELF->stamp = coir__ev_stamp(hub->loop);
     coir__timeout_start(self, t, hub, exc);
     if (self->ns == 0) {
         coir_timer_stop(self->loop->loop, &self->timer);
@@ -112,6 +114,13 @@ static PyObject *
 evtimeout_cancel(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     SELF->armed = 0;
+    const coir_pythread *t = coir__pythread;
+    if (t != NULL && t->hub != NULL && t->hub->loop != NULL &&
+        BASE->loop == t->hub->loop && coir__timeout_is_pending(BASE)) {
+        int64_t due = coir_loop_now(BASE->loop->loop) +
+                      coir_timer_remaining(BASE->loop->loop, &BASE->timer);
+        coir__ev_note_canceled(t->hub, due, SELF->stamp);
+    }
     coir__timeout_stop(BASE);
     Py_RETURN_NONE;
 }

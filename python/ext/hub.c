@@ -19,7 +19,7 @@
  *
  * A thread's hub is made when it first waits, by the class that
  * set_hub_class() was given, and destroyed with the thread. */
-#include "hub.h"
+#include "ev.h"
 
 #include <structmember.h>
 
@@ -582,6 +582,7 @@ hub_dealloc(PyObject *op)
         return;
     Py_CLEAR(SELF->loop);
     Py_CLEAR(SELF->stand_in);
+    coir__ev_forget_canceled(SELF);
     coir__greenlet_type.tp_dealloc(op);
 }
 

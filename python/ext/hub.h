@@ -133,6 +133,7 @@ struct coir_hub_object {
     /* Code written for eventlet waits in it: that has its own ideas of errors,
      * and of what it means that nothing is left to do. */
     char uses_eventlet;
+    struct coir_ev_canceled *canceled; /* owned, or NULL: see evhub.c */
 };
 
 extern PyTypeObject coir__loop_type COIR__HIDDEN;

@@ -404,8 +404,9 @@ class Hub(WaitOperationsGreenlet):
             "Impossible to call blocking function in the event loop callback"
         )
 
-    def run(self) -> None:
-        """Run the loop; started by the first wait. Never ends.
+    def run(self, *_brought: Any) -> None:
+        """Run the loop; started by the first wait, or by the end of a
+        greenlet, which brings something. Never ends.
 
         When nothing is left that could end anybody's wait, `LoopExit` is
         raised in the main greenlet.

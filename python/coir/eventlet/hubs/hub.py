@@ -13,7 +13,6 @@ belong to its thread.
 from __future__ import annotations
 
 import errno
-import heapq
 import signal
 import sys
 import traceback
@@ -21,7 +20,14 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
-from coir._core import GreenletExit, getcurrent, waits
+from coir._core import (
+    GreenletExit,
+    ev_count_canceled,
+    ev_note_canceled,
+    ev_pending,
+    ev_stamp,
+    getcurrent,
+)
 from coir._core import get_hub as _get_engine
 from coir.gevent import greenlet as _gevent_greenlet
 from coir.gevent import hub as _gevent_hub
@@ -164,7 +170,6 @@ class BaseHub:
         self.debug_blocking_resolution: float = 1
         self._watchers: dict[tuple[str, int], Any] = {}
         self._timers: dict[_timer.Timer, float] = {}
-        self._canceled: list[float] = []
         self._blocking: Any = None
         self._old_signal_handler: Any = None
         self._engine = _get_engine()
@@ -240,18 +245,29 @@ class BaseHub:
         """Forget what was to happen; called where the loop has ended."""
         for timer in list(self._timers):
             timer.cancel()
-        self._canceled.clear()
         self.stopping = False
 
     # --- timers
 
     @property
     def timers(self) -> list[tuple[float, Any]]:
-        """What is pending, as (time, timer), the next one first."""
-        return sorted(
-            ((when, timer) for timer, when in self._timers.items()),
-            key=lambda item: item[0],
-        )
+        """What is to happen, as (time, timer), the next one first.
+
+        Timers that were made for it, and others that stand for green threads
+        that sleep, wait for a limited time, or are about to go on.
+        """
+        found: list[tuple[float, Any]] = [
+            (when, timer) for timer, when in self._timers.items()
+        ]
+        now = self.clock()
+        for seconds, green, timeout in ev_pending():
+            if timeout is None:
+                timer = _timer.Timer(seconds, green.switch)
+            else:
+                timer = _timer.Timer(seconds, green.throw, timeout)
+            found.append((now + seconds, timer))
+        found.sort(key=lambda item: item[0])
+        return found
 
     @property
     def next_timers(self) -> list[tuple[float, Any]]:
@@ -260,21 +276,19 @@ class BaseHub:
 
     @property
     def timers_canceled(self) -> int:
-        """How many were cancelled whose time has not come yet, at most."""
-        canceled = self._canceled
-        now = self.clock()
-        while canceled and canceled[0] <= now:
-            heapq.heappop(canceled)
-        return len(canceled)
+        """How many were cancelled, and would be in eventlet's heap still."""
+        return ev_count_canceled()
 
     def get_timers_count(self) -> int:
-        """How many are pending or were cancelled lately."""
-        return len(self._timers) + self.timers_canceled
+        """How many are in `timers`, or would be had they not been cancelled
+        lately."""
+        return len(self._timers) + len(ev_pending()) + ev_count_canceled()
 
     def add_timer(self, timer: Any) -> float:
         """Have `timer` called in ``timer.seconds``; returns the time."""
         when = self.clock() + timer.seconds
         self._timers[timer] = when
+        timer._stamp = ev_stamp()
         loop = self.greenlet.loop
         if timer.seconds > 0:
             watcher = loop.timer(timer.seconds)
@@ -292,13 +306,8 @@ class BaseHub:
         if handle is not None:
             handle.stop()
             handle.close()
-        if when is None:
-            return
-        canceled = self._canceled
-        heapq.heappush(canceled, when)
-        count = len(self._timers) + len(canceled)
-        if count > 1000 and count <= 2 * len(canceled):
-            canceled.clear()
+        if when is not None:
+            ev_note_canceled(when - self.clock(), timer._stamp)
 
     def prepare_timers(self) -> None:
         """Nothing is to be done: kept for callers."""
@@ -663,7 +672,3 @@ def revive() -> None:
 _gevent_hub.Hub.eventlet_report = staticmethod(_report)
 _gevent_hub.Hub.eventlet_idle = staticmethod(_idle)
 
-
-def waiting() -> list[Any]:
-    """Who waits in this thread; see `coir._core.waits`."""
-    return waits()

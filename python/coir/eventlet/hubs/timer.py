@@ -23,6 +23,7 @@ class Timer:
     """Calls ``cb(*args, **kw)`` `seconds` after it was scheduled."""
 
     _handle: Any = None
+    _stamp = 0
 
     def __init__(
         self, seconds: float, cb: Callable[..., Any], *args: Any, **kw: Any
