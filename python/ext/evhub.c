@@ -68,10 +68,10 @@ coir__ev_note_canceled(HubObject *hub, int64_t due_ns, uint64_t scheduled)
         return; /* it is not counted */
     if (c->count == c->cap) {
         prune(hub);
-        if (c->count * 2 > c->cap - c->cap / 4 && grow(c) < 0)
+        if (c->count * 2 >= c->cap && grow(c) < 0)
             c->count = 0;
-        if (c->count == c->cap)
-            c->count = 0;
+        if (c->cap == 0)
+            return;
     }
     uint64_t stamp = coir__ev_stamp(hub->loop);
     c->all[c->count].due_ns = due_ns;
