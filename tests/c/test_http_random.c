@@ -30,6 +30,7 @@ static const char *const parts[] = {
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
+#define WHOLE 8
 
 static void
 change(coir_test_random *random, char *text, size_t len)
@@ -48,8 +49,11 @@ make(coir_test_random *random, char text[ROOM])
     /* Most without leniency: there the ways are longer. */
     if (coir_test_random_below(random, 4) != 0)
         text[0] &= (char)0x80;
-    for (size_t n = 1 + coir_test_random_below(random, 5); n > 0; n--) {
-        const char *part = parts[coir_test_random_below(random, PARTS)];
+    size_t count = 1 + coir_test_random_below(random, 5);
+    for (size_t n = 0; n < count; n++) {
+        /* Heads and bodies are first, and begin what is joined, mostly. */
+        size_t among = n == 0 || n % 3 == 2 ? WHOLE : PARTS;
+        const char *part = parts[coir_test_random_below(random, among)];
         size_t more = strlen(part);
         if (len + more > ROOM)
             break;
