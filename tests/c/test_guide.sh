@@ -22,7 +22,7 @@ pages="
 "
 headers="
     base ctx stack coro loop op hub sync
-    look sim net pool file dns process tls
+    look sim net pool file dns process http tls
 "
 
 compile() {
