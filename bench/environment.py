@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from targets import C_PROGRAMS, GO_PROGRAMS
+from targets import C_PROGRAMS, GO_PROGRAMS, PARSE_PEERS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -159,6 +159,21 @@ def go_build(programs):
     except SetupError as error:
         return str(error)
     return None
+
+
+def parse_build(programs):
+    """Build the peers of the suite of parsers into `programs`, those whose
+    sources tools/run.sh has fetched, with the options they are meant for."""
+    cc = os.environ.get("CC", "cc")
+    here = ROOT / "bench" / "c"
+    for program, (name, include, sources) in PARSE_PEERS.items():
+        top = cache_dir() / name
+        if top.exists():
+            run_logged([*cc.split(), "-O3", "-DNDEBUG", "-D_GNU_SOURCE",
+                        f"-I{top / include}", here / f"{program}.c",
+                        here / "bench.c", *sorted(top.glob(sources)),
+                        "-o", programs / program],
+                       cache_dir() / "parse.log")
 
 
 def command_output(argv):

@@ -289,6 +289,15 @@ def loop_suite(options):
                    programs, facts, options)
 
 
+def parse_suite(options):
+    programs = environment.core_build()
+    environment.parse_build(programs)
+    if shutil.which("valgrind") is None:
+        print("valgrind is missing: no instructions", file=sys.stderr)
+    return c_suite("parse", targets.PARSE_ROWS, targets.PARSE_IMPLEMENTATIONS,
+                   programs, environment.facts(), options)
+
+
 def hub_suite(options):
     programs = environment.core_build()
     missing = environment.go_build(programs)
@@ -341,11 +350,12 @@ def count_echo(argv, row, ops):
 
 
 SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite,
-          "hub": hub_suite, "gevent": gevent_suite}
+          "hub": hub_suite, "parse": parse_suite, "gevent": gevent_suite}
 #: suite -> tables of its rows
 ROWS = {"greenlet": targets.GREENLET_ROWS, "core": targets.CORE_ROWS,
         "loop": targets.LOOP_ROWS,
         "hub": targets.HUB_ROWS + targets.ECHO_ROWS,
+        "parse": targets.PARSE_ROWS,
         "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS}
 
 
@@ -361,7 +371,8 @@ def parse(argv):
         help="greenlet: Python, against the greenlet package; core: C,"
              " against boost.context and ucontext; loop: C, against libev and"
              " libuv; hub: green threads and TCP echo in C, against"
-             " boost.fiber, State Threads, Go, libev and bare epoll; gevent:"
+             " boost.fiber, State Threads, Go, libev and bare epoll; parse:"
+             " HTTP, against picohttpparser and llhttp; gevent:"
              " green threads and TCP echo in Python, against gevent,"
              " eventlet, asyncio and uvloop; all (the default)")
     parser.add_argument(

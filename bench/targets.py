@@ -300,10 +300,36 @@ PYTHON_ECHO_ROWS = (
         programs={ECHO_LIMIT: None}, memory=GIB),
 )
 
+PARSE_IMPLEMENTATIONS = {
+    "picohttpparser": ("bench_parse_pico", None),
+    "llhttp": ("bench_parse_llhttp", None),
+    "Coir": ("bench_parse_coir", None),
+}
+
+PARSE_ROWS = (
+    Row("head_least", "request of wrk, 40 bytes", counted=10000),
+    Row("head_curl", "request of curl, 103 bytes", counted=10000),
+    Row("head_post", "POST behind a proxy, 13 fields, 541 bytes",
+        counted=10000),
+    Row("head_browser", "GET of a browser, 16 fields, 772 bytes",
+        counted=10000),
+    Row("chunks", "16 chunks of 64 bytes, decoded in place", counted=10000),
+)
+
+#: program -> the directory of its peer below the cache, what of it is
+#: included, and what is compiled.
+PARSE_PEERS = {
+    "bench_parse_pico": ("picohttpparser", "picohttpparser",
+                         "picohttpparser/picohttpparser.c"),
+    "bench_parse_llhttp": ("httptools", "vendor/llhttp/include",
+                           "vendor/llhttp/src/*.c"),
+}
+
 C_PROGRAMS = tuple(
     program for program, *_ in [*CORE_IMPLEMENTATIONS.values(),
                                 *LOOP_IMPLEMENTATIONS.values(),
                                 *HUB_IMPLEMENTATIONS.values(),
+                                PARSE_IMPLEMENTATIONS["Coir"],
                                 *ECHO_IMPLEMENTATIONS.values()]
     if not program.endswith("_go")
 )

@@ -77,12 +77,30 @@ bench)
             warn "without State Threads, which could not be built"
         bench_counters
     }
+    parse_peers() {
+        # The sources alone: llhttp's are in httptools' archive.
+        local dir=$CACHE/bench/httptools
+        [ -e "$dir/vendor" ] || {
+            mkdir -p "$dir" &&
+                quietly $venv/bin/pip download --no-deps --no-binary :all: \
+                    -d "$dir" httptools==0.9.0 &&
+                tar xf "$dir"/httptools-*.tar.gz -C "$dir" \
+                    --strip-components 1
+        } || warn "without llhttp, whose sources could not be fetched"
+        dir=$CACHE/bench/picohttpparser
+        [ -e "$dir/picohttpparser" ] ||
+            tools/fetch_source.sh libhttp-parser-xs-perl "$dir" ||
+            warn "without picohttpparser, which could not be fetched"
+        want valgrind valgrind || warn "instructions are not counted:" \
+            "install Debian package valgrind"
+    }
     case " $* " in
+    *" --suite parse "*) parse_peers ;;
     *" --suite greenlet "* | *" --suite gevent "*) ;;
     *" --suite core "*) core_peers ;;
     *" --suite loop "*) core_peers; loop_peers ;;
     *" --suite hub "*) core_peers; hub_peers ;;
-    *) core_peers; loop_peers; hub_peers ;;
+    *) core_peers; loop_peers; hub_peers; parse_peers ;;
     esac
     ;;
 conformance)

@@ -64,14 +64,15 @@ cursor_init(cursor *c, const coir_http_parser *parser, const char *buf,
         max = head->capacity;
     if (max > UINT16_MAX)
         max = UINT16_MAX; /* coir_http_head.first */
-    *c = (cursor){.buf = buf,
-                  .p = buf + parser->line,
-                  .head = head,
-                  .flags = o->flags,
-                  .max_fields = max,
-                  .max_field = coir__limit(o->max_field, 8192),
-                  .max_line = coir__limit(o->max_line, 8192),
-                  .head_error = COIR_HTTP_EHEADLEN};
+    c->buf = buf;
+    c->p = buf + parser->line;
+    c->head = head;
+    c->flags = o->flags;
+    c->max_fields = max;
+    c->max_field = coir__limit(o->max_field, 8192);
+    c->max_line = coir__limit(o->max_line, 8192);
+    c->head_error = COIR_HTTP_EHEADLEN;
+    c->repeated = 0;
     uint32_t max_head = coir__limit(o->max_head, 65536);
     c->cap = buf + (len < max_head ? len : max_head);
     c->at_cap = len < max_head ? COIR_EAGAIN : c->head_error;
@@ -356,8 +357,10 @@ parse_fields(cursor *c, coir_http_parser *parser)
 static void
 clear_head(coir_http_head *head)
 {
-    memset((char *)head + offsetof(coir_http_head, count), 0,
-           sizeof(*head) - offsetof(coir_http_head, count));
+    /* By libc: what the compiler makes of a known size begins slowly. */
+    size_t len = sizeof(*head) - offsetof(coir_http_head, count);
+    __asm__("" : "+r"(len));
+    memset((char *)head + offsetof(coir_http_head, count), 0, len);
     head->port = -1;
     head->content_length = -1;
 }

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import random
 
-TOKENS = (b"X-A", b"Accept", b"x_y", b"Cookie", b"User-Agent", b"!#$%&'*+-.^`|~",
-          b"Content-Type", b"A", b"Range", b"If-None-Match", b"Trailer")
+TOKENS = (b"X-A", b"Accept", b"x_y", b"Cookie", b"User-Agent",
+          b"!#$%&'*+-.^`|~", b"Content-Type", b"A", b"Range",
+          b"If-None-Match", b"Trailer")
 VALUES = (b"", b"a", b"text/plain; q=0.5", b"a, b ,,c", b'"quo\\"ted, x"',
           b"\x80\xff", b"a\tb", b"x" * 40, b"Mozilla/5.0 (X11)", b"W/\"1\"")
 METHODS = (b"GET", b"GET", b"POST", b"POST", b"PUT", b"HEAD", b"DELETE",
