@@ -136,6 +136,14 @@ COIR_API coir_socket *coir_tls_socket(const coir_tls *t);
 COIR_API void *coir_tls_handle(const coir_tls *t);
 COIR_API void *coir_tls_context_handle(const coir_tls_context *c);
 
+/* --- HTTP servers -------------------------------------------------------- */
+
+/* A transport for coir/http_server.h, whose context is a server's, of
+ * coir_tls_context_new(), that must stay as long as the HTTP server. */
+COIR_API const struct coir_http_transport *coir_tls_http(void);
+/* OpenSSL's SSL of what coir_http_transport_state() gives. */
+COIR_API void *coir_tls_http_handle(void *state);
+
 #ifdef __cplusplus
 }
 #endif

@@ -193,6 +193,15 @@ coir__http_conn_close(coir__http_conn *c)
     destroy(c);
 }
 
+/* The same between two messages: that it is the end is announced. */
+static void
+close_quietly(coir__http_conn *c)
+{
+    if (c->transport != NULL)
+        (void)c->transport->shutdown(c->transport_state);
+    destroy(c);
+}
+
 /* Read and drop what comes, so that the answer is not lost: to close with
  * bytes unread resets the connection. */
 static void
@@ -241,7 +250,7 @@ end(coir__http_conn *c)
     }
     if (c->x != NULL)
         coir__http_x_give(c);
-    c->left = COIR__HTTP_LINGER;
+    c->left = COIR__HTTP_LINGER_MAX;
     coir__http_conn_move(c, COIR__HTTP_LINGERING,
                          c->server->options.linger_timeout_ns);
     linger(c);
@@ -341,7 +350,7 @@ rest(coir__http_conn *c)
     if (coir__likely(x->len == 0)) {
         coir__http_x_give(c);
         if (coir__http_stops(s) && c->state != COIR__HTTP_HEAD)
-            destroy(c);
+            close_quietly(c);
         else if (c->state != COIR__HTTP_HEAD && c->state != COIR__HTTP_IDLE)
             coir__http_conn_move(c, COIR__HTTP_IDLE,
                                  s->options.idle_timeout_ns);
@@ -593,11 +602,13 @@ coir__http_conn_next(coir__http_conn *c)
 }
 
 void
-coir__http_conn_end(coir__http_conn *c, int lingers)
+coir__http_conn_end(coir__http_conn *c, enum coir__http_end how)
 {
     coir_http_server *s = c->server;
-    if (lingers)
+    if (how == COIR__HTTP_LINGER)
         end(c);
+    else if (how == COIR__HTTP_IN_ORDER)
+        close_quietly(c);
     else
         destroy(c);
     run_queue(s);
@@ -749,7 +760,7 @@ coir__http_conn_overdue(coir__http_conn *c)
         break;
     case COIR__HTTP_IDLE:
         counters->idle_timeouts++;
-        destroy(c);
+        close_quietly(c);
         break;
     case COIR__HTTP_QUEUED:
         counters->request_timeouts++;
@@ -787,7 +798,7 @@ coir__http_evict(coir_http_server *s)
             return 0;
     }
     s->counters.evicted++;
-    destroy(c);
+    close_quietly(c);
     return 1;
 }
 

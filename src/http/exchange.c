@@ -493,11 +493,12 @@ coir_http_finish(coir_http_exchange *pub)
         coir__http_log(x);
     int has_next = 0;
     if (coir__unlikely(failed))
-        coir__http_conn_end(c, 0);
+        coir__http_conn_end(c, COIR__HTTP_CUT);
     else if (coir__likely(x->keep && !x->read_error && !x->killed))
         has_next = coir__http_conn_next(c);
     else
-        coir__http_conn_end(c, must_linger(x));
+        coir__http_conn_end(c, must_linger(x) ? COIR__HTTP_LINGER
+                                              : COIR__HTTP_IN_ORDER);
     coir__http_let_go(s);
     return has_next;
 }

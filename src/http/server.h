@@ -49,7 +49,8 @@
 /* A new connection may take so long for its first request while the server
  * stops. */
 #define COIR__HTTP_LAST_NS COIR_NS_PER_S
-#define COIR__HTTP_LINGER (1024 * 1024) /* bytes read and dropped at most */
+#define COIR__HTTP_LINGER_MAX                                                 \
+    (1024 * 1024) /* bytes read and dropped at most */
 
 enum coir__http_state {
     COIR__HTTP_SHAKING,
@@ -289,7 +290,12 @@ void coir__http_conn_run_queue(coir_http_server *s);
  */
 int coir__http_conn_next(coir__http_conn *c);
 /* Its handler is done, and that was the last response. */
-void coir__http_conn_end(coir__http_conn *c, int linger);
+enum coir__http_end {
+    COIR__HTTP_CUT,      /* it is not complete */
+    COIR__HTTP_IN_ORDER, /* the client knows, and sends nothing more */
+    COIR__HTTP_LINGER    /* it may be sending */
+};
+void coir__http_conn_end(coir__http_conn *c, enum coir__http_end how);
 
 /* --- buffers.c ----------------------------------------------------------- */
 

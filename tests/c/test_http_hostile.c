@@ -285,7 +285,7 @@ TEST(http_hostile, a_thousand_idle_clients_are_small)
     raise_limit();
     if (limit_of_files() < 2200)
         SKIP("too few descriptors");
-    many_idle(coir_test_is_slow() ? 100 : 1000);
+    many_idle(1000);
 }
 
 /* 10,000, where that is asked for: COIR_TEST_CONNECTIONS=10000. */
