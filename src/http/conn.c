@@ -244,7 +244,8 @@ coir__http_conn_half_close(coir__http_conn *c)
 static void
 end(coir__http_conn *c)
 {
-    if (!coir__http_conn_half_close(c)) {
+    if (!coir__http_conn_half_close(c) ||
+        c->server->state >= COIR_HTTP_CLOSING) {
         destroy(c);
         return;
     }

@@ -295,6 +295,8 @@ next_step(coir_http_server *s)
         s->state = COIR_HTTP_CLOSING;
         s->stop_ns = COIR_FOREVER;
         kill_all(s, COIR_ECLOSED);
+        close_all(s, COIR__HTTP_LINGERING); /* of those that were cancelled */
+        close_all(s, COIR__HTTP_DRAINING);
     }
 }
 
