@@ -57,7 +57,7 @@ typedef struct coir_http_host coir_http_host;
 /* --- options ------------------------------------------------------------- */
 
 enum coir_http_log_format {
-    COIR_HTTP_LOG_NONE,
+    COIR_HTTP_LOG_NONE,     /* no log */
     COIR_HTTP_LOG_COMMON,   /* Apache's Common Log Format */
     COIR_HTTP_LOG_COMBINED, /* and Referer, User-Agent */
     COIR_HTTP_LOG_JSON      /* an object a line */
@@ -129,7 +129,7 @@ COIR_API int coir_http_server_listen(coir_http_server *s, int fd,
 
 enum coir_http_bind_flags {
     COIR_HTTP_REUSE_PORT = 1, /* share the port with other sockets that do */
-    COIR_HTTP_ONLY_V6 = 2
+    COIR_HTTP_ONLY_V6 = 2     /* "::" is not for IPv4 as well */
 };
 
 /* Make one. `host` is a numeric address, NULL for any, or "unix:" and a path,
@@ -180,6 +180,7 @@ enum coir_http_server_state {
     COIR_HTTP_STOPPED    /* no listener, no connection, no handler */
 };
 
+/* Where it stands. */
 COIR_API int coir_http_server_state(const coir_http_server *s);
 
 /* Wait until it is stopped, for those of coir_http_server_new(). 0, or the
@@ -201,24 +202,30 @@ typedef struct coir_http_counters {
     uint64_t lingering;   /* answered, until the client closes */
     uint64_t buffers;     /* bytes of the read and write buffers */
     /* Since the beginning. */
-    uint64_t accepted;
-    uint64_t requests;    /* heads that were complete and right */
-    uint64_t responses;   /* also to what was no request */
-    uint64_t by_class[6]; /* of those, 1: 1xx that ended one, ... 5: 5xx */
-    uint64_t upgraded;
-    uint64_t aborted; /* responses that were not sent to their end */
-    uint64_t bytes_read, bytes_written; /* of the transports */
-    uint64_t handshake_timeouts, head_timeouts, idle_timeouts,
-        request_timeouts, read_timeouts, write_timeouts;
-    uint64_t handshake_errors;
-    uint64_t bad_requests;  /* refused by the parser */
-    uint64_t refused;       /* 503: no memory, no green thread */
-    uint64_t evicted;       /* idle ones closed for new ones */
-    uint64_t accept_pauses; /* no descriptors, or too many connections */
+    uint64_t accepted;      /* connections, adopted ones too */
+    uint64_t requests;      /* heads that were complete and right */
+    uint64_t responses;     /* also to what was no request */
+    uint64_t by_class[6];   /* of those, 1: 1xx that ended one, ... 5: 5xx */
+    uint64_t upgraded;      /* that became raw streams */
+    uint64_t aborted;       /* responses that were not sent to their end */
+    uint64_t bytes_read;    /* without what TLS adds */
+    uint64_t bytes_written; /* the same */
+    uint64_t handshake_timeouts; /* closed after `handshake_timeout_ns` */
+    uint64_t head_timeouts;      /* after `head_timeout_ns` */
+    uint64_t idle_timeouts;      /* after `idle_timeout_ns` */
+    uint64_t request_timeouts;   /* cancelled after `request_timeout_ns` */
+    uint64_t read_timeouts;      /* given up: a body came too slowly, */
+    uint64_t write_timeouts;     /* or was read too slowly */
+    uint64_t handshake_errors;   /* of transports */
+    uint64_t bad_requests;       /* refused by the parser */
+    uint64_t refused;            /* 503: no memory, no green thread */
+    uint64_t evicted;            /* idle ones closed for new ones */
+    uint64_t accept_pauses;      /* no descriptors, or too many connections */
     uint64_t accept_errors; /* of accept(), but for those that need not be */
     uint64_t log_lost;      /* lines */
 } coir_http_counters;
 
+/* Copy them; the server goes on counting. */
 COIR_API void coir_http_server_counters(const coir_http_server *s,
                                         coir_http_counters *out);
 
@@ -231,10 +238,8 @@ struct coir_http_exchange {
                                    into `base`, until the end of the exchange
                                  */
     const char *base;           /* [ro] */
-    void *user;                 /* [rw] the host's; NULL in each exchange that
-                                   host->start() is called with */
-    void *waiting[2];           /* [rw] the host's: who waits to read, and to
-                                   write; NULL as above */
+    void *user;       /* [rw] the host's; NULL when host->start() is called */
+    void *waiting[2]; /* [rw] the host's: who waits to read, and to write */
 };
 
 /* Bytes of the body: what Content-Length says; -1 if it is chunked; 0 if there
@@ -248,8 +253,7 @@ COIR_API int64_t coir_http_body_length(const coir_http_exchange *x);
  * is theirs. Blocks. */
 COIR_API ssize_t coir_http_read(coir_http_exchange *x, void *buf, size_t len);
 
-/* Bytes of the body that are here: reading so many does not block. At least 1,
- * if it is not at the end; 0 if it would have to wait. */
+/* Bytes of the body that reading returns without a wait; there may be more. */
 COIR_API size_t coir_http_readable(coir_http_exchange *x);
 
 /* Of the client, as text: an address without a port, "" of a Unix socket. And
@@ -263,6 +267,7 @@ COIR_API int coir_http_local_addr(coir_http_exchange *x, struct sockaddr *addr,
 
 /* Which listener it came by, -1: it was adopted. */
 COIR_API int coir_http_listener(const coir_http_exchange *x);
+/* The descriptor of its connection; not to be read, written, or closed. */
 COIR_API int coir_http_connection_fd(const coir_http_exchange *x);
 /* What transport->open() made; NULL: plain. */
 COIR_API void *coir_http_transport_state(const coir_http_exchange *x);
@@ -312,11 +317,12 @@ COIR_API int coir_http_set_length(coir_http_exchange *x, uint64_t length);
 COIR_API int coir_http_restart(coir_http_exchange *x);
 
 enum coir_http_response_state {
-    COIR_HTTP_NOT_BEGUN,
-    COIR_HTTP_BEGUN,   /* the head is not sent yet */
-    COIR_HTTP_SENDING, /* it is */
-    COIR_HTTP_SENT     /* all of it */
+    COIR_HTTP_NOT_BEGUN, /* nothing */
+    COIR_HTTP_BEGUN,     /* the head is not sent yet */
+    COIR_HTTP_SENDING,   /* it is */
+    COIR_HTTP_SENT       /* all of it */
 };
+/* Where the response stands. */
 COIR_API int coir_http_response_state(const coir_http_exchange *x);
 
 /* Write some of the body, with the head before it if that was not sent yet.
@@ -430,6 +436,7 @@ struct coir_http_host {
  * in `x`, to be handled; 0: `x` is gone. */
 COIR_API int coir_http_finish(coir_http_exchange *x);
 
+/* What it was made with. */
 COIR_API void *coir_http_server_ctx(const coir_http_server *s);
 COIR_API coir_loop *coir_http_server_loop(const coir_http_server *s);
 
@@ -443,7 +450,7 @@ COIR_API coir_loop *coir_http_server_loop(const coir_http_server *s);
 /* What bytes go through on their way from and to a non-blocking socket: TLS,
  * say. Called in the loop and in green threads, so nothing here may wait. */
 struct coir_http_transport {
-    const char *scheme; /* "https" */
+    const char *scheme; /* that of its URLs: "https" */
 
     /* For a new connection: make its state. Negative: it is closed. */
     int (*open)(void *transport_ctx, int fd, void **state);
@@ -459,8 +466,9 @@ struct coir_http_transport {
     ssize_t (*read)(void *state, void *buf, size_t len);
     ssize_t (*writev)(void *state, const struct iovec *iov, int count);
 
-    /* Are there bytes that read() would return without the descriptor? It must
-     * say so if there may be, as the server else waits for the descriptor. */
+    /* May read() return bytes at once? There are some that it has not given
+     * out yet, or its last read of the descriptor did not fall short, so that
+     * there may be more. If not, the server waits for the descriptor. */
     int (*pending)(void *state);
 
     /* Announce the end of what is written, as far as that is possible now: 0,

@@ -22,7 +22,7 @@ pages="
 "
 headers="
     base ctx stack coro loop op hub sync
-    look sim net pool file dns process http tls
+    look sim net pool file dns process http http_server tls
 "
 
 compile() {
@@ -71,7 +71,7 @@ names_of() {
     sed 's|/\*.*\*/||' "$root/include/coir/$1.h" |
         sed '/^\/\*/,/\*\//d; /^ \*/d' |
         grep -oE '\b(coir_[a-z_]+|COIR_[A-Z_]+)\b' |
-        grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z]*_H)$|^(COIR|coir)__' |
+        grep -vE '^COIR_(API|STATIC|WATCHER_ATTR|[A-Z_]*_H)$|^(COIR|coir)__' |
         sort -u >"$tmp/$1.names"
 }
 for header in $headers; do

@@ -199,7 +199,7 @@ TEST(http_tls, carries_much_both_ways)
 
 TEST(http_tls, drives_handshakes_without_green_threads)
 {
-    coir_http_server_options options = {.handshake_timeout_ns = 50 * MS};
+    coir_http_server_options options = {.handshake_timeout_ns = 200 * MS};
     coir_tls_context *context = server_context();
     coir_http_server *s = serve_tls(hello_tls, NULL, context, &options);
     coir_socket *silent = dial(s), *plain = dial(s);
@@ -209,7 +209,6 @@ TEST(http_tls, drives_handshakes_without_green_threads)
     while (coir_read(plain, &byte, 1, LONG) > 0)
         ; /* an alert */
     (void)coir_socket_close(plain);
-    CHECK_EQ(counters(s).shaking, 1);
     CHECK_EQ(counters(s).active, 0);
     hear_end(silent);
     CHECK_EQ(counters(s).handshake_timeouts, 1);
