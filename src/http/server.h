@@ -140,7 +140,7 @@ struct coir__http_x {
     uint8_t keep;    /* the connection, as far as is known */
     uint8_t interim; /* a 1xx that others follow */
     uint8_t upgraded;
-    uint8_t heeds_stop; /* reading ends when the server begins to stop */
+    uint8_t heeds_stop;    /* reading ends when the server begins to stop */
     uint8_t must_continue; /* the client waits for 100 */
     uint8_t aborted;
     uint8_t is_cancelled; /* host->cancel() was called */
