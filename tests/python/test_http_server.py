@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket as _socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import coir.http
 import pytest
 from coir import _core
 from coir.gevent import socket
+from coir.gevent import ssl as green_ssl
 from coir.gevent.event import Event
 
 TEXT = [("Content-Type", "text/plain")]
@@ -1679,3 +1681,282 @@ def test_upgrade_is_for_who_asked():
     with serving(collect(seen)) as server:
         get(server)
     assert "coir.upgrade" not in seen[0]
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed certificate with its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+        "-nodes -days 2 -subj /CN=localhost -addext "
+        "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    )
+    try:
+        subprocess.run(
+            [*command.split(), "-keyout", path, "-out", f"{path}.crt"],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("no openssl program")
+    with open(path, "ab") as file, open(f"{path}.crt", "rb") as crt:
+        file.write(crt.read())
+    return str(path)
+
+
+@contextlib.contextmanager
+def tls(app, certificate, **options):
+    """A server, and what makes a TLS connection to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.set_alpn_protocols(["http/1.1"])
+
+    def connect_tls(**kwargs):
+        context = green_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(certificate)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        if "version" in kwargs:
+            context.maximum_version = kwargs["version"]
+        return context.wrap_socket(connect(server), server_hostname="localhost")
+
+    with serving(app, ssl_context=context, **options) as server:
+        yield server, connect_tls
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_tls(certificate, version):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ)
+        return echo(environ, start_response)
+
+    with tls(app, certificate) as (server, connect_tls):
+        with connect_tls(version=ssl.TLSVersion[version]) as s:
+            assert s.selected_alpn_protocol() == "http/1.1"
+            for size in 0, 10, 100_000, 3_000_000:
+                body = os.urandom(size)
+                sender = gevent.spawn(s.sendall, post(body))
+                assert response(s).read() == body
+                sender.get()
+        assert server.errors == []
+        assert server.urls[0].startswith("https://")
+    assert seen[0]["wsgi.url_scheme"] == "https"
+    assert seen[0]["HTTPS"] == "on"
+    assert seen[0]["coir.ssl_object"].selected_alpn_protocol() == "http/1.1"
+
+
+def test_tls_pipelining_and_close(certificate):
+    with tls(hello, certificate) as (server, connect_tls):
+        with connect_tls() as s:
+            s.sendall(GET * 9 + GET_CLOSE)
+            data = read_all(s)
+            assert data.count(b"hello") == 10
+
+
+def test_tls_file(certificate, file):
+    app = wrapped(lambda: open(file, "rb"))
+    with tls(app, certificate) as (server, connect_tls), connect_tls() as s:
+        for _ in range(2):
+            s.sendall(GET)
+            assert response(s).read() == file.read_bytes()
+
+
+def test_tls_silence_and_nonsense(certificate):
+    """Who does not shake hands holds nobody up, and does not stay."""
+    with tls(hello, certificate, handshake_timeout=0.1) as (server, connect_tls):
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(connect(server)) for _ in range(50)]
+            half = stack.enter_context(connect(server))
+            half.sendall(b"\x16\x03\x01\x02\x00\x01")
+            plain = stack.enter_context(connect(server))
+            plain.sendall(GET)
+            with connect_tls() as s:
+                s.sendall(GET)
+                assert response(s).read() == b"hello"
+            read_all(plain)
+            for s in [*silent, half]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert read_all(s) == b""
+        counters = server.counters()
+        assert counters["handshake_timeouts"] == 51
+        assert counters["handshake_errors"] == 1
+        assert counters["requests"] == 1
+
+
+def test_tls_upgrade(certificate):
+    def handle(stream):
+        while data := stream.recv(100_000):
+            stream.sendall(data.upper())
+
+    with tls(upgraded(handle), certificate) as (server, connect_tls):
+        with connect_tls() as s:
+            s.sendall(UPGRADE)
+            skip_head(s)
+            for size in 1, 50_000:
+                s.sendall(b"x" * size)
+                got = b""
+                while len(got) < size:
+                    got += s.recv(100_000)
+                assert got == b"X" * size
+        assert server.errors == []
+
+
+def test_tls_reset_at_every_stage(certificate):
+    with tls(echo, certificate) as (server, connect_tls):
+        for data in b"", GET[:10], post(b"abc", 10), GET * 20:
+            s = connect_tls()
+            s.sendall(data)
+            reset(s)
+        with connect_tls() as s:
+            s.sendall(GET)
+            assert response(s).status == 200
+        until(lambda: server.counters()["connections"] == 0)
+        assert server.errors == []
+
+
+# --- nothing is left
+
+LEAKS = """
+import gc, json, os, resource, sys, tempfile
+import coir.gevent as gevent, coir.http
+from coir.gevent import socket
+from coir.gevent import ssl as green_ssl
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+name = sys.argv[1]
+file = tempfile.TemporaryFile()
+file.write(b"x" * 10_000)
+file.flush()
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/error":
+        raise KeyError
+    if path == "/twice":
+        start_response("200 OK", [("A", "b")])
+        start_response("200 OK", [("A", "b")])
+    if path == "/refused":
+        start_response("200 OK", [("A", "b\\n")])
+    if path == "/kept":
+        environ["self"] = environ
+        environ["start"] = start_response
+    if path == "/killed":
+        raise gevent.GreenletExit
+    if path == "/upgrade":
+        stream = environ["coir.upgrade"]("101 S", [("Upgrade", "x")])
+        stream.sendall(stream.recv(10))
+        return []
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/file":
+        file.seek(0)
+        return environ["wsgi.file_wrapper"](file.raw if 0 else Kept(file))
+    if path == "/sendfile":
+        return environ["wsgi.file_wrapper"](open("/etc/hostname", "rb"))
+    if path == "/write":
+        write(b"x" * 10)
+    if path == "/generator":
+        return (b"%d" % i for i in range(5))
+    if path == "/input":
+        f = environ["wsgi.input"]
+        return [f.readline(), f.read(2), *f]
+    return [b"hello"]
+
+class Kept:
+    def __init__(self, file):
+        self.read = file.read
+
+class Server(coir.http.Server):
+    def report(self, environ, exc):
+        pass
+
+heads = {
+    "input": b"POST /input HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n"
+             b"\\r\\nab\\ncd\\nef\\n",
+    "half": b"POST /input HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n"
+            b"Connection: close\\r\\n\\r\\nab\\ncd",
+    "bad": b"GET / HTTP/1.1\\r\\n\\r\\n",
+    "fields": b"GET / HTTP/1.1\\r\\nHost: a\\r\\nX-%d: a\\r\\nX-%d: b\\r\\n\\r\\n",
+    "upgrade": b"GET /upgrade HTTP/1.1\\r\\nHost: a\\r\\nConnection: upgrade\\r\\n"
+               b"Upgrade: x\\r\\n\\r\\nhello",
+}
+head = heads.get(
+    name, b"GET /%s HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n" % name.encode()
+)
+closes = name in ("half", "bad", "upgrade")
+server = Server(app, port=0, access_log=lambda line: None)
+server.start()
+conn = None
+
+def once(i):
+    global conn
+    if conn is None:
+        conn = socket.create_connection(("127.0.0.1", server.port))
+    conn.sendall(head % (i, i) if b"%d" in head else head)
+    if name == "half":
+        conn.shutdown(1)
+    got = b""
+    while True:
+        some = conn.recv(65536)
+        got += some
+        if not some:
+            conn.close()
+            conn = None
+            return
+        body = got.partition(b"\\r\\n\\r\\n")[2]
+        if closes:
+            continue
+        lower = got.lower()
+        if b"chunked" in lower and got.endswith(b"0\\r\\n\\r\\n"):
+            return
+        at = lower.find(b"content-length: ")
+        if at >= 0 and b"\\r\\n\\r\\n" in got:
+            if len(body) >= int(lower[at + 16:].split(b"\\r")[0]):
+                return
+
+def count():
+    gevent.sleep(0)
+    gc.collect()
+    with open("/proc/self/statm") as f:
+        pages = int(f.read().split()[1])
+    return sys.getallocatedblocks(), len(os.listdir("/proc/self/fd")), pages
+
+times = int(sys.argv[2])
+for i in range(600):
+    once(i)
+before = count()
+for i in range(times):
+    once(i)
+after = count()
+print(json.dumps([b - a for a, b in zip(before, after)]))
+server.stop(1)
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hello", "error", "twice", "refused", "kept", "killed", "write",
+        "generator", "file", "sendfile", "input", "half", "bad", "fields",
+        "upgrade",
+    ],
+)  # fmt: skip
+def test_nothing_leaks(name):
+    times = 20_000 if name == "hello" else 1500
+    out = subprocess.run(
+        [sys.executable, "-c", LEAKS, name, str(times)],
+        capture_output=True,
+        timeout=300,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    import json
+
+    blocks, fds, pages = json.loads(out.stdout)
+    assert abs(blocks) < 100
+    assert fds <= 0
+    assert pages * 4096 < times * 100 + 2_000_000
