@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         runs takes the place of this process.
     """
     args = sys.argv[1:] if argv is None else argv
-    parser, run_parser = _make_parsers()
+    parser, run_parser = _make_parsers("serve" in args[:1])
     # The program's arguments are its own business: argparse only sees what
     # comes before them.
     tail: list[str] = []
@@ -70,11 +70,17 @@ def main(argv: list[str] | None = None) -> int:
         _run(run_parser, options.names, [*flags, *tail])
     if options.command == "info":
         return _info()
+    if options.command == "serve":
+        from coir.http import _cli
+
+        return _cli.main(options)
     parser.print_help()
     return 0
 
 
-def _make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+def _make_parsers(
+    serves: bool,
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="coir",
@@ -109,6 +115,12 @@ def _make_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         description=_INFO_DESCRIPTION,
         formatter_class=raw,
     )
+    if serves:
+        from coir.http import _cli
+
+        _cli.add_parser(commands)
+    else:  # its options are many, and not needed to list the commands
+        commands.add_parser("serve", help="serve a WSGI application")
     return parser, run
 
 

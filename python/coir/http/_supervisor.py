@@ -63,9 +63,8 @@ STARTING, SERVING, LEAVING = "starting", "serving", "leaving"
 class _Worker:
     """A worker process, seen from its parent."""
 
-    def __init__(self, place: int, generation: int) -> None:
+    def __init__(self, place: int) -> None:
         self.place = place
-        self.generation = generation
         self.pid = 0
         self.state = STARTING
         self.born = self.heard = time.monotonic()
@@ -98,6 +97,9 @@ class Supervisor:
         killed; 0: never.
     :param reload: called at SIGHUP, before new workers are started; may
         raise, then nothing happens. Returns how many there are to be.
+    :param resize: called when there are to be more workers, or fewer, with
+        their number: before these are started, after they were told to stop.
+    :param reopen: called at SIGUSR1.
 
     Signals: TERM stops gracefully; INT within a few seconds; QUIT, or a
     second INT or TERM, at once. HUP starts new workers in place of the old
@@ -116,6 +118,7 @@ class Supervisor:
         graceful: float = 30.0,
         silence: float = 0.0,
         reload: Callable[[], int] | None = None,
+        resize: Callable[[int], None] | None = None,
         reopen: Callable[[], None] | None = None,
     ) -> None:
         self.count = count
@@ -123,10 +126,10 @@ class Supervisor:
         self.graceful = graceful
         self.silence = silence
         self._reload = reload
+        self._resize = resize
         self._reopen = reopen
         self._workers: dict[int, _Worker] = {}  # by pid
         self._signals: list[int] = []
-        self._generation = 0
         self._stopping = ""  # the order they were told
         self._failures: dict[int, int] = {}  # in a row, by place
         self._due: dict[int, float] = {}  # when a place is filled again
@@ -220,7 +223,7 @@ class Supervisor:
             del self._due[place]
 
     def _start(self, place: int, old: _Worker | None = None) -> None:
-        worker = _Worker(place, self._generation)
+        worker = _Worker(place)
         worker.old = old
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
@@ -402,10 +405,9 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._do_reload()
         elif number == signal.SIGTTIN:
-            self.count += 1
+            self._set_count(self.count + 1)
         elif number == signal.SIGTTOU and self.count > 1:
-            self.count -= 1
-            self._dismiss_surplus()
+            self._set_count(self.count - 1)
 
     def _stop(self, order: str) -> None:
         if self._stopping == order == "q":
@@ -416,13 +418,14 @@ class Supervisor:
 
     def _do_reload(self) -> None:
         _log.info("reloading")
+        count = self.count
         if self._reload is not None:
             try:
-                self.count = self._reload()
+                count = self._reload()
             except Exception as exc:
                 _log.error("cannot reload: %s", exc)
                 return
-        self._generation += 1
+        self._set_count(count)
         self._failures.clear()
         self._due.clear()
         for worker in list(self._workers.values()):
@@ -435,12 +438,16 @@ class Supervisor:
             elif worker.state == SERVING and worker.place < self.count:
                 if not any(w.old is worker for w in self._workers.values()):
                     self._start(worker.place, worker)
-        self._dismiss_surplus()
 
-    def _dismiss_surplus(self) -> None:
+    def _set_count(self, count: int) -> None:
+        if count > self.count and self._resize is not None:
+            self._resize(count)
+        was, self.count = self.count, count
         for worker in self._workers.values():
-            if worker.place >= self.count and worker.state != LEAVING:
+            if worker.place >= count and worker.state != LEAVING:
                 self._dismiss(worker, b"g")
+        if count < was and self._resize is not None:
+            self._resize(count)
 
 
 def _drain(s: socket.socket) -> None:
