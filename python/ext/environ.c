@@ -1,7 +1,11 @@
 /* environ.c - what a request's head tells, as a WSGI environ has it.
  *
- * The keys of fields that have an id, the names of registered methods and
- * versions are made once and kept. All else is made for each request. */
+ * Text is what PEP 3333 calls native strings: bytes as latin-1.
+ *
+ * What comes again and again is made once and kept: the keys of fields that
+ * have an id, methods, versions; in a small table the keys of names without an
+ * id, as they were sent; and of each field with an id the last value, if that
+ * was short and is no secret. All else is made for each request. */
 #include "environ.h"
 
 #include <string.h>
@@ -17,6 +21,20 @@ static struct {
     PyObject *method, *path_info, *query_string, *protocol;
     PyObject *asterisk, *root, *empty;
 } names;
+
+#define SLOTS 256       /* a power of 2 */
+#define LONGEST_NAME 48 /* of those that are kept */
+#define LONGEST_VALUE 160
+
+/* Keys of names without an id. */
+static struct slot {
+    PyObject *key; /* strong, or NULL */
+    uint8_t len;
+    char name[LONGEST_NAME];
+} slots[SLOTS];
+
+/* The last values of fields with an id: strong, or NULL. */
+static PyObject *last_values[COIR_FIELD_IDS];
 
 /* --- names --------------------------------------------------------------- */
 
@@ -49,6 +67,28 @@ field_key(int id)
     PyObject *key = key_of(name, strlen(name));
     if (key != NULL)
         PyUnicode_InternInPlace(&key);
+    return key;
+}
+
+/* Of a name without an id: a new reference, or NULL with an exception. */
+static PyObject *
+other_key(const char *name, size_t len)
+{
+    if (len > LONGEST_NAME)
+        return key_of(name, len);
+    unsigned hash = (unsigned)len;
+    for (size_t i = 0; i < len; i++)
+        hash = hash * 31 + (unsigned char)name[i];
+    struct slot *slot = &slots[(hash ^ (hash >> 11)) & (SLOTS - 1)];
+    if (slot->key != NULL && slot->len == len &&
+        memcmp(slot->name, name, len) == 0)
+        return Py_NewRef(slot->key);
+    PyObject *key = key_of(name, len);
+    if (key == NULL)
+        return NULL;
+    Py_XSETREF(slot->key, Py_NewRef(key));
+    slot->len = (uint8_t)len;
+    memcpy(slot->name, name, len);
     return key;
 }
 
@@ -134,8 +174,10 @@ path_info(const char *buf, const coir_http_head *head)
         return coir__environ_text(buf, head->target);
     if (head->form == COIR_HTTP_ASTERISK)
         return Py_NewRef(names.asterisk);
-    if (head->path.len > 0)
+    if (head->path.len > 1)
         return decoded(buf + head->path.at, head->path.len);
+    if (head->path.len == 1)
+        return Py_NewRef(names.root);
     /* An absolute target without a path (RFC 9112, 3.2.4). */
     return Py_NewRef(head->method_id == COIR_HTTP_OPTIONS ? names.asterisk
                                                           : names.root);
@@ -152,25 +194,62 @@ put(PyObject *env, PyObject *key, PyObject *value)
 
 /* --- fields -------------------------------------------------------------- */
 
-static inline int
-same_name(const char *buf, const coir_http_field *a, const coir_http_field *b)
+static int
+is_secret(uint32_t id)
 {
-    return a->id == b->id && (a->id != COIR_FIELD_OTHER ||
-                              coir_http_equal(buf + a->name.at, a->name.len,
-                                              buf + b->name.at, b->name.len));
+    return id == COIR_FIELD_COOKIE || id == COIR_FIELD_AUTHORIZATION ||
+           id == COIR_FIELD_PROXY_AUTHORIZATION;
 }
 
-/* Is there an earlier one of this name? */
+static PyObject *
+field_value(const char *buf, const coir_http_field *f)
+{
+    size_t len = f->value.len;
+    if (f->id == COIR_FIELD_OTHER || len > LONGEST_VALUE || is_secret(f->id))
+        return coir__environ_text(buf, f->value);
+    PyObject *last = last_values[f->id];
+    if (last != NULL && (size_t)PyUnicode_GET_LENGTH(last) == len &&
+        memcmp(PyUnicode_1BYTE_DATA(last), buf + f->value.at, len) == 0)
+        return Py_NewRef(last);
+    PyObject *value = coir__environ_text(buf, f->value);
+    if (value != NULL)
+        Py_XSETREF(last_values[f->id], Py_NewRef(value));
+    return value;
+}
+
+/* What could be taken for another one: with an underscore it would have the
+ * key of one with a hyphen, which somebody in front may have checked; and
+ * HTTP_PROXY means something else to many programs. */
 static int
-is_repeated(const char *buf, const coir_http_head *head, uint32_t at)
+is_left_out(const char *name, size_t len)
+{
+    return memchr(name, '_', len) != NULL ||
+           coir_http_equal(name, len, "proxy", 5);
+}
+
+/* The key of a field; *before is its value so far, borrowed, or NULL. Returns
+ * a new reference, or NULL: with an exception, or because it is left out. */
+static PyObject *
+find_key(PyObject *env, const char *buf, const coir_http_head *head,
+         uint32_t at, PyObject **before)
 {
     const coir_http_field *f = &head->fields[at];
-    if (f->id != COIR_FIELD_OTHER)
-        return head->first[f->id] != at + 1;
-    for (uint32_t i = 0; i < at; i++)
-        if (same_name(buf, &head->fields[i], f))
-            return 1;
-    return 0;
+    const char *name = buf + f->name.at;
+    PyObject *key;
+    *before = NULL;
+    if (COIR__LIKELY(f->id != COIR_FIELD_OTHER)) {
+        key = Py_NewRef(names.fields[f->id]);
+        if (COIR__LIKELY(head->first[f->id] == at + 1))
+            return key;
+    }
+    else if (is_left_out(name, f->name.len) ||
+             (key = other_key(name, f->name.len)) == NULL) {
+        return NULL;
+    }
+    *before = PyDict_GetItemWithError(env, key);
+    if (COIR__UNLIKELY(*before == NULL && PyErr_Occurred()))
+        Py_CLEAR(key);
+    return key;
 }
 
 static int
@@ -180,16 +259,13 @@ is_cookie(const char *buf, const coir_http_field *f)
            coir_http_equal(buf + f->name.at, 6, "cookie", 6);
 }
 
-/* Add the value of a further field to what is there. */
-static int
-join(PyObject *env, PyObject *key, const char *buf, const coir_http_field *f)
+/* There is one of this name already: a list of both. */
+static COIR__COLD int
+join(PyObject *env, PyObject *key, PyObject *before, const char *buf,
+     const coir_http_field *f)
 {
-    PyObject *before = PyDict_GetItemWithError(env, key); /* borrowed */
-    if (before == NULL) {
-        if (!PyErr_Occurred())
-            PyErr_SetObject(PyExc_KeyError, key);
-        return -1;
-    }
+    if (f->id == COIR_FIELD_CONTENT_TYPE)
+        return 0;
     PyObject *value = coir__environ_text(buf, f->value);
     if (value == NULL)
         return -1;
@@ -199,24 +275,16 @@ join(PyObject *env, PyObject *key, const char *buf, const coir_http_field *f)
     return put(env, key, both);
 }
 
-static int
+static inline int
 put_field(PyObject *env, const char *buf, const coir_http_head *head,
           uint32_t at)
 {
     const coir_http_field *f = &head->fields[at];
-    const char *name = buf + f->name.at;
-    PyObject *key;
-    if (f->id != COIR_FIELD_OTHER)
-        key = Py_NewRef(names.fields[f->id]);
-    else if (memchr(name, '_', f->name.len) != NULL)
-        return 0;
-    else if ((key = key_of(name, f->name.len)) == NULL)
-        return -1;
-    int err = 0;
-    if (!is_repeated(buf, head, at))
-        err = put(env, key, coir__environ_text(buf, f->value));
-    else if (f->id != COIR_FIELD_CONTENT_TYPE)
-        err = join(env, key, buf, f);
+    PyObject *before, *key = find_key(env, buf, head, at, &before);
+    if (key == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    int err = COIR__LIKELY(before == NULL) ? put(env, key, field_value(buf, f))
+                                           : join(env, key, before, buf, f);
     Py_DECREF(key);
     return err;
 }

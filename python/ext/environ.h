@@ -11,7 +11,8 @@
  * SERVER_PROTOCOL, CONTENT_TYPE, CONTENT_LENGTH, and HTTP_* of all other
  * fields. Of fields with the same name the values are joined by commas,
  * cookies by "; "; of several Content-Type the first counts. Fields whose name
- * has an underscore are left out: they would look like others. HTTP_HOST of an
+ * has an underscore are left out: they would look like others; so is Proxy,
+ * for HTTP_PROXY means something else to many programs. HTTP_HOST of an
  * absolute target is what that names. SCRIPT_NAME is not touched.
  * 0, or -1 with an exception. */
 COIR__HIDDEN int coir__environ_fill(PyObject *env, const char *buf,

@@ -51,11 +51,6 @@ enum coir_wsgi_key {
 /* Made once; all strong. */
 struct coir__wsgi {
     PyObject *keys[COIR_WSGI_KEY_COUNT];
-    PyObject *fields[COIR_FIELD_IDS]; /* "HTTP_ACCEPT"; NULL: left out */
-    PyObject *methods[COIR_HTTP_PATCH + 1];
-    PyObject *protocols[2]; /* "HTTP/1.0", "HTTP/1.1" */
-    PyObject *empty;        /* "" */
-    PyObject *slash;        /* "/" */
     PyObject *str_close;
     PyObject *str_read;
     /* Exceptions. */

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import closing
 from typing import Any
 
 __all__ = ["Listener", "listen", "parse_address"]
@@ -66,12 +67,12 @@ class Listener:
     """
 
     def __init__(
-        self, socket: Any, address: Address, made: tuple[int, int] | None
+        self, socket: Any, address: Address, made: tuple[int, ...] | None
     ) -> None:
         self.socket = socket
         self.name = socket.getsockname()
         self.address = address
-        self._made = made  # device and inode of the Unix socket's file
+        self._made = made  # which file a Unix socket has
 
     def duplicate(self) -> int:
         """Another number of it, which is the caller's."""
@@ -96,7 +97,7 @@ class Listener:
         path = self.address[1]
         try:
             info = os.lstat(path)
-            if self._made == (info.st_dev, info.st_ino):
+            if self._made == _identity(info):
                 os.unlink(path)
         except OSError:
             pass  # somebody else did
@@ -194,10 +195,15 @@ def _listen_unix(
             os.chmod(path, unix_mode)
         info = os.lstat(path)
         s.listen(backlog)
-        return Listener(s, address, (info.st_dev, info.st_ino))
+        return Listener(s, address, _identity(info))
     except BaseException:
         s.close()
         raise
+
+
+def _identity(info: os.stat_result) -> tuple[int, ...]:
+    # A new file may well have the inode of one that was removed.
+    return info.st_dev, info.st_ino, info.st_ctime_ns
 
 
 def _remove_stale(path: str) -> None:
@@ -210,7 +216,7 @@ def _remove_stale(path: str) -> None:
             return
     except OSError:
         return
-    with _new(_socket.AF_UNIX) as probe:
+    with closing(_new(_socket.AF_UNIX)) as probe:
         # In blocking mode a full backlog would be waited for.
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)

@@ -165,6 +165,7 @@ class _Worker:
         self.settings = settings
         self.server = server
         self.line = line
+        self._stops = False
         self._most = settings["max_requests"]
         if self._most:
             self._most += random.randint(0, settings["max_requests_jitter"])
@@ -174,6 +175,9 @@ class _Worker:
         if order == "l":
             self.server.reopen_log()
         elif order in _ORDERS:
+            if self._stops and self.line is None:
+                order = "q"  # somebody insists
+            self._stops = True
             graceful = self.server.limits["graceful_timeout"] or None
             seconds = _ORDERS[order]
             if seconds is None or (graceful or seconds) < seconds:
