@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from importlib.metadata import Distribution, DistributionFinder
     from types import ModuleType
+    from typing import Any
 
 VARIABLE = "COIR_AS"
 
@@ -152,6 +153,41 @@ class _Finder:
 _finder = _Finder()
 
 
+class _WorkerFinder:
+    """Tells gunicorn the name of our worker class, for ``-k coir``.
+
+    It finds gunicorn's package of workers as ever, and adds a name to those
+    that it knows, once.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname != "gunicorn.workers":
+            return None
+        from importlib.machinery import PathFinder
+
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(fullname, path)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            loader.exec_module = _add_worker(loader.exec_module)
+        return spec
+
+
+def _add_worker(exec_module: Any) -> Any:
+    def exec_and_add(module: Any) -> None:
+        exec_module(module)
+        workers = getattr(module, "SUPPORTED_WORKERS", None)
+        if isinstance(workers, dict):
+            workers.setdefault("coir", "coir.http.gunicorn.Worker")
+
+    return exec_and_add
+
+
 def install_as(*names: str) -> None:
     """Make Coir's packages importable under the names of the originals.
 
@@ -243,6 +279,8 @@ def install_from_environ() -> None:
     if _environ_is_done:
         return  # in a venv, some Pythons run each start-up file twice
     _environ_is_done = True
+    if "gunicorn" in str(sys.orig_argv[:4]):
+        sys.meta_path.insert(0, _WorkerFinder())
     for name in split_names(os.environ.get(VARIABLE, "")):
         try:
             install_as(name)
