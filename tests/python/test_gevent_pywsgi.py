@@ -1061,6 +1061,18 @@ def test_an_application_may_take_the_socket(serve):
     assert ask(serve(app), request) == b"mine"
 
 
+def test_after_a_websocket_no_request_is_read(serve):
+    request = (
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
+        b"Upgrade: %s\r\n\r\n"
+    )
+    server = serve(hello)
+    answer = ask(server, request % b"WebSocket" + GET)
+    assert answer.count(b"200 OK") == 1 and b"Connection: close" in answer
+    answer = ask(server, request % b"h2c" + GET, end=True)
+    assert answer.count(b"200 OK") == 2
+
+
 def test_logs(serve, caplog):
     logger = logging.getLogger("coir.test")
     with caplog.at_level(logging.INFO, logger="coir.test"):

@@ -428,6 +428,9 @@ class WSGIHandler:
         ):
             # What follows is of another protocol, if the application says so.
             self.connection_upgraded = True
+            if "websocket" in request.get("upgrade", "").lower():
+                # It may take the socket, and not tell us.
+                self.close_connection = True
             env["wsgi.input"] = self.rfile
             env["wsgi.input_terminated"] = False
         else:

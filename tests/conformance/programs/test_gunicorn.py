@@ -1,0 +1,182 @@
+"""gunicorn's workers for gevent, as a process, and behind nginx."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import contextlib  # noqa: E402
+import os  # noqa: E402
+import pathlib  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import unittest  # noqa: E402
+
+import gevent  # noqa: E402
+import requests  # noqa: E402
+from helper import together  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+@contextlib.contextmanager
+def running(command, log):
+    """A process that is ended with its context."""
+    with open(log, "ab") as output:
+        proc = subprocess.Popen(command, cwd=HERE, stdout=output,
+                                stderr=output)
+    try:
+        yield proc
+    finally:
+        if proc.poll() is None:
+            proc.terminate()
+        proc.wait(30)
+
+
+def until(condition, log):
+    """Wait for it."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(pathlib.Path(log).read_text())
+        gevent.sleep(0.05)
+
+
+def answers(port):
+    with contextlib.suppress(OSError):
+        return requests.get(f"http://127.0.0.1:{port}/", timeout=10).ok
+    return False
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Common:
+    worker = ""
+    options: tuple = ()
+
+    def setUp(self):
+        self.tmp = pathlib.Path(self.enterContext(
+            tempfile.TemporaryDirectory()))
+        self.log = self.tmp / "log"
+        self.access = self.tmp / "access"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+        until(lambda: answers(self.port), self.log)
+
+    def start(self):
+        self.proc = self.enterContext(running(
+            [sys.executable, "-m", "gunicorn", "-k", self.worker,
+             "-b", f"127.0.0.1:{self.port}", "--graceful-timeout", "20",
+             "--access-logfile", str(self.access), *self.options,
+             "wsgi_apps:plain"], self.log))
+
+    def test_requests(self):
+        with requests.Session() as session:
+            for size in (0, 100, 500_000):
+                answer = session.post(f"{self.url}/echo", data=b"x" * size)
+                self.assertEqual(answer.content, b"x" * size)
+            answer = session.get(f"{self.url}/stream")
+            self.assertEqual(len(answer.text.split()), 1000)
+        got = together(lambda i: requests.get(f"{self.url}/slow").text,
+                       range(30), 8)
+        self.assertEqual(set(got), {"slow"})
+        self.assertIn('"POST /echo HTTP/1.1" 200', self.access.read_text())
+
+    def test_graceful_stop(self):
+        slow = [gevent.spawn(requests.get, f"{self.url}/slow")
+                for _ in range(5)]
+        gevent.sleep(0.1)
+        self.proc.send_signal(signal.SIGTERM)
+        gevent.joinall(slow, raise_error=True)
+        self.assertEqual({g.value.text for g in slow}, {"slow"})
+        self.assertEqual(self.proc.wait(60), 0)
+
+    def test_reload(self):
+        before = requests.get(f"{self.url}/pid").text
+        self.proc.send_signal(signal.SIGHUP)
+
+        def is_new():
+            with contextlib.suppress(OSError):
+                return requests.get(f"{self.url}/pid").text != before
+            return False
+
+        until(is_new, self.log)
+
+
+class TestGevent(Common, unittest.TestCase):
+    worker = "gevent"
+
+
+class TestPywsgi(Common, unittest.TestCase):
+    worker = "gevent_pywsgi"
+
+
+class TestTwoWorkers(Common, unittest.TestCase):
+    worker = "gevent"
+    options = ("-w", "2", "--max-requests", "1000")
+
+
+@unittest.skipIf(NGINX is None, "no nginx: install Debian package nginx")
+class TestBehindNginx(Common, unittest.TestCase):
+    """pywsgi, on a Unix socket."""
+
+    def start(self):
+        unix = self.tmp / "socket"
+        script = ("from gevent import monkey; monkey.patch_all()\n"
+                  "import gevent, signal, socket, sys, wsgi_apps\n"
+                  "from gevent.pywsgi import WSGIServer\n"
+                  "listener = socket.socket(socket.AF_UNIX)\n"
+                  "listener.bind(sys.argv[1])\n"
+                  "listener.listen(128)\n"
+                  "log = open(sys.argv[2], 'a', buffering=1)\n"
+                  "server = WSGIServer(listener, wsgi_apps.plain, log=log,\n"
+                  "                    spawn=100)\n"
+                  "gevent.signal_handler(signal.SIGTERM, server.stop, 20)\n"
+                  "server.serve_forever()\n")
+        self.proc = self.enterContext(running(
+            [sys.executable, "-c", script, str(unix), str(self.access)],
+            self.log))
+        until(unix.exists, self.log)
+        config = self.tmp / "nginx.conf"
+        # As root it would give up the right to reach the socket.
+        user = "user root;" if os.geteuid() == 0 else ""
+        config.write_text(f"""\
+{user}
+daemon off; master_process off; pid {self.tmp}/pid;
+error_log {self.log};
+events {{ worker_connections 100; }}
+http {{
+    access_log off; client_max_body_size 10m;
+    client_body_temp_path {self.tmp}/a; proxy_temp_path {self.tmp}/b;
+    fastcgi_temp_path {self.tmp}/c; uwsgi_temp_path {self.tmp}/d;
+    scgi_temp_path {self.tmp}/e;
+    upstream app {{ server unix:{unix}; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{self.port};
+        location / {{
+            proxy_pass http://app; proxy_http_version 1.1;
+            proxy_set_header Connection ""; proxy_set_header Host $host;
+            proxy_request_buffering off;
+        }}
+    }}
+}}
+""")
+        self.enterContext(running(
+            [NGINX, "-c", str(config), "-p", str(self.tmp)], self.log))
+
+    def test_reload(self):
+        self.skipTest("is gunicorn's")
+
+
+if __name__ == "__main__":
+    unittest.main()
