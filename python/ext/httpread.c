@@ -714,41 +714,47 @@ set_limit(PyObject *op, PyObject *value, void *closure)
 
 /* --- the type ------------------------------------------------------------ */
 
-/* 1, 0, or -1 with an exception. */
-static int
-has(PyObject *op, PyObject *name)
+/* An attribute, a new reference; NULL: without an exception if there is none.
+ */
+static PyObject *
+find(PyObject *op, PyObject *name)
 {
     PyObject *value = PyObject_GetAttr(op, name);
-    if (value == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError))
-        return -1;
-    PyErr_Clear();
-    Py_XDECREF(value);
-    return value != NULL;
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError))
+        PyErr_Clear();
+    return value;
 }
 
 /* What kind of source it is; -1 with an exception. */
 static int
-kind_of(PyObject *source)
+source_kind(PyObject *source)
 {
-    if (Py_TYPE(source) == (PyTypeObject *)coir__sockets.accepted ||
-        Py_TYPE(source) == coir__sockets.type)
-        return COIR_SOURCE_GREEN;
-    int found = has(source, names.recv);
-    if (found != 0)
-        return found > 0 ? COIR_SOURCE_SOCKET : -1;
-    found = has(source, names.readline);
-    if (found > 0)
-        found = has(source, names.read);
-    if (found != 0)
-        return found > 0 ? COIR_SOURCE_FILE : -1;
-    PyErr_Format(PyExc_TypeError, "neither a socket nor a file: %R", source);
-    return -1;
+    PyObject *recv = find(source, names.recv), *read = NULL, *line = NULL;
+    int kind = -1;
+    if (recv != NULL) {
+        /* That of coir._core.Socket, not overridden? */
+        int is_ours = PyCFunction_Check(recv) &&
+                      PyCFunction_GET_SELF(recv) == source &&
+                      PyCFunction_GET_FUNCTION(recv) ==
+                          (PyCFunction)(void (*)(void))coir__sock_recv;
+        kind = is_ours ? COIR_SOURCE_GREEN : COIR_SOURCE_SOCKET;
+    }
+    else if (!PyErr_Occurred() && (read = find(source, names.read)) != NULL &&
+             (line = find(source, names.readline)) != NULL)
+        kind = COIR_SOURCE_FILE;
+    else if (!PyErr_Occurred())
+        PyErr_Format(PyExc_TypeError, "neither a socket nor a file: %R",
+                     source);
+    Py_XDECREF(recv);
+    Py_XDECREF(read);
+    Py_XDECREF(line);
+    return kind;
 }
 
 static PyObject *
 make(PyTypeObject *type, PyObject *source)
 {
-    int kind = kind_of(source);
+    int kind = source_kind(source);
     if (kind < 0)
         return NULL;
     PyObject *op = type->tp_alloc(type, 0);

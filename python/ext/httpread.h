@@ -8,7 +8,8 @@
 /* --- reading ------------------------------------------------------------- */
 
 enum coir_http_source {
-    COIR_SOURCE_GREEN,  /* coir.gevent.socket.socket itself */
+    COIR_SOURCE_GREEN,  /* a Socket of coir._core, the recv() of which is ours
+                         */
     COIR_SOURCE_SOCKET, /* something with recv() */
     COIR_SOURCE_FILE    /* something with read() and readline() */
 };

@@ -191,7 +191,9 @@ REFUSED = {
 def test_what_is_refused_is_answered_once(serve, name):
     request, status = REFUSED[name]
     calls = []
-    server = serve(lambda *args: calls.append(args))
+    server = serve(lambda *args: calls.append(args), start=False)
+    server.lenient = ()
+    server.start()
     answer = ask(server, request + b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n")
     line, fields, body = head_of(answer)
     assert int(line.split()[0]) == status
@@ -218,6 +220,14 @@ def test_what_may_be_tolerated(serve, name, leniency):
     server.start()
     answer = ask(server, REFUSED[name][0], end=True)
     assert head_of(answer)[0] == "200 OK"
+
+
+def test_by_default_only_host_may_miss(serve):
+    assert pywsgi.WSGIServer.lenient == ("no-host",)
+    server = serve(hello)
+    for name, (request, status) in REFUSED.items():
+        answer = head_of(ask(server, request, end=True))[0]
+        assert int(answer.split()[0]) == (200 if name == "no host" else status)
 
 
 def test_folded_fields_are_joined(serve):

@@ -857,7 +857,7 @@ class WSGIServer(StreamServer):
     #: lines), ``"bare-lf"`` (lines that end with LF alone), ``"raw-target"``
     #: (bytes from 0x80 in a target), ``"same-lengths"`` (equal Content-Length
     #: fields).
-    lenient: Iterable[str] = ()
+    lenient: Iterable[str] = ("no-host",)
 
     environ: dict[str, Any]
     application: Any
