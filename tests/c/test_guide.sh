@@ -19,10 +19,12 @@ pages="
     docs/guide/threads-and-green-threads.md
     docs/guide/when-it-hangs.md
     docs/guide/simulation.md
+    docs/guide/websockets.md
 "
 headers="
     base ctx stack coro loop op hub sync
     look sim net pool file dns process http http_server tls
+    look sim net pool file dns process tls websocket
 "
 
 compile() {
