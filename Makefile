@@ -25,7 +25,7 @@ test-matrix: ## Python 3.11 to 3.15, AArch64, clang, build options
 sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 	@tools/sanitize.sh
 
-bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|core|loop|hub|parse)
+bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|http|core|loop|...)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
 conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|programs|...)

@@ -11,6 +11,7 @@ import datetime
 import fnmatch
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -251,6 +252,49 @@ def gevent_echo_run(interpreter, missing, programs, facts, options):
                     count_echo)
 
 
+def http_suite(options):
+    if shutil.which("wrk") is None:
+        raise environment.SetupError("wrk is missing: install Debian package"
+                                     " wrk")
+    programs = environment.core_build()
+    driver = [sys.executable, HERE / "http_load.py"]
+    runs = []
+    for python in options.python or [sys.executable]:
+        python = environment.find_python(python)
+        interpreter, missing = environment.python_environment(
+            python, "http", targets.HTTP_PEERS)
+        facts = environment.facts() | environment.python_facts(
+            interpreter, ["gevent", "eventlet", "gunicorn", "uvicorn",
+                          "coir"])
+        for text in missing.values():
+            print(text, file=sys.stderr)
+
+        def command(name, row, interpreter=interpreter, missing=missing):
+            if name in row.programs:
+                return None
+            what, _, count = row.name.partition("_")
+            path = "/hello" if row.name == "idle" else f"/{what}"
+            server = targets.HTTP_IMPLEMENTATIONS[name]
+            if server is None:
+                argv = [*driver, path, programs / "http_coir"]
+            elif re.split("[.-]", server[0])[0] in missing:
+                return "not installed"
+            else:
+                settings = [f"{k}={v}" for k, v in server[1].items()]
+                argv = ["env", *settings, *driver, path, interpreter,
+                        HERE / "python" / "http_servers.py", server[0]]
+            if row.name == "idle":
+                count = 1000 if options.quick else 10000
+                return [*argv, "--idle", "--connections", count]
+            return [*argv, "--connections", count,
+                    "--seconds", 1 if options.quick else 3,
+                    *["--upload"] * (what == "upload")]
+
+        runs.append(run_rows("http", targets.HTTP_ROWS, command,
+                             targets.HTTP_IMPLEMENTATIONS, facts, options))
+    return runs
+
+
 def c_suite(suite, rows, implementations, programs, facts, options):
     """A suite of C programs, in the directory `programs`."""
 
@@ -350,13 +394,15 @@ def count_echo(argv, row, ops):
 
 
 SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite,
-          "hub": hub_suite, "parse": parse_suite, "gevent": gevent_suite}
+          "hub": hub_suite, "parse": parse_suite, "gevent": gevent_suite,
+          "http": http_suite}
 #: suite -> tables of its rows
 ROWS = {"greenlet": targets.GREENLET_ROWS, "core": targets.CORE_ROWS,
         "loop": targets.LOOP_ROWS,
         "hub": targets.HUB_ROWS + targets.ECHO_ROWS,
-        "parse": targets.PARSE_ROWS,
-        "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS}
+          "parse": targets.PARSE_ROWS,
+          "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS,
+          "http": targets.HTTP_ROWS}
 
 
 def parse(argv):
@@ -374,7 +420,9 @@ def parse(argv):
              " boost.fiber, State Threads, Go, libev and bare epoll; parse:"
              " HTTP, against picohttpparser and llhttp; gevent:"
              " green threads and TCP echo in Python, against gevent,"
-             " eventlet, asyncio and uvloop; all (the default)")
+             " eventlet, asyncio and uvloop; http: HTTP servers, against"
+             " gevent's, eventlet's, gunicorn, uvicorn, bjoern and granian;"
+             " all (the default)")
     parser.add_argument(
         "--python", action="append", metavar="PYTHON",
         help="interpreter for the suites in Python, a path or a version such"

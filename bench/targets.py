@@ -12,6 +12,11 @@ GREENLET = "greenlet 3.5.6"
 GREENLET_PEERS = {"greenlet": "greenlet==3.5.6"}
 GEVENT_PEERS = {"gevent": "gevent==26.9.0", "eventlet": "eventlet==0.41.3",
                 "uvloop": "uvloop==0.23.0"}
+HTTP_PEERS = {"gevent": "gevent==26.9.0", "eventlet": "eventlet==0.41.3",
+              "gunicorn": "gunicorn==27.0.1", "packaging": "packaging",
+              "uvloop": "uvloop==0.23.0", "httptools": "httptools==0.9.0",
+              "uvicorn": "uvicorn==0.54.0", "bjoern": "bjoern==3.2.2",
+              "granian": "granian==2.8.7"}
 
 
 @dataclass(frozen=True)
@@ -336,3 +341,40 @@ C_PROGRAMS = tuple(
 
 #: program -> its directory below bench/go.
 GO_PROGRAMS = {"bench_hub_go": "hub", "echo_go": "echo"}
+
+#: name -> what http_servers.py calls it, and settings; None: the program in C.
+HTTP_IMPLEMENTATIONS = {
+    "gevent.pywsgi": ("gevent.pywsgi", {}),
+    "gevent.pywsgi NODELAY": ("gevent.pywsgi-nodelay", {}),
+    "eventlet.wsgi": ("eventlet.wsgi", {}),
+    "gunicorn -k gevent": ("gunicorn-gevent", {}),
+    "uvicorn": ("uvicorn", {}),
+    "bjoern": ("bjoern", {}),
+    "granian": ("granian", {}),
+    "Coir": ("coir.http", {}),
+    "Coir gunicorn -k coir": ("gunicorn-coir", {}),
+    "Coir gunicorn -k gevent": ("gunicorn-gevent", {"COIR_AS": "gevent"}),
+    "Coir pywsgi": ("coir.gevent.pywsgi", {}),
+    "Coir eventlet.wsgi": ("coir.eventlet.wsgi", {}),
+    "Coir C": None,
+}
+
+
+def http_rows():
+    what = {"hello": "hello", "json": "10 KB of JSON", "file": "1 MB file",
+            "upload": "1 MB upload", "sleep": "100 ms of waiting"}
+    for name, text in what.items():
+        for count in (50, 500):
+            target = 12 if (name, count) == ("hello", 50) else None
+            # bjoern's applications cannot wait, only block all.
+            programs = {"bjoern": None} if name == "sleep" else {}
+            yield Row(f"{name}_{count}", f"{text}, {count} connections",
+                      target, programs=programs, slow=count == 500,
+                      rounds=3)
+
+
+HTTP_ROWS = (
+    *http_rows(),
+    Row("idle", "memory of an idle connection, of 10,000", rounds=1,
+        memory=GIB),
+)

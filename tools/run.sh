@@ -94,13 +94,18 @@ bench)
         want valgrind valgrind || warn "instructions are not counted:" \
             "install Debian package valgrind"
     }
+    http_peers() {
+        want wrk wrk || warn "without wrk: install Debian package wrk"
+        bench_package /usr/include/ev.h libev-dev bjoern
+    }
     case " $* " in
     *" --suite parse "*) parse_peers ;;
+    *" --suite http "*) http_peers ;;
     *" --suite greenlet "* | *" --suite gevent "*) ;;
     *" --suite core "*) core_peers ;;
     *" --suite loop "*) core_peers; loop_peers ;;
     *" --suite hub "*) core_peers; hub_peers ;;
-    *) core_peers; loop_peers; hub_peers; parse_peers ;;
+    *) core_peers; loop_peers; hub_peers; parse_peers; http_peers ;;
     esac
     ;;
 conformance)
