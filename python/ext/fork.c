@@ -6,7 +6,7 @@
  * nobody knows who asked for them: unless it was for one of the two, they are
  * the parent's. Watchers of others stay, as libev's do: whose they are, the
  * program knows. */
-#include "hub.h"
+#include "ev.h"
 
 /* What a bound method is bound to, borrowed, or NULL. */
 static PyObject *
@@ -47,7 +47,7 @@ forget_ready(const coir_pythread *t, LoopObject *loop)
             coir__callback_drop(r);
             return 1;
         }
-        if (coir__green_forget(r))
+        if (coir__green_forget(r) || coir__evthread_drop(r))
             return 1;
     }
     return 0;
