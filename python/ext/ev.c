@@ -484,7 +484,25 @@ ev_sleep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
     Py_RETURN_NONE;
 }
 
+/* Who was woken, goes on next. */
+static PyObject *
+ev_hurry(PyObject *Py_UNUSED(module), PyObject *op)
+{
+    if (!greenlet_check(op))
+        return PyErr_Format(PyExc_TypeError, "not a greenlet: %R", op);
+    coir_wait *w = ((GreenletObject *)op)->block->wait;
+    if (w != NULL && w->is_waiting && w->ready.node.list != NULL) {
+        coir_list *list = w->ready.node.list;
+        coir__list_remove(&w->ready.node);
+        coir__list_prepend(list, &w->ready.node);
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"ev_hurry", ev_hurry, METH_O,
+     "ev_hurry(greenlet) -> None\n\n"
+     "If it was woken, let it go on before all others that were."},
     {"ev_sleep", FAST(ev_sleep),
      "sleep(seconds=0) -> None\n\n"
      "Let others run for so many seconds at least; with 0, or less, all that\n"

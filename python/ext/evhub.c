@@ -143,6 +143,17 @@ ev_count_canceled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     return PyLong_FromLong(hub->canceled->count);
 }
 
+static PyObject *
+ev_forget_canceled(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    HubObject *hub = hub_if_any();
+    if (hub == NULL && PyErr_Occurred())
+        return NULL;
+    if (hub != NULL)
+        coir__ev_forget_canceled(hub);
+    Py_RETURN_NONE;
+}
+
 /* Append (seconds from now, object, what is raised there or None). */
 static int
 add(PyObject *list, int64_t ns, PyObject *op, PyObject *throws)
@@ -214,6 +225,8 @@ static PyMethodDef functions[] = {
     {"ev_count_canceled", ev_count_canceled, METH_NOARGS,
      "ev_count_canceled() -> int\n\n"
      "How many cancelled timers eventlet's hub would still have."},
+    {"ev_forget_canceled", ev_forget_canceled, METH_NOARGS,
+     "ev_forget_canceled() -> None\n\nCount them no more."},
     {"ev_pending", ev_pending, METH_NOARGS,
      "ev_pending() -> list\n\n"
      "(seconds, greenlet, timeout or None) of all that is to happen in this\n"

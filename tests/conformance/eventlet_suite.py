@@ -38,8 +38,12 @@ print(json.dumps({
 class Pair:
     """A file and its runs on both sides."""
 
-    def __init__(self, path: pathlib.Path) -> None:
-        self.name = path.stem
+    def __init__(self, path: pathlib.Path, hub: str = "") -> None:
+        """
+        :param hub: for EVENTLET_HUB; the default one if empty.
+        """
+        self.name = f"{path.stem}@{hub}" if hub else path.stem
+        self.hub = hub
         self.file = f"tests/{path.name}"
         self.runs: dict[str, FileRun] = {}
         self.again: FileRun | None = None
@@ -113,10 +117,13 @@ class Runner:
 
     def run_side(self, pair: Pair, side: str) -> FileRun:
         # 5: there were none to run.
+        env = environ(side)
+        if pair.hub:
+            env["EVENTLET_HUB"] = pair.hub
         run = run_file(
             [self._python, "-s", "-m", "pytest", "-q", "-p", "coir_notes",
              "-p", "no:cacheprovider", pair.file],
-            environ(side), self._timeout, self._only, accepted=(5,),
+            env, self._timeout, self._only, accepted=(5,),
             cwd=self._top, notes=DATA / "notes")
         run.tests.pop("program", None)
         return run
@@ -230,8 +237,10 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     for on in SIDES if options.on == "coir" else SIDES[:1]:
         probe(env, on)
     top = _source(env, "eventlet")
-    pairs = [Pair(path) for path in sorted(
-        {*(top / "tests").glob("*_test.py"), *(top / "tests").glob("test_*.py")})]
+    pairs = [Pair(path) for pattern in ("*_test.py", "test_*.py")
+             for path in sorted((top / "tests").glob(pattern))]
+    # It has tests for no other hub.
+    pairs.append(Pair(top / "tests" / "asyncio_test.py", "asyncio"))
     if options.only:
         pairs = [pair for pair in pairs
                  if any(fnmatch.fnmatchcase(pair.name, f"*{pattern}*")

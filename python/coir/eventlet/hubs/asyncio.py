@@ -12,6 +12,7 @@ no green thread.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import os
 import selectors
@@ -20,7 +21,15 @@ import weakref
 from asyncio import events
 from typing import Any
 
-from coir._core import EvEvent, GreenletExit, ev_sleep, ev_spawn_n
+from coir._core import (
+    EvEvent,
+    GreenletExit,
+    ev_hurry,
+    ev_sleep,
+    ev_spawn,
+    ev_spawn_n,
+    getcurrent,
+)
 
 from . import hub
 
@@ -41,6 +50,7 @@ class _Selector(selectors.BaseSelector):
         self._watchers: dict[int, Any] = {}
         self._ready: dict[int, int] = {}
         self._wakeup: EvEvent | None = None
+        self._waiting: Any = None
 
     def _fileno(self, fileobj: Any) -> int:
         return fileobj if isinstance(fileobj, int) else fileobj.fileno()
@@ -95,6 +105,9 @@ class _Selector(selectors.BaseSelector):
         wakeup = self._wakeup
         if wakeup is not None and not wakeup.ready():
             wakeup.send()
+            # What asyncio has to do comes before green threads that are to
+            # start, as it does in eventlet's hub.
+            ev_hurry(self._waiting)
 
     def select(self, timeout: float | None = None) -> Any:
         for fd in self._keys:
@@ -104,10 +117,11 @@ class _Selector(selectors.BaseSelector):
             ev_sleep(0)
         else:
             self._wakeup = EvEvent()
+            self._waiting = getcurrent()
             try:
                 self._wakeup.wait(timeout)
             finally:
-                self._wakeup = None
+                self._wakeup = self._waiting = None
         ready, self._ready = self._ready, {}
         return [(self._keys[fd], mask) for fd, mask in ready.items()]
 
@@ -136,6 +150,32 @@ class _Loop(asyncio.SelectorEventLoop):
         handle = super().call_at(when, callback, *args, context=context)
         self._selector.wake()
         return handle
+
+
+    # Names are looked up by the system, whatever was patched.
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        return await _in_thread(
+            _socket.getaddrinfo, host, port, family, type, proto, flags
+        )
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        return await _in_thread(_socket.getnameinfo, sockaddr, flags)
+
+
+def _in_thread(function: Any, *args: Any) -> Any:
+    from .. import tpool
+
+    return ev_spawn(tpool.execute, function, *args)
 
 
 class Hub(hub.BaseHub):

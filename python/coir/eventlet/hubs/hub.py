@@ -24,6 +24,7 @@ from typing import Any
 from coir._core import (
     GreenletExit,
     ev_count_canceled,
+    ev_forget_canceled,
     ev_note_canceled,
     ev_pending,
     ev_stamp,
@@ -246,6 +247,7 @@ class BaseHub:
         """Forget what was to happen; called where the loop has ended."""
         for timer in list(self._timers):
             timer.cancel()
+        ev_forget_canceled()
         self.stopping = False
 
     # --- timers
