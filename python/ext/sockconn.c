@@ -54,6 +54,41 @@ call_base(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
     return res;
 }
 
+/* Does who asks for no bytes wait until there are some? */
+static int
+is_for_nothing(enum retried which, const struct use *u, PyObject *args)
+{
+    if (which > RECVFROM_INTO || !kind_of(u->op)->is_lenient ||
+        u->timeout_ns == 0 || PyTuple_GET_SIZE(args) == 0)
+        return 0;
+    int is_true = PyObject_IsTrue(PyTuple_GET_ITEM(args, 0));
+    if (is_true < 0)
+        PyErr_Clear();
+    return is_true == 0;
+}
+
+/* The base's method raised an error; returns as coir__use_failed(). */
+static int
+failed(enum retried which, struct use *u)
+{
+    if (which > RECVFROM_INTO || !kind_of(u->op)->is_lenient ||
+        !PyErr_ExceptionMatches(PyExc_OSError))
+        return -1;
+    PyObject *exc = coir__error_take();
+    PyObject *number = PyObject_GetAttrString(exc, "errno");
+    int e = number != NULL && PyLong_Check(number)
+                ? (int)PyLong_AsLong(number)
+                : -1;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    if (e != ECONNRESET && e != ESHUTDOWN && e != EPIPE && e != ENOTCONN) {
+        coir__error_give(exc);
+        return -1;
+    }
+    Py_DECREF(exc);
+    return coir__use_failed(u, e);
+}
+
 static PyObject *
 retry(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
 {
@@ -70,17 +105,25 @@ retry(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
     use_heed_flags(&u, flags_of(which, args));
     PyObject *res = NULL;
     int err = use_begin(&u, 0);
+    if (err == 0 && is_for_nothing(which, &u, args))
+        err = coir__use_poll(&u);
     while (err == 0) {
         res = call_base(which, op, args, kwargs);
-        if (res != NULL || u.timeout_ns == 0 ||
-            !PyErr_ExceptionMatches(PyExc_BlockingIOError))
+        if (res != NULL || u.timeout_ns == 0)
             break;
-        PyErr_Clear();
-        err = coir__use_wait(&u);
+        if (PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
+            PyErr_Clear();
+            err = coir__use_wait(&u);
+        }
+        else
+            err = failed(which, &u);
     }
     sock_of(op)->drained &= (uint8_t)~BIT(dir);
     use_end(&u);
-    return res;
+    if (err <= 0)
+        return res;
+    return which == RECVFROM ? PyBytes_FromStringAndSize(NULL, 0)
+                             : PyLong_FromLong(0);
 }
 
 PyObject *
@@ -210,6 +253,9 @@ coir__sock_make(PyObject *op, int family, int type, int proto,
     struct sock *s = sock_of(op);
     int is_given = fileno != Py_None, blocks = 1;
     coir__sock_unlink(s);
+    s->kind = coir__sock_kind(Py_TYPE(op));
+    s->is_guest = 0;
+    Py_CLEAR(s->twin);
     if (!is_given) {
         family = family != -1 ? family : AF_INET;
         type = type != -1 ? type : SOCK_STREAM;
@@ -287,7 +333,8 @@ is_known_family(int family)
 static PyObject *
 make_accepted(PyObject *op, PyObject *fileno, int is_ready)
 {
-    PyTypeObject *cls = (PyTypeObject *)coir__sockets.accepted;
+    const struct coir__kind *kind = kind_of(op);
+    PyTypeObject *cls = (PyTypeObject *)kind->accepted;
     if (cls == NULL)
         cls = coir__sockets.type;
     PyObject *made = cls->tp_new(cls, coir__core.empty_tuple, NULL);
@@ -295,6 +342,25 @@ make_accepted(PyObject *op, PyObject *fileno, int is_ready)
                                         BASE->proto, fileno, is_ready) < 0)
         Py_CLEAR(made);
     return made;
+}
+
+/* As the class of the listener wants it, steals `made`. */
+static PyObject *
+adopted(PyObject *op, PyObject *made)
+{
+    const struct coir__kind *kind = kind_of(op);
+    PyObject *res = made;
+    if (kind->opened != NULL) {
+        res = PyObject_CallFunction(kind->opened, "i", fd_of(made));
+        Py_XDECREF(res);
+        res = res != NULL ? made : NULL;
+    }
+    if (res != NULL && kind->adopted != NULL &&
+        Py_TYPE(op) != (PyTypeObject *)kind->accepted)
+        res = PyObject_CallFunctionObjArgs(kind->adopted, op, made, NULL);
+    if (res != made)
+        Py_DECREF(made);
+    return res;
 }
 
 /* The base's own way, for families of which it alone knows the addresses. */
@@ -306,6 +372,8 @@ accept_by_base(PyObject *op)
         return NULL;
     PyObject *made = make_accepted(op, PyTuple_GET_ITEM(pair, 0), 0);
     PyObject *res = NULL;
+    if (made != NULL)
+        made = adopted(op, made);
     if (made != NULL)
         res = PyTuple_Pack(2, made, PyTuple_GET_ITEM(pair, 1));
     Py_XDECREF(made);
@@ -341,6 +409,8 @@ coir__sock_accept(PyObject *op, PyObject *Py_UNUSED(unused))
     if (made == NULL)
         (void)close(fd);
     else
+        made = adopted(op, made);
+    if (made != NULL)
         address = make_address(&addr, len);
     if (address != NULL)
         res = PyTuple_Pack(2, made, address);
@@ -372,12 +442,12 @@ is_numeric(PyObject *host)
 static PyObject *
 resolved(PyObject *op, PyObject *address)
 {
-    if (coir__sockets.resolve == NULL ||
+    if (kind_of(op)->resolve == NULL ||
         (BASE->family != AF_INET && BASE->family != AF_INET6) ||
         !PyTuple_Check(address) || PyTuple_GET_SIZE(address) < 2 ||
         is_numeric(PyTuple_GET_ITEM(address, 0)))
         return Py_NewRef(address);
-    return PyObject_CallFunctionObjArgs(coir__sockets.resolve, op, address,
+    return PyObject_CallFunctionObjArgs(kind_of(op)->resolve, op, address,
                                         NULL);
 }
 

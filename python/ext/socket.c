@@ -34,6 +34,7 @@
  * the loop. */
 #include "socket.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 struct coir__sockets coir__sockets;
@@ -214,10 +215,10 @@ coir__set_oserror(int e)
 
 /* It was closed while somebody waited. */
 static COIR__COLD int
-set_closed(void)
+set_closed(PyObject *op)
 {
-    if (coir__sockets.closed != NULL) {
-        PyObject *exc = PyObject_CallNoArgs(coir__sockets.closed);
+    if (kind_of(op)->closed != NULL) {
+        PyObject *exc = PyObject_CallNoArgs(kind_of(op)->closed);
         if (exc != NULL)
             PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
         Py_XDECREF(exc);
@@ -231,9 +232,11 @@ coir__set_bad_switch(const char *what, PyObject *op)
 {
     if (op == NULL)
         op = Py_None;
+    /* Not of its kind: it may be no socket. */
     PyErr_Format(
-        coir__sockets.switched != NULL ? coir__sockets.switched
-                                       : PyExc_RuntimeError,
+        coir__sockets.kinds[0].switched != NULL
+            ? coir__sockets.kinds[0].switched
+            : PyExc_RuntimeError,
         "Invalid switch into %s() of %R: somebody switched to a greenlet "
         "that waits",
         what, op);
@@ -309,7 +312,7 @@ wait_in_line(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
     if (COIR__LIKELY(res != NULL && how == COIR_WOKEN_BY_WAKE)) {
         Py_DECREF(res);
         if (COIR__UNLIKELY(fd_of(u->op) < 0))
-            return set_closed();
+            return set_closed(u->op);
         u->has_turn = (s->turn & BIT(u->dir)) != 0;
         return 0;
     }
@@ -331,7 +334,7 @@ wait_as_stranger(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
     if (how < 0)
         return -1;
     if (fd_of(u->op) < 0)
-        return set_closed();
+        return set_closed(u->op);
     s->drained &= (uint8_t)~BIT(u->dir);
     return how > 0 ? 0 : coir__set_timed_out();
 }
@@ -361,6 +364,17 @@ check_fork(struct sock *s)
         forget_the_parent(s);
 }
 
+/* May one more wait? 0, or -1 with an exception. */
+static COIR__COLD int
+check_crowded(struct use *u)
+{
+    PyObject *res = PyObject_CallFunction(kind_of(u->op)->crowded, "Os",
+                                          u->op, u->dir == IN ? "read"
+                                                              : "write");
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
 /* A call would have blocked. 0: try again; -1 with an exception. */
 int
 coir__use_wait(struct use *u)
@@ -370,6 +384,11 @@ coir__use_wait(struct use *u)
     int64_t left = coir__use_left(u);
     if (left == 0)
         return coir__set_timed_out();
+    if (kind_of(u->op)->is_lenient)
+        u->deadline_ns = -1;
+    if (COIR__UNLIKELY(s->lines[u->dir].head != NULL) && !u->has_turn &&
+        kind_of(u->op)->crowded != NULL && check_crowded(u) < 0)
+        return -1;
     if (COIR__UNLIKELY(fd_of(u->op) < 0))
         return coir__set_oserror(EBADF);
     coir_pythread *t = coir__pythread_get();
@@ -383,6 +402,43 @@ coir__use_wait(struct use *u)
             return wait_in_line(u, t, hub, left);
     }
     return wait_as_stranger(u, t, hub, left);
+}
+
+int
+coir__use_poll(struct use *u)
+{
+    int fd = fd_of(u->op);
+    struct pollfd p = {.fd = fd,
+                       .events = (short)(u->dir == IN ? POLLIN : POLLOUT)};
+    if (fd >= 0 && poll(&p, 1, 0) > 0)
+        return 0;
+    return coir__use_wait(u);
+}
+
+COIR__COLD int
+coir__use_failed(struct use *u, int e)
+{
+    if (u->timeout_ns != 0 && kind_of(u->op)->is_lenient) {
+        if (e == ECONNRESET || e == ESHUTDOWN || e == EPIPE)
+            return 1;
+        if (e == ENOTCONN)
+            e = EAGAIN;
+    }
+    return use_again(u, e);
+}
+
+/* A guest's number is its twin's, if that tells. */
+static COIR__COLD void
+look_at_twin(PyObject *op)
+{
+    struct sock *s = sock_of(op);
+    if (s->twin == NULL || BASE->fd < 0 ||
+        !PyObject_TypeCheck(s->twin, coir__sockets.base) ||
+        fd_of(s->twin) == BASE->fd)
+        return;
+    BASE->fd = -1;
+    coir__sock_unlink(s);
+    coir__sock_wake(s);
 }
 
 /* Is this thread's loop the one that tells? */
@@ -401,9 +457,12 @@ int
 coir__use_begin_slowly(struct use *u)
 {
     struct sock *s = sock_of(u->op);
+    if (s->is_guest)
+        look_at_twin(u->op);
     check_fork(s);
     if (u->timeout_ns == 0 || !is_linked_here(s) || fd_of(u->op) < 0 ||
-        (!is_crowded(s, u->dir) && !(s->drained & BIT(u->dir))))
+        (!is_crowded(s, u->dir) && !(s->drained & BIT(u->dir))) ||
+        (is_crowded(s, u->dir) && kind_of(u->op)->is_lenient))
         return 0;
     return coir__use_wait(u);
 }

@@ -24,6 +24,7 @@ struct sock {
     PyObject *weakreflist;
     double timeout; /* seconds; negative: none */
     int64_t timeout_ns;
+    PyObject *twin; /* strong, or NULL: another object on the same number */
     int io_refs;    /* files made of it that are open */
     unsigned forks; /* in which process somebody waited last */
     char closed;
@@ -33,6 +34,8 @@ struct sock {
     uint8_t is_stream;
     uint8_t is_full; /* the last recv() filled its buffer */
     uint8_t is_torn; /* a sendall() ended in the midst of its bytes */
+    uint8_t kind;    /* whose hooks: see coir__sockets */
+    uint8_t is_guest; /* the number is the twin's, else the twin's is ours */
 };
 
 /* Begins every _socket.socket: checked when the type is made. */
@@ -43,14 +46,27 @@ struct base {
     int proto;
 };
 
-/* There is one type; all are strong. See set_hooks() in socktype.c. */
+/* What sockets of one API need of Python; all are strong. See set_hooks() in
+ * socktype.c. */
+struct coir__kind {
+    PyTypeObject *cls; /* whose instances are of this kind */
+    PyObject *accepted, *resolve, *closed, *torn, *switched;
+    PyObject *default_timeout;
+    PyObject *adopted, *opened, *crowded;
+    /* As eventlet's: the peer's reset is an end, who is not connected waits,
+     * others are not let first, and a timeout is for each wait. */
+    int is_lenient;
+};
+
+enum { COIR__KINDS = 2 };
+
+/* There is one type, with kinds: the first one is for who is of no other. */
 struct coir__sockets {
     PyTypeObject *type;
     PyTypeObject *base;
     Py_ssize_t at; /* where struct sock begins */
     PyObject *get_default_timeout;
-    PyObject *accepted, *resolve, *closed, *torn, *switched;
-    PyObject *default_timeout;
+    struct coir__kind kinds[COIR__KINDS];
     unsigned forks; /* how many there were above this process */
 };
 
@@ -70,6 +86,12 @@ sock_of(PyObject *op)
     return (struct sock *)((char *)op + coir__sockets.at);
 }
 
+static inline const struct coir__kind *
+kind_of(PyObject *op)
+{
+    return &coir__sockets.kinds[sock_of(op)->kind];
+}
+
 /* The loop is to know of it no more. */
 COIR__HIDDEN void coir__sock_unlink(struct sock *s);
 /* End all waits. */
@@ -78,6 +100,7 @@ COIR__HIDDEN void coir__sock_wake(struct sock *s);
 COIR__HIDDEN int coir__sock_close_number(struct sock *s, int fd);
 /* Make one, of a number that is known not to block (`is_ready`) or None, as
  * _socket.socket.__init__(). */
+COIR__HIDDEN uint8_t coir__sock_kind(PyTypeObject *type);
 COIR__HIDDEN int coir__sock_make(PyObject *op, int family, int type, int proto,
                                  PyObject *fileno, int is_ready);
 /* What its number is to be, whatever the timeout. 0, or -1 with OSError. */
@@ -115,6 +138,10 @@ use_heed_flags(struct use *u, int flags)
 COIR__HIDDEN int64_t coir__use_left(struct use *u);
 /* A call would have blocked. 0: try again; -1 with an exception. */
 COIR__HIDDEN int coir__use_wait(struct use *u);
+/* Wait until the kernel says it is ready. The same. */
+COIR__HIDDEN int coir__use_poll(struct use *u);
+/* Receiving left `e`. The same; 1: that is the end of the stream. */
+COIR__HIDDEN int coir__use_failed(struct use *u, int e);
 COIR__HIDDEN int coir__use_begin_slowly(struct use *u);
 COIR__HIDDEN void coir__sock_pass_turn(struct sock *s, int dir);
 
@@ -135,7 +162,7 @@ static inline int
 use_begin(struct use *u, int plain)
 {
     struct sock *s = sock_of(u->op);
-    if (COIR__LIKELY(!is_crowded(s, u->dir) &&
+    if (COIR__LIKELY(!is_crowded(s, u->dir) && !s->is_guest &&
                      !(plain && (s->drained & BIT(u->dir)))))
         return 0;
     return coir__use_begin_slowly(u);

@@ -20,6 +20,13 @@ receive(int fd, void *buf, Py_ssize_t len, int flags)
     return n;
 }
 
+/* Does who asks for no bytes wait until there are some? */
+static inline int
+waits_for_nothing(const struct use *u)
+{
+    return u->timeout_ns != 0 && kind_of(u->op)->is_lenient;
+}
+
 /* Into the caller's memory; -1 with an exception. */
 static Py_ssize_t
 receive_into(PyObject *op, void *buf, Py_ssize_t len, int flags)
@@ -28,14 +35,18 @@ receive_into(PyObject *op, void *buf, Py_ssize_t len, int flags)
     use_heed_flags(&u, flags);
     int plain = flags == 0 && len > 0;
     int err = use_begin(&u, plain);
+    if (COIR__UNLIKELY(len == 0) && err == 0 && waits_for_nothing(&u))
+        err = coir__use_poll(&u);
     ssize_t n = -1;
     while (err == 0) {
         n = receive(fd_of(op), buf, len, flags);
         if (COIR__LIKELY(n >= 0))
             break;
-        err = use_again(&u, errno);
+        err = coir__use_failed(&u, errno);
     }
-    if (n >= 0 && plain && len <= SHORT_LEN)
+    if (err > 0)
+        n = 0;
+    else if (n >= 0 && plain && len <= SHORT_LEN)
         use_done(&u, n, len);
     use_end(&u);
     return n;
@@ -125,15 +136,17 @@ coir__sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     use_heed_flags(&u, flags);
     int plain = flags == 0 && len > 0;
     int err = use_begin(&u, plain);
+    if (COIR__UNLIKELY(len == 0) && err == 0 && waits_for_nothing(&u))
+        err = coir__use_poll(&u);
     PyObject *res = NULL;
     while (err == 0) {
         res = receive_bytes(op, &u, len, flags, plain);
         if (COIR__LIKELY(res != NULL))
             break;
-        err = errno != 0 ? use_again(&u, errno) : -1;
+        err = errno != 0 ? coir__use_failed(&u, errno) : -1;
     }
     use_end(&u);
-    return res;
+    return err > 0 ? PyBytes_FromStringAndSize(NULL, 0) : res;
 }
 
 PyObject *
@@ -195,7 +208,7 @@ send_bytes(struct use *u, const char *buf, Py_ssize_t len, int flags, int all)
         if (!all || done >= len)
             break;
         if (u->timeout_ns != COIR_FOREVER && u->timeout_ns != 0 &&
-            coir__use_left(u) == 0)
+            !kind_of(op)->is_lenient && coir__use_left(u) == 0)
             err = coir__set_timed_out();
         else
             err = PyErr_CheckSignals();
@@ -209,8 +222,8 @@ send_bytes(struct use *u, const char *buf, Py_ssize_t len, int flags, int all)
 static COIR__COLD int
 set_torn(PyObject *op)
 {
-    PyErr_Format(coir__sockets.torn != NULL ? coir__sockets.torn
-                                            : PyExc_ConnectionError,
+    PyObject *torn = kind_of(op)->torn;
+    PyErr_Format(torn != NULL ? torn : PyExc_ConnectionError,
                  "a sendall() on %R was interrupted after some of its bytes; "
                  "resume() allows to send more",
                  op);
@@ -253,7 +266,7 @@ coir__sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     int flags = 0;
     struct use u = use_of(op, OUT, "send");
     if ((given[1] != NULL && coir__to_int(given[1], &flags) < 0) ||
-        (given[2] != NULL && given[2] != coir__sockets.default_timeout &&
+        (given[2] != NULL && given[2] != kind_of(op)->default_timeout &&
          coir__timeout_ns(given[2], &u.timeout_ns) < 0))
         return NULL;
     Py_buffer buf;

@@ -20,6 +20,73 @@ sock_init(PyObject *op, PyObject *args, PyObject *kwargs)
     return coir__sock_make(op, family, type, proto, fileno, 0);
 }
 
+uint8_t
+coir__sock_kind(PyTypeObject *type)
+{
+    PyTypeObject *cls = coir__sockets.kinds[1].cls;
+    return cls != NULL && PyType_IsSubtype(type, cls);
+}
+
+/* --- two objects for one number ------------------------------------------ */
+
+/* One of them owns it: a guest has that of its twin, and closes it by that;
+ * the twin of others, which is a plain socket, has theirs. */
+
+static PyObject *
+sock_share(PyObject *op, PyObject *args)
+{
+    PyObject *twin, *fileno;
+    int family, type, proto, is_ready;
+    if (!PyArg_ParseTuple(args, "OOiiip:_share", &twin, &fileno, &family,
+                          &type, &proto, &is_ready) ||
+        coir__sock_make(op, family, type, proto, fileno, is_ready) < 0)
+        return NULL;
+    sock_of(op)->is_guest = 1;
+    Py_XSETREF(sock_of(op)->twin, Py_NewRef(twin));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+sock_set_view(PyObject *op, PyObject *view)
+{
+    if (!PyObject_TypeCheck(view, coir__sockets.base) ||
+        PyObject_TypeCheck(view, coir__sockets.type) ||
+        sock_of(op)->is_guest || fd_of(view) != BASE->fd) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_set_view() needs a plain socket of its number");
+        return NULL;
+    }
+    Py_XSETREF(sock_of(op)->twin, Py_NewRef(view));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+sock_get_twin(PyObject *op, void *Py_UNUSED(closure))
+{
+    PyObject *twin = sock_of(op)->twin;
+    return Py_NewRef(twin != NULL ? twin : Py_None);
+}
+
+/* The number goes: have a guest's twin do that by the method `name`, and the
+ * twin of others know. NULL with an exception; NotImplemented: there is none.
+ */
+static PyObject *
+leave_twin(PyObject *op, const char *name)
+{
+    struct sock *s = sock_of(op);
+    PyObject *twin = s->twin;
+    if (twin == NULL)
+        return Py_NewRef(Py_NotImplemented);
+    if (!s->is_guest) {
+        ((struct base *)twin)->fd = -1;
+        return Py_NewRef(Py_NotImplemented);
+    }
+    Py_INCREF(twin);
+    PyObject *res = PyObject_CallMethod(twin, name, NULL);
+    Py_DECREF(twin);
+    return res;
+}
+
 /* --- closing ------------------------------------------------------------- */
 
 static PyObject *
@@ -31,6 +98,14 @@ sock_real_close(PyObject *op, PyObject *Py_UNUSED(args))
     struct sock *s = sock_of(op);
     BASE->fd = -1;
     coir__sock_wake(s);
+    if (COIR__UNLIKELY(s->twin != NULL)) {
+        if (s->is_guest)
+            coir__sock_unlink(s);
+        PyObject *res = leave_twin(op, "close");
+        if (res != Py_NotImplemented)
+            return res;
+        Py_DECREF(res);
+    }
     int err = coir__sock_close_number(s, fd);
     /* The peer may have closed it first: see CPython's bpo-30319. */
     if (err < 0 && errno != ECONNRESET && errno != EINTR) {
@@ -44,7 +119,7 @@ static PyObject *
 close_now(PyObject *op)
 {
     static PyObject *name;
-    if (Py_TYPE(op) == (PyTypeObject *)coir__sockets.accepted)
+    if (Py_TYPE(op) == (PyTypeObject *)kind_of(op)->accepted)
         return sock_real_close(op, NULL);
     if (name == NULL)
         name = PyUnicode_InternFromString("_real_close");
@@ -80,7 +155,27 @@ sock_detach(PyObject *op, PyObject *Py_UNUSED(unused))
     PyObject *res = PyObject_CallOneArg(coir__base_methods[DETACH], op);
     coir__sock_wake(s);
     coir__sock_unlink(s);
+    if (COIR__UNLIKELY(s->twin != NULL) && res != NULL) {
+        PyObject *left = leave_twin(op, "detach");
+        if (left == NULL)
+            Py_CLEAR(res);
+        Py_XDECREF(left);
+    }
     return res;
+}
+
+/* A guest's number goes with it, as its twin may be known to nobody. */
+static void
+leave_at_last(PyObject *op)
+{
+    int is_open = BASE->fd >= 0, is_guest = sock_of(op)->is_guest;
+    if (is_guest)
+        BASE->fd = -1;
+    PyObject *res = is_open || !is_guest ? leave_twin(op, "close") : NULL;
+    if (res == NULL && PyErr_Occurred())
+        PyErr_WriteUnraisable(op);
+    Py_XDECREF(res);
+    Py_CLEAR(sock_of(op)->twin);
 }
 
 static void
@@ -88,6 +183,8 @@ sock_finalize(PyObject *op)
 {
     PyObject *exc = coir__error_take();
     coir__sock_unlink(sock_of(op));
+    if (COIR__UNLIKELY(sock_of(op)->twin != NULL))
+        leave_at_last(op);
     coir__error_give(exc);
     if (coir__sockets.base->tp_finalize != NULL)
         coir__sockets.base->tp_finalize(op); /* warns, and closes it */
@@ -175,12 +272,7 @@ sock_wait_io(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
                           events == COIR_READ ? "recv" : "send");
     if (nargs > 1 && coir__timeout_ns(args[1], &u.timeout_ns) < 0)
         return NULL;
-    struct pollfd p = {.fd = fd_of(op),
-                       .events =
-                           (short)(events == COIR_READ ? POLLIN : POLLOUT)};
-    if (p.fd >= 0 && poll(&p, 1, 0) > 0)
-        Py_RETURN_NONE;
-    int err = coir__use_wait(&u);
+    int err = coir__use_poll(&u);
     use_end(&u);
     if (err < 0)
         return NULL;
@@ -193,9 +285,19 @@ static int
 sock_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
+    Py_VISIT(sock_of(op)->twin);
     /* Those in line are kept alive by the loop, not by us. */
     if (coir__sockets.base->tp_traverse != NULL)
         return coir__sockets.base->tp_traverse(op, visit, arg);
+    return 0;
+}
+
+static int
+sock_clear(PyObject *op)
+{
+    Py_CLEAR(sock_of(op)->twin);
+    if (coir__sockets.base->tp_clear != NULL)
+        return coir__sockets.base->tp_clear(op);
     return 0;
 }
 
@@ -285,6 +387,14 @@ static PyMethodDef sock_methods[] = {
      "_wait_io(events[, timeout]) -> None\n\n"
      "Wait until it can be read from (1) or written to (2), up to the\n"
      "timeout, by default the socket's."},
+    {"_share", sock_share, METH_VARARGS,
+     "_share(twin, fileno, family, type, proto, is_ready) -> None\n\n"
+     "Be a green face of another object that has a descriptor, and closes\n"
+     "it. is_ready: leave the descriptor's mode alone."},
+    {"_set_view", sock_set_view, METH_O,
+     "_set_view(sock) -> None\n\n"
+     "Have a plain socket, made of the number of this one, lose that when\n"
+     "this one is closed."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -293,6 +403,8 @@ static PyGetSetDef sock_getset[] = {
      "Seconds that calls may wait; None: no limit.", NULL},
     {"ref", sock_get_ref, sock_set_ref,
      "Whether waiting for it keeps the loop running.", NULL},
+    {"_twin", sock_get_twin, NULL,
+     "What _share() or _set_view() was given, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -311,6 +423,7 @@ static PyType_Slot sock_slots[] = {
     {Py_tp_doc, "A socket the waits of which are green."},
     {Py_tp_init, sock_init},
     {Py_tp_traverse, sock_traverse},
+    {Py_tp_clear, sock_clear},
     {Py_tp_finalize, sock_finalize},
     {Py_tp_methods, sock_methods},
     {Py_tp_getset, sock_getset},
@@ -417,16 +530,17 @@ get_socket_type(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 static PyObject *
 set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"accepted", "resolve",         "closed", "torn",
-                            "switched", "default_timeout", NULL};
-    static PyObject **const hooks[] = {
-        &coir__sockets.accepted, &coir__sockets.resolve,
-        &coir__sockets.closed,   &coir__sockets.torn,
-        &coir__sockets.switched, &coir__sockets.default_timeout};
-    PyObject *given[6] = {NULL};
+    static char *names[] = {"accepted", "resolve",         "closed",
+                            "torn",     "switched",        "default_timeout",
+                            "adopted",  "opened",          "crowded",
+                            "lenient",  NULL};
+    PyObject *given[9] = {NULL};
+    int is_lenient = 0;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|$O!OOOOO:set_socket_hooks", names, &PyType_Type,
-            &given[0], &given[1], &given[2], &given[3], &given[4], &given[5]))
+            args, kwargs, "|$O!OOOOOOOOp:set_socket_hooks", names,
+            &PyType_Type, &given[0], &given[1], &given[2], &given[3],
+            &given[4], &given[5], &given[6], &given[7], &given[8],
+            &is_lenient))
         return NULL;
     if (given[0] != NULL &&
         (coir__sockets.type == NULL ||
@@ -434,7 +548,19 @@ set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "accepted must be a Socket class");
         return NULL;
     }
-    for (int i = 0; i < 6; i++)
+    if (is_lenient && given[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "whose hooks are these?");
+        return NULL;
+    }
+    struct coir__kind *kind = &coir__sockets.kinds[is_lenient];
+    kind->is_lenient = is_lenient;
+    if (is_lenient)
+        Py_XSETREF(kind->cls, (PyTypeObject *)Py_NewRef(given[0]));
+    PyObject **const hooks[] = {
+        &kind->accepted, &kind->resolve,  &kind->closed,
+        &kind->torn,     &kind->switched, &kind->default_timeout,
+        &kind->adopted,  &kind->opened,   &kind->crowded};
+    for (int i = 0; i < 9; i++)
         if (given[i] != NULL)
             Py_XSETREF(*hooks[i], Py_NewRef(given[i]));
     Py_RETURN_NONE;
@@ -446,10 +572,15 @@ static PyMethodDef functions[] = {
      "The type Socket, a subclass of _socket.socket."},
     {"set_socket_hooks", FAST(set_hooks), WITH_KEYWORDS,
      "set_socket_hooks(*, accepted=, resolve=, closed=, torn=, switched=,\n"
-     "default_timeout=) -> None\n\n"
+     "default_timeout=, adopted=, opened=, crowded=, lenient=False) -> None\n"
+     "\n"
      "What Socket needs of Python: the class of sockets that are accepted,\n"
      "resolve(socket, address) for names of hosts, exceptions, and the value\n"
-     "of send()'s timeout that means the socket's."},
+     "of send()'s timeout that means the socket's; adopted(listener, socket)\n"
+     "makes what listeners of other classes give of what was accepted,\n"
+     "opened(number) is told of each that was, crowded(socket, what) is\n"
+     "called before one more waits where somebody does. lenient: for\n"
+     "instances of the class `accepted`, which behave as eventlet's then."},
     {NULL, NULL, 0, NULL},
 };
 
