@@ -321,8 +321,10 @@ wait_in_line(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
     if (res == NULL)
         return -1;
     Py_DECREF(res);
-    return how == COIR_WOKEN_BY_TIME ? coir__set_timed_out()
-                                     : coir__set_bad_switch(u->what, u->op);
+    if (how == COIR_WOKEN_BY_TIME)
+        return coir__set_timed_out();
+    return kind_of(u->op)->is_lenient ? 0
+                                      : coir__set_bad_switch(u->what, u->op);
 }
 
 static int

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <structmember.h>
+#include <unistd.h>
 
 /* --- making -------------------------------------------------------------- */
 
@@ -185,6 +186,11 @@ sock_finalize(PyObject *op)
     coir__sock_unlink(sock_of(op));
     if (COIR__UNLIKELY(sock_of(op)->twin != NULL))
         leave_at_last(op);
+    if (kind_of(op)->is_lenient && BASE->fd >= 0) {
+        int fd = BASE->fd;
+        BASE->fd = -1; /* without a warning */
+        (void)close(fd);
+    }
     coir__error_give(exc);
     if (coir__sockets.base->tp_finalize != NULL)
         coir__sockets.base->tp_finalize(op); /* warns, and closes it */
