@@ -97,30 +97,46 @@ def _namespace(
     }
 
 
-#: What the methods of SSLSocket use.
-_socket_globals: dict[str, Any] = {**vars(__ssl__), "socket": socket}
-#: And those of SSLContext: its properties name the class that they are in.
+def socket_base(plain: type, module: str) -> Any:
+    """The interpreter's SSLSocket, derived from another class of sockets."""
+    globs: dict[str, Any] = {**vars(__ssl__), "socket": plain}
+    cell = CellType()
+    cls: Any = type(
+        "SSLSocket",
+        (plain,),
+        {
+            **_namespace(__ssl__.SSLSocket, globs, cell),
+            "__module__": module,
+        },
+    )
+    cell.cell_contents = cls
+    globs["SSLSocket"] = cls
+    return cls
+
+
+#: What the methods of SSLContext use: its properties name their class.
 _context_globals: dict[str, Any] = dict(vars(__ssl__))
-_cell = CellType()
-_SSLSocketBase: Any = type(
-    "SSLSocket",
-    (socket,),
-    {
-        **_namespace(__ssl__.SSLSocket, _socket_globals, _cell),
-        "__module__": __name__,
-    },
-)
-_cell.cell_contents = _SSLSocketBase
-_socket_globals["SSLSocket"] = _SSLSocketBase
 
 
-class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
-    """A TLS connection, as :class:`ssl.SSLSocket`.
+def context_properties() -> dict[str, Any]:
+    """Properties for classes derived from the interpreter's SSLContext."""
+    return _namespace(orig_SSLContext, _context_globals, None, property)
 
-    Made by :meth:`SSLContext.wrap_socket`. Timeouts are those of the socket,
-    for each call as a whole.
-    """
 
+class GreenTLS:
+    """Methods for classes derived from a `socket_base`: those that wait."""
+
+    __slots__ = ()
+
+    #: What the class was derived from: how to send without TLS.
+    _plain: Any
+    _checkClosed: Any
+    _check_connected: Any
+    _wait_io: Any
+    gettimeout: Any
+    settimeout: Any
+    suppress_ragged_eofs: bool
+    timeout: Any
     _sslobj: Any
 
     def _green(self, what: str, func: Callable[..., Any], *args: Any) -> Any:
@@ -183,7 +199,7 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
         """Send some of the data; returns how many bytes."""
         self._checkClosed()
         if self._sslobj is None:
-            return socket.send(self, data, flags, timeout)  # type: ignore[no-any-return]
+            return self._plain.send(self, data, flags, timeout)  # type: ignore[no-any-return]
         if flags != 0:
             raise ValueError(
                 "non-zero flags not allowed in calls to send() on "
@@ -222,7 +238,14 @@ class SSLSocket(_SSLSocketBase):  # type: ignore[misc]
         return result
 
 
-SSLSocket.__qualname__ = SSLSocket.__name__
+class SSLSocket(GreenTLS, socket_base(socket, __name__)):  # type: ignore[misc]
+    """A TLS connection, as :class:`ssl.SSLSocket`.
+
+    Made by :meth:`SSLContext.wrap_socket`. Timeouts are those of the socket,
+    for each call as a whole.
+    """
+
+    _plain = socket
 
 
 class SSLContext(orig_SSLContext):
@@ -232,12 +255,11 @@ class SSLContext(orig_SSLContext):
 
     sslsocket_class = SSLSocket
 
-    locals().update(
-        _namespace(orig_SSLContext, _context_globals, None, property)
-    )
+    locals().update(context_properties())
 
 
-def _make_context(
+def make_context(
+    cls: Any,
     keyfile: Any,
     certfile: Any,
     server_side: bool,
@@ -245,14 +267,15 @@ def _make_context(
     ssl_version: Any,
     ca_certs: Any,
     ciphers: Any,
-) -> SSLContext:
+) -> Any:
+    """A context of the class, by arguments of ``ssl.wrap_socket``."""
     if server_side and not certfile:
         raise ValueError(
             "certfile must be specified for server-side operations"
         )
     if keyfile and not certfile:
         raise ValueError("certfile must be specified")
-    context = SSLContext(ssl_version)
+    context = cls(ssl_version)
     context.verify_mode = cert_reqs
     if ca_certs:
         context.load_verify_locations(ca_certs)
@@ -279,7 +302,8 @@ def wrap_socket(
 
     Nothing of the peer is verified unless `cert_reqs` says so.
     """
-    context = _make_context(
+    context = make_context(
+        SSLContext,
         keyfile,
         certfile,
         server_side,
@@ -296,20 +320,25 @@ def wrap_socket(
     )
 
 
-def _of_functions() -> dict[str, Any]:
-    """Globals of functions of :mod:`ssl` that are to use what is here."""
+def functions_with(context: type, sock: type, connect: Any) -> dict[str, Any]:
+    """Functions of :mod:`ssl` that use these classes; and their globals."""
     globs = {
         **vars(__ssl__),
-        "SSLContext": SSLContext,
-        "SSLSocket": SSLSocket,
-        "create_connection": create_connection,
+        "SSLContext": context,
+        "SSLSocket": sock,
+        "create_connection": connect,
     }
-    for name in ("create_default_context", "_create_unverified_context"):
+    for name in (
+        "create_default_context",
+        "_create_unverified_context",
+        "get_server_certificate",
+    ):
         globs[name] = _rebuilt(getattr(__ssl__, name), globs, CellType())
     globs["_create_stdlib_context"] = globs["_create_unverified_context"]
+    globs["_create_default_https_context"] = globs["create_default_context"]
     return globs
 
 
-get_server_certificate = _rebuilt(
-    __ssl__.get_server_certificate, _of_functions(), CellType()
-)
+get_server_certificate = functions_with(
+    SSLContext, SSLSocket, create_connection
+)["get_server_certificate"]

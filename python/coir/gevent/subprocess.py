@@ -226,6 +226,10 @@ class Popen(_Popen):  # type: ignore[misc]
         except OSError:
             pass
 
+    def _make_pipe(self, *args: Any, **kwargs: Any) -> Any:
+        """A cooperative file on our end of a pipe."""
+        return _as_io(FileObject(*args, **kwargs))
+
     def _execute_child(self, *args: Any) -> None:
         if self.text_mode:
             options = {"encoding": self.encoding, "errors": self.errors}
@@ -238,8 +242,10 @@ class Popen(_Popen):  # type: ignore[misc]
             if ends[number] != -1:
                 if not self.text_mode:
                     mode += "b"
-                pipe = FileObject(ends[number], mode, self._bufsize, **options)
-                setattr(self, name, _as_io(pipe))
+                pipe = self._make_pipe(
+                    ends[number], mode, self._bufsize, **options
+                )
+                setattr(self, name, pipe)
                 self._parent_ends[number] = -1
         handles = list(args)
         for index, end in zip(_PARENT_ENDS, ends):
@@ -417,11 +423,11 @@ _PARENT_ENDS = [
 ]
 
 
-def _with_our_popen(func: Any) -> Any:
-    """The interpreter's function with our globals."""
+def _with_globals(func: Any, names: dict[str, Any]) -> Any:
+    """The interpreter's function with other globals."""
     ours = FunctionType(
         func.__code__,
-        globals(),
+        names,
         func.__name__,
         func.__defaults__,
         func.__closure__,
@@ -431,8 +437,16 @@ def _with_our_popen(func: Any) -> Any:
     return ours
 
 
+def functions_with(popen: type) -> dict[str, Any]:
+    """The functions that start a child, by another class; their globals."""
+    names = {**globals(), "Popen": popen}
+    for name, func in _functions.items():
+        names[name] = _with_globals(func, names)
+    return names
+
+
 for _name, _func in _functions.items():
-    globals()[_name] = _with_our_popen(_func)
+    globals()[_name] = _with_globals(_func, globals())
 del _name, _func
 
 

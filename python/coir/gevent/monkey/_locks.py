@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import BuiltinMethodType
 from typing import Any
 
@@ -38,14 +38,8 @@ def adopt_locks(threading: Any) -> None:
     _adopt_import_locks(threading)
     _adopt_fork_lock(threading)
     threading._active_limbo_lock = threading.RLock()
-    ours = 0
-    for lock, places in [(_new_native_lock(), []), *_find()]:
-        count = sys.getrefcount(lock)
-        if not places:
-            ours = count  # nobody but this loop has it
-            continue
-        theirs = sum(1 + len(place.borrowed) for place in places)
-        if count - ours != theirs or not _is_free(lock):
+    for lock, places, is_all in found_locks():
+        if not is_all or not _is_free(lock):
             continue
         if isinstance(lock, _NativeLock):
             new = threading.Lock()
@@ -53,6 +47,18 @@ def adopt_locks(threading: Any) -> None:
             new = threading.RLock()
         for place in places:
             place.put(new)
+
+
+def found_locks() -> Iterator[tuple[Any, list[_Place], bool]]:
+    """Native locks, where they are held, and whether nobody else has them."""
+    ours = 0
+    for lock, places in [(_new_native_lock(), []), *_find()]:
+        count = sys.getrefcount(lock)
+        if not places:
+            ours = count  # nobody but this loop has it
+            continue
+        theirs = sum(1 + len(place.borrowed) for place in places)
+        yield lock, places, count - ours == theirs
 
 
 class _Place:

@@ -1,0 +1,3 @@
+"""pyOpenSSL's own."""
+
+from OpenSSL.crypto import *  # noqa: F403

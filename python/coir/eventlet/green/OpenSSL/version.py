@@ -1,0 +1,3 @@
+"""pyOpenSSL's own."""
+
+from OpenSSL.version import __doc__, __version__  # noqa: F401

@@ -1,0 +1,19 @@
+"""The standard library's :mod:`selectors`: those that use `select`."""
+
+from __future__ import annotations
+
+from .. import patcher
+from . import select
+
+__patched__ = ["DefaultSelector", "SelectSelector"]
+__deleted__ = [
+    "PollSelector",
+    "EpollSelector",
+    "DevpollSelector",
+    "KqueueSelector",
+]
+
+patcher.inject("selectors", globals(), ("select", select))
+
+SelectSelector._select = staticmethod(select.select)  # type: ignore[name-defined]  # noqa: F821
+DefaultSelector = SelectSelector  # type: ignore[name-defined]  # noqa: F821

@@ -1,0 +1,154 @@
+"""The standard library's :mod:`ssl`, green.
+
+It is Coir's own, see ``coir.gevent.ssl``, on eventlet's socket.
+"""
+
+from __future__ import annotations
+
+import ssl as __ssl
+from types import SimpleNamespace
+from typing import Any
+
+from coir.gevent import ssl as _engine
+
+from ..greenio import GreenSocket
+from ..patcher import slurp_properties
+from .socket import create_connection
+
+slurp_properties(__ssl, globals(), srckeys=dir(__ssl))
+
+__patched__ = [
+    "SSLSocket",
+    "SSLContext",
+    "wrap_socket",
+    "sslwrap_simple",
+    "create_default_context",
+    "_create_default_https_context",
+    "_create_unverified_context",
+    "_create_stdlib_context",
+    "get_server_certificate",
+]
+
+_original_sslsocket = __ssl.SSLSocket
+_original_sslcontext = __ssl.SSLContext
+_Base: Any = _engine.socket_base(GreenSocket, __name__)
+
+
+class GreenSSLSocket(_engine.GreenTLS, _Base):  # type: ignore[misc]
+    """A TLS connection that blocks the current green thread only.
+
+    ``GreenSSLSocket(sock, ...)`` takes the arguments that ``ssl.wrap_socket``
+    had up to Python 3.11, or a context as `_context`; nothing of the peer is
+    verified then unless `cert_reqs` says so. `sock` is used up by it.
+
+    Those that it accepts do the handshake when they are first used.
+    """
+
+    _plain = GreenSocket
+    _accepts_itself = False
+
+    def __init__(
+        self,
+        sock: Any,
+        keyfile: Any = None,
+        certfile: Any = None,
+        server_side: bool = False,
+        cert_reqs: Any = __ssl.CERT_NONE,
+        ssl_version: Any = __ssl.PROTOCOL_TLS,
+        ca_certs: Any = None,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        ciphers: Any = None,
+        server_hostname: Any = None,
+        session: Any = None,
+        _context: Any = None,
+    ) -> None:
+        if _context is None:
+            _context = _engine.make_context(
+                GreenSSLContext,
+                keyfile,
+                certfile,
+                server_side,
+                cert_reqs,
+                ssl_version,
+                ca_certs,
+                ciphers,
+            )
+        # Have the interpreter's code, which makes a new one, make this one.
+        made_here: Any = SimpleNamespace(__new__=lambda *a, **kw: self)
+        _Base._create.__func__(
+            made_here,
+            sock=_as_green(sock),
+            server_side=server_side,
+            do_handshake_on_connect=do_handshake_on_connect,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=server_hostname,
+            context=_context,
+            session=session,
+        )
+        self.keyfile = keyfile
+        self.certfile = certfile
+        self.cert_reqs = cert_reqs
+        self.ssl_version = ssl_version
+        self.ca_certs = ca_certs
+
+    def accept(self) -> Any:
+        """Take a connection: (socket, address)."""
+        sock, address = GreenSocket.accept(self)
+        return (
+            type(self)(
+                sock,
+                server_side=True,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=self.suppress_ragged_eofs,
+                _context=self._context,
+            ),
+            address,
+        )
+
+    def sendall(self, data: Any, flags: int = 0) -> Any:
+        """Send all of the data; returns how many bytes that is, with TLS."""
+        if self._sslobj is None:
+            return GreenSocket.sendall(self, data, flags)
+        super().sendall(data, flags)
+        return memoryview(data).nbytes
+
+
+def _as_green(sock: Any) -> Any:
+    return sock if isinstance(sock, GreenSocket) else GreenSocket(sock)
+
+
+SSLSocket = GreenSSLSocket
+
+
+def wrap_socket(sock: Any, *a: Any, **kw: Any) -> GreenSSLSocket:
+    """A TLS connection on a socket; see `GreenSSLSocket`."""
+    return GreenSSLSocket(sock, *a, **kw)
+
+
+class GreenSSLContext(_original_sslcontext):
+    """As :class:`ssl.SSLContext`; its sockets are `GreenSSLSocket`."""
+
+    __slots__ = ()
+
+    sslsocket_class = GreenSSLSocket  # type: ignore[assignment]
+
+    locals().update(_engine.context_properties())
+
+    def wrap_socket(self, sock: Any, *a: Any, **kw: Any) -> Any:
+        """A TLS connection on a socket, see :mod:`ssl`."""
+        return _original_sslcontext.wrap_socket(
+            self, _as_green(sock), *a, **kw
+        )
+
+
+SSLContext = GreenSSLContext
+
+_functions = _engine.functions_with(
+    GreenSSLContext, GreenSSLSocket, create_connection
+)
+create_default_context = _functions["create_default_context"]
+_create_default_https_context = create_default_context
+_create_unverified_context = _functions["_create_unverified_context"]
+_create_stdlib_context = _create_unverified_context
+get_server_certificate = _functions["get_server_certificate"]
