@@ -10,9 +10,11 @@ from __future__ import annotations
 from coir._core import getcurrent
 
 from . import (
+    convenience,
     event,
     greenpool,
     greenthread,
+    patcher,
     queue,
     semaphore,
     support,
@@ -44,6 +46,14 @@ with_timeout = timeout.with_timeout
 wrap_is_timeout = timeout.wrap_is_timeout
 is_timeout = timeout.is_timeout
 
+connect = convenience.connect
+listen = convenience.listen
+serve = convenience.serve
+wrap_ssl = convenience.wrap_ssl
+StopServe = convenience.StopServe
+
+import_patched = patcher.import_patched
+monkey_patch = patcher.monkey_patch
 
 # Old names.
 TimeoutError = support.wrap_deprecated(  # noqa: A001

@@ -47,6 +47,13 @@ def _survive_forks(module: Any) -> None:
 
 def _adopt_locks(threading: Any, rlock_type: type) -> None:
     threading._active_limbo_lock = threading.RLock()
+    left = _replace_locks(threading, rlock_type)
+    if "PYTEST_CURRENT_TEST" not in os.environ:
+        _report(left + _count_others(rlock_type))
+
+
+def _replace_locks(threading: Any, rlock_type: type) -> int:
+    """Returns how many RLocks that were found cannot be replaced."""
     left = 0
     for lock, places, is_all in _locks.found_locks():
         new: Any = None
@@ -58,8 +65,7 @@ def _adopt_locks(threading: Any, rlock_type: type) -> None:
         if new is not None:
             for place in places:
                 place.put(new)
-    if "PYTEST_CURRENT_TEST" not in os.environ:
-        _report(left + _count_others(rlock_type))
+    return left
 
 
 def _green_rlock(threading: Any, old: Any, is_all: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from coir._core import getcurrent
 from coir.gevent import select as __engine
 
+from ..greenthread import sleep
 from ..hubs import get_hub
 from ..patcher import original
 
@@ -44,10 +45,55 @@ def select(
             timeout = max(float(timeout), 0)
         except ValueError:
             raise TypeError("Expected number for timeout") from None
-    if get_hub().greenlet is getcurrent():
+    hub = get_hub()
+    if hub.greenlet is getcurrent():
         raise RuntimeError("do not call blocking functions from the mainloop")
-    lists = [list(files) for files in (read_list, write_list, error_list)]
-    for files in lists:
-        for file in files:
-            get_fileno(file)
-    return __engine.select(*lists, timeout)  # type: ignore[arg-type]
+    lists = [
+        [(get_fileno(file), file) for file in files]
+        for files in (read_list, write_list, error_list)
+    ]
+    ready = __engine._original_select(*lists)
+    if any(ready) or timeout == 0:
+        sleep(0)
+        return ready  # type: ignore[no-any-return]
+    end = None if timeout is None else hub.clock() + timeout
+    while True:
+        left = None if end is None else max(end - hub.clock(), 0)
+        _wait(hub, *({fd for fd, _ in files} for files in lists), left)
+        ready = __engine._original_select(*lists)
+        if any(ready) or (end is not None and hub.clock() >= end):
+            return ready  # type: ignore[no-any-return]
+
+
+def _wait(
+    hub: Any,
+    reading: set[int],
+    writing: set[int],
+    exceptional: set[int],
+    timeout: float | None,
+) -> None:
+    """Wait until one of them may be ready, or until time is over."""
+    current: Any = getcurrent()
+    listeners = []
+    timer = None
+    try:
+        for kind, fds in (
+            (hub.READ, reading | exceptional),
+            (hub.WRITE, writing),
+        ):
+            for fd in fds:
+                listeners.append(
+                    hub.add(kind, fd, current.switch, current.throw, _nothing)
+                )
+        if timeout is not None:
+            timer = hub.schedule_call_global(timeout, current.switch)
+        hub.switch()
+    finally:
+        for listener in listeners:
+            hub.remove(listener)
+        if timer is not None:
+            timer.cancel()
+
+
+def _nothing() -> None:
+    """A descriptor is of no use any more; `hub.switch()` raises that."""

@@ -5,17 +5,17 @@ It is Coir's own, see ``coir.gevent.ssl``, on eventlet's socket.
 
 from __future__ import annotations
 
-import ssl as __ssl
+import ssl as _real
 from types import SimpleNamespace
 from typing import Any
 
 from coir.gevent import ssl as _engine
 
-from ..greenio import GreenSocket
+from ..greenio import SOCKET_CLOSED, GreenSocket
 from ..patcher import slurp_properties
 from .socket import create_connection
 
-slurp_properties(__ssl, globals(), srckeys=dir(__ssl))
+slurp_properties(_real, globals(), srckeys=dir(_real))
 
 __patched__ = [
     "SSLSocket",
@@ -29,8 +29,8 @@ __patched__ = [
     "get_server_certificate",
 ]
 
-_original_sslsocket = __ssl.SSLSocket
-_original_sslcontext = __ssl.SSLContext
+_original_sslsocket = _real.SSLSocket
+_original_sslcontext = _real.SSLContext
 _Base: Any = _engine.socket_base(GreenSocket, __name__)
 
 
@@ -53,8 +53,8 @@ class GreenSSLSocket(_engine.GreenTLS, _Base):  # type: ignore[misc]
         keyfile: Any = None,
         certfile: Any = None,
         server_side: bool = False,
-        cert_reqs: Any = __ssl.CERT_NONE,
-        ssl_version: Any = __ssl.PROTOCOL_TLS,
+        cert_reqs: Any = _real.CERT_NONE,
+        ssl_version: Any = _real.PROTOCOL_TLS,
         ca_certs: Any = None,
         do_handshake_on_connect: bool = True,
         suppress_ragged_eofs: bool = True,
@@ -109,7 +109,12 @@ class GreenSSLSocket(_engine.GreenTLS, _Base):  # type: ignore[misc]
     def sendall(self, data: Any, flags: int = 0) -> Any:
         """Send all of the data; returns how many bytes that is, with TLS."""
         if self._sslobj is None:
-            return GreenSocket.sendall(self, data, flags)
+            try:
+                return GreenSocket.sendall(self, data, flags)
+            except OSError as exc:
+                if exc.errno in SOCKET_CLOSED and not self.act_non_blocking:
+                    return ""
+                raise
         super().sendall(data, flags)
         return memoryview(data).nbytes
 

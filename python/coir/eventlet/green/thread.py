@@ -40,9 +40,9 @@ error = __thread.error
 TIMEOUT_MAX = __thread.TIMEOUT_MAX
 exit_thread = __thread.exit_thread
 
-#: What stays the interpreter's, where it has it.
+#: What stays the interpreter's, where it has it; not RLock: the one that
+#: :mod:`threading` has in Python is on the locks here.
 for __name in (
-    "RLock",
     "_ExceptHookArgs",
     "_excepthook",
     "_is_main_interpreter",
@@ -54,6 +54,7 @@ for __name in (
         globals()[__name] = getattr(__thread, __name)
 
 Lock = lock = LockType
+__get_ident = __thread.get_ident
 __count = 0
 
 #: Locks that are released when their thread ends, by its ident.
@@ -67,7 +68,12 @@ def _count() -> int:
 
 def get_ident(gr: Any = None) -> int:
     """A number for a green thread, the calling one by default."""
-    return id(getcurrent() if gr is None else gr)
+    if gr is not None:
+        return id(gr)
+    try:
+        return id(getcurrent())
+    except RuntimeError:  # this native thread has ended, or is about to
+        return __get_ident()
 
 
 def allocate_lock(*args: Any) -> Any:

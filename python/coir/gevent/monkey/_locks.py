@@ -3,7 +3,7 @@
 A native lock that two greenlets want stops the thread for ever, a native RLock
 does not even part them. So each one that is free is replaced wherever it is
 held, if all that hold it are found: attributes of objects, classes and
-modules, values in dictionaries, and conditions with the methods they have of
+modules, values in dictionaries, items of lists, and conditions with the methods they have of
 it. One that something else holds as well, C code or a closure, stays what it
 is: two parties with different locks would be worse. Those that are held stay,
 too; who holds one can release it.
@@ -94,6 +94,18 @@ class _Place:
             self.holder[name] = value
 
 
+class _ListPlace(_Place):
+    """The same, in a list."""
+
+    def __init__(self, holder: list[Any], index: int):
+        self.holder = holder
+        self.index = index
+        self.borrowed = []
+
+    def put(self, lock: Any) -> None:
+        self.holder[self.index] = lock
+
+
 def _is(obj: object, kinds: Any) -> bool:
     """isinstance(), without asking `obj`: it may stand for another."""
     return issubclass(type(obj), kinds)
@@ -118,6 +130,11 @@ def _find() -> list[tuple[Any, list[_Place]]]:
         elif _is(holder, type):
             if not _is_left_alone(holder.__module__):
                 look(holder, vars(holder))
+        elif type(holder) is list:
+            for index, value in enumerate(holder):
+                if _is(value, _LOCKS):
+                    places = found.setdefault(id(value), (value, []))[1]
+                    places.append(_ListPlace(holder, index))
         elif not _is(holder, (tuple, list, set, frozenset)):
             referents = gc.get_referents(holder)
             if any(_is(value, _LOCKS) for value in referents):
