@@ -738,10 +738,17 @@ waits(PyObject *Py_UNUSED(module), PyObject *args)
     return list;
 }
 
+static PyObject *
+forget_threads(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+{
+    idle_threads = 0;
+    Py_RETURN_NONE;
+}
+
 /* Who waited when somebody else forked is not to act in the child, too; not
  * even to unwind. The main greenlet is: the process ends by it. */
 static PyObject *
-forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
+forget_others(PyObject *module, PyObject *Py_UNUSED(unused))
 {
     coir_pythread *t = coir__pythread_get();
     if (t == NULL)
@@ -772,8 +779,7 @@ forget_others(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
         coir__loop_forget(t, loop);
         Py_DECREF(loop);
     }
-    idle_threads = 0;
-    Py_RETURN_NONE;
+    return forget_threads(module, NULL);
 }
 
 static PyMethodDef functions[] = {
@@ -781,6 +787,10 @@ static PyMethodDef functions[] = {
      "forget_others() -> None\n\n"
      "In the child after a fork: no other greenlet but the main one will go\n"
      "on, or start, and no callback that was queued is called."},
+    {"forget_threads", forget_threads, METH_NOARGS,
+     "forget_threads() -> None\n\n"
+     "In the child after a fork: there are no threads that do nothing.\n"
+     "Part of forget_others()."},
     {"get_hub", (PyCFunction)(void (*)(void))get_hub,
      METH_VARARGS | METH_KEYWORDS,
      "get_hub() -> Hub\n\nThis thread's hub; it is made if there is none."},

@@ -20,10 +20,10 @@ from typing import Any
 from coir.gevent._threading import (
     Lock,
     get_thread_ident,
-    start_new_thread,
 )
 
 from . import event, greenthread, timeout
+from .patcher import original
 
 __all__ = ["execute", "Proxy", "killall", "set_num_threads"]
 
@@ -45,7 +45,11 @@ class _Thread:
         self.ident: int | None = None
         self._ended = Lock()
         self._ended.acquire()
-        start_new_thread(self._run, (jobs,))
+        thread = original("threading").Thread(
+            target=self._run, args=(jobs,), daemon=True
+        )
+        thread.name = f"tpool_{thread.name}"
+        thread.start()
 
     def _run(self, jobs: SimpleQueue[Any]) -> None:
         self.ident = get_thread_ident()

@@ -20,6 +20,7 @@ from coir._core import (
     GreenletExit,
     error,
     forget_others,
+    forget_threads,
     getcurrent,
     greenlet,
     spawn_frames,
@@ -212,13 +213,21 @@ def reinit(hub: Any = None) -> None:
             on_fork()
 
 
+#: Whether all greenlets of the thread that forks go on in the child, too.
+#: True once ``coir.eventlet`` is in use, as its programs rely on it.
+_all_survive_forks = False
+
+
 def _after_fork_in_child() -> None:
     """The child goes on with the greenlet that forked, and no other.
 
     Others that wait are of the parent; in two processes at once they would do
     everything twice.
     """
-    forget_others()
+    if _all_survive_forks:
+        forget_threads()
+    else:
+        forget_others()
     reinit()
 
 

@@ -175,6 +175,7 @@ class BaseHub:
         self._blocking: Any = None
         self._old_signal_handler: Any = None
         self._engine = _get_engine()
+        _gevent_hub._all_survive_forks = True
         self._use(self._engine)
 
     def _use(self, engine: Any) -> None:
