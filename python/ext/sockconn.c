@@ -76,9 +76,8 @@ failed(enum retried which, struct use *u)
         return -1;
     PyObject *exc = coir__error_take();
     PyObject *number = PyObject_GetAttrString(exc, "errno");
-    int e = number != NULL && PyLong_Check(number)
-                ? (int)PyLong_AsLong(number)
-                : -1;
+    int e = number != NULL && PyLong_Check(number) ? (int)PyLong_AsLong(number)
+                                                   : -1;
     Py_XDECREF(number);
     PyErr_Clear();
     if (e != ECONNRESET && e != ESHUTDOWN && e != EPIPE && e != ENOTCONN) {

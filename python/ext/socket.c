@@ -370,9 +370,8 @@ check_fork(struct sock *s)
 static COIR__COLD int
 check_crowded(struct use *u)
 {
-    PyObject *res = PyObject_CallFunction(kind_of(u->op)->crowded, "Os",
-                                          u->op, u->dir == IN ? "read"
-                                                              : "write");
+    PyObject *res = PyObject_CallFunction(kind_of(u->op)->crowded, "Os", u->op,
+                                          u->dir == IN ? "read" : "write");
     Py_XDECREF(res);
     return res != NULL ? 0 : -1;
 }

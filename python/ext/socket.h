@@ -32,9 +32,9 @@ struct sock {
     uint8_t drained; /* bit per direction: see socket.c */
     uint8_t turn;    /* the same: somebody has it */
     uint8_t is_stream;
-    uint8_t is_full; /* the last recv() filled its buffer */
-    uint8_t is_torn; /* a sendall() ended in the midst of its bytes */
-    uint8_t kind;    /* whose hooks: see coir__sockets */
+    uint8_t is_full;  /* the last recv() filled its buffer */
+    uint8_t is_torn;  /* a sendall() ended in the midst of its bytes */
+    uint8_t kind;     /* whose hooks: see coir__sockets */
     uint8_t is_guest; /* the number is the twin's, else the twin's is ours */
 };
 

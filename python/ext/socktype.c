@@ -536,10 +536,9 @@ get_socket_type(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 static PyObject *
 set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"accepted", "resolve",         "closed",
-                            "torn",     "switched",        "default_timeout",
-                            "adopted",  "opened",          "crowded",
-                            "lenient",  NULL};
+    static char *names[] = {"accepted", "resolve",         "closed",  "torn",
+                            "switched", "default_timeout", "adopted", "opened",
+                            "crowded",  "lenient",         NULL};
     PyObject *given[9] = {NULL};
     int is_lenient = 0;
     if (!PyArg_ParseTupleAndKeywords(

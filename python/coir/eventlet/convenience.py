@@ -11,12 +11,15 @@ from typing import Any
 from coir._core import GreenletExit, getcurrent
 
 from . import greenpool, greenthread
-from .green import socket, ssl
+from .green import socket as _socket
+from .green import ssl
 
-_AF_INET = socket.AF_INET  # type: ignore[attr-defined]
-_INTERNET = (_AF_INET, socket.AF_INET6)  # type: ignore[attr-defined]
-_SOCK_STREAM = socket.SOCK_STREAM  # type: ignore[attr-defined]
-_SOL_SOCKET = socket.SOL_SOCKET  # type: ignore[attr-defined]
+socket: Any = _socket
+
+_AF_INET = socket.AF_INET
+_INTERNET = (_AF_INET, socket.AF_INET6)
+_SOCK_STREAM = socket.SOCK_STREAM
+_SOL_SOCKET = socket.SOL_SOCKET
 
 
 def connect(addr: Any, family: Any = _AF_INET, bind: Any = None) -> Any:
@@ -64,7 +67,7 @@ def listen(
         if reuse_addr:
             sock.setsockopt(
                 _SOL_SOCKET,
-                socket.SO_REUSEADDR,  # type: ignore[attr-defined]
+                socket.SO_REUSEADDR,
                 1,
             )
         if _check_reuse_port(addr, family, reuse_port):

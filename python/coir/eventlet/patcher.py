@@ -429,7 +429,10 @@ def _unmonkey_patch_asyncio(name: str) -> None:
 
         setattr(futures, name, module)
     patched = sys.modules[name]
-    names = [f"asyncio.{each.name}" for each in pkgutil.iter_modules(asyncio.__path__)]
+    names = [
+        f"asyncio.{each.name}"
+        for each in pkgutil.iter_modules(asyncio.__path__)
+    ]
     for each in ["asyncio", *names]:
         try:
             user = import_module(each)
@@ -460,5 +463,7 @@ if __name__ == "__main__":
 
     # The module that the program imports, not this copy of it.
     sys.argv.pop(0)
-    _import(__spec__.name if __spec__ else "coir.eventlet.patcher").monkey_patch()
+    _import(
+        __spec__.name if __spec__ else "coir.eventlet.patcher"
+    ).monkey_patch()
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -312,7 +312,7 @@ def wrap_socket(
         ca_certs,
         ciphers,
     )
-    return context.wrap_socket(  # type: ignore[return-value]
+    return context.wrap_socket(  # type: ignore[no-any-return]
         sock=sock,
         server_side=server_side,
         do_handshake_on_connect=do_handshake_on_connect,

@@ -15,4 +15,4 @@ patcher.inject(
 )
 
 if __name__ == "__main__":
-    test()  # type: ignore[name-defined]  # noqa: F821
+    test()  # noqa: F821

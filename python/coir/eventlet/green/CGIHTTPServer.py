@@ -9,4 +9,4 @@ for __name in dir(BaseHTTPServer):
         globals()[__name] = getattr(BaseHTTPServer, __name)
 
 if __name__ == "__main__":
-    test()  # type: ignore[name-defined]  # noqa: F821
+    test()  # noqa: F821

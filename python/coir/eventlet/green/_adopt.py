@@ -1,4 +1,4 @@
-"""What `patcher.monkey_patch` does about threads apart from replacing names."""
+"""What `monkey_patch` does about threads, apart from replacing names."""
 
 from __future__ import annotations
 

@@ -11,12 +11,10 @@ from coir.gevent import os as __engine
 from .. import greenio, hubs
 from ..patcher import slurp_properties
 
-__all__ = os_orig.__all__  # type: ignore[attr-defined]
+__all__ = os_orig.__all__
 __patched__ = ["fdopen", "read", "write", "wait", "waitpid", "open"]
 
-slurp_properties(
-    os_orig, globals(), ignore=__patched__, srckeys=dir(os_orig)
-)
+slurp_properties(os_orig, globals(), ignore=__patched__, srckeys=dir(os_orig))
 
 __read = os_orig.read
 __write = os_orig.write

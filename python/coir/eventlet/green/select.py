@@ -55,14 +55,14 @@ def select(
     ready = __engine._original_select(*lists)
     if any(ready) or timeout == 0:
         sleep(0)
-        return ready  # type: ignore[no-any-return]
+        return ready
     end = None if timeout is None else hub.clock() + timeout
     while True:
         left = None if end is None else max(end - hub.clock(), 0)
         _wait(hub, *({fd for fd, _ in files} for files in lists), left)
         ready = __engine._original_select(*lists)
         if any(ready) or (end is not None and hub.clock() >= end):
-            return ready  # type: ignore[no-any-return]
+            return ready
 
 
 def _wait(

@@ -15,5 +15,5 @@ __deleted__ = [
 
 patcher.inject("selectors", globals(), ("select", select))
 
-SelectSelector._select = staticmethod(select.select)  # type: ignore[name-defined]  # noqa: F821
-DefaultSelector = SelectSelector  # type: ignore[name-defined]  # noqa: F821
+SelectSelector._select = staticmethod(select.select)  # noqa: F821
+DefaultSelector = SelectSelector  # noqa: F821

@@ -58,7 +58,7 @@ def create_connection(
     """
     host, port = address
     errors: list[Any] = []
-    kind = __socket.SOCK_STREAM  # type: ignore[attr-defined]
+    kind = __socket.SOCK_STREAM
     for family, type_, proto, _, addr in getaddrinfo(host, port, 0, kind):
         sock = None
         try:

@@ -34,7 +34,7 @@ _original_sslcontext = _real.SSLContext
 _Base: Any = _engine.socket_base(GreenSocket, __name__)
 
 
-class GreenSSLSocket(_engine.GreenTLS, _Base):  # type: ignore[misc]
+class GreenSSLSocket(_engine.GreenTLS, _Base):
     """A TLS connection that blocks the current green thread only.
 
     ``GreenSSLSocket(sock, ...)`` takes the arguments that ``ssl.wrap_socket``
@@ -136,7 +136,7 @@ class GreenSSLContext(_original_sslcontext):
 
     __slots__ = ()
 
-    sslsocket_class = GreenSSLSocket  # type: ignore[assignment]
+    sslsocket_class = GreenSSLSocket
 
     locals().update(_engine.context_properties())
 

@@ -14,7 +14,6 @@ from coir._core import GreenletExit, LockType, getcurrent
 from coir.gevent.event import Event as _Event
 
 from .. import greenthread
-from ..corolocal import local as _local
 
 __patched__ = [
     "Lock",

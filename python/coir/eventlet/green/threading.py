@@ -140,7 +140,10 @@ def _adopt(module: Any) -> None:
     """Have the main thread of `module`, which is patched, be that here."""
     global _main
     main = module.main_thread()
-    if main is _main or __native.current_thread() is not __native.main_thread():
+    if (
+        main is _main
+        or __native.current_thread() is not __native.main_thread()
+    ):
         return
     _active.pop(_main.ident, None)
     main._ident = _main.ident

@@ -23,6 +23,7 @@ import weakref
 from typing import Any
 
 from coir._core import set_socket_hooks, socket_type
+from coir.gevent import _socketcommon as _common
 from coir.gevent import socket as _gevent_socket
 from coir.gevent.exceptions import InvalidSwitchError
 
@@ -103,9 +104,7 @@ class _Number(_original_socket):  # type: ignore[misc]
     __slots__ = ("_green",)
 
     def __init__(self, green: Any) -> None:
-        super().__init__(
-            green.family, green.type, green.proto, green.fileno()
-        )
+        super().__init__(green.family, green.type, green.proto, green.fileno())
         super().setblocking(False)
         self._green = weakref.ref(green)
 
@@ -290,11 +289,11 @@ def _crowded(sock: GreenSocket, what: str) -> None:
 
 set_socket_hooks(
     accepted=GreenSocket,
-    resolve=_gevent_socket._resolve_addr,
+    resolve=_common._resolve_addr,
     closed=_closed_by_other,
-    torn=_gevent_socket.ConnectionInterrupted,
+    torn=_common.ConnectionInterrupted,
     switched=InvalidSwitchError,
-    default_timeout=_gevent_socket.timeout_default,
+    default_timeout=_common.timeout_default,
     adopted=_adopted,
     opened=_opened,
     crowded=_crowded,

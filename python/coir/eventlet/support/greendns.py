@@ -16,7 +16,6 @@ import struct
 from time import monotonic
 from typing import Any, NoReturn
 
-import dns
 import dns.exception
 import dns.flags
 import dns.inet
@@ -35,6 +34,8 @@ import dns.resolver
 import dns.reversename
 import dns.rrset
 
+import dns
+
 from ..green import _socket_nodns, os, time
 
 socket: Any = _socket_nodns
@@ -49,7 +50,7 @@ EAI_NONAME_ERROR = socket.gaierror(
     socket.EAI_NONAME, "Name or service not known"
 )
 EAI_NODATA_ERROR = EAI_NONAME_ERROR
-if os.environ.get("EVENTLET_DEPRECATED_EAI_NODATA", "").lower() in (  # type: ignore[attr-defined]
+if os.environ.get("EVENTLET_DEPRECATED_EAI_NODATA", "").lower() in (
     "1",
     "y",
     "yes",
@@ -117,7 +118,7 @@ class HostsAnswer(dns.resolver.Answer):
         rrset: Any,
         raise_on_no_answer: bool = True,
     ) -> None:
-        self.response = None  # type: ignore[assignment]
+        self.response = None
         self.qname = self.canonical_name = qname
         self.rdtype = rdtype
         self.rdclass = rdclass
@@ -125,7 +126,7 @@ class HostsAnswer(dns.resolver.Answer):
             raise dns.resolver.NoAnswer
         self.rrset = rrset
         ttl = getattr(rrset, "ttl", None)
-        self.expiration = 0 if ttl is None else time.time() + ttl  # type: ignore[attr-defined]
+        self.expiration = 0 if ttl is None else time.time() + ttl
 
 
 class HostsResolver:
@@ -166,7 +167,9 @@ class HostsResolver:
                 data = file.read()
         except OSError:
             return []
-        return filter(None, self.LINES_RE.findall(data.decode(errors="ignore")))
+        return filter(
+            None, self.LINES_RE.findall(data.decode(errors="ignore"))
+        )
 
     def _load(self) -> None:
         """Read the file."""
@@ -186,7 +189,7 @@ class HostsResolver:
                 addresses[name] = address
             for alias in names[1:]:
                 self._aliases[alias] = names[0]
-        self._last_load = time.time()  # type: ignore[attr-defined]
+        self._last_load = time.time()
 
     def query(
         self,
@@ -201,7 +204,7 @@ class HostsResolver:
 
         :param tcp: ignored, as are `rdclass` and `source`.
         """
-        now = time.time()  # type: ignore[attr-defined]
+        now = time.time()
         if self._last_load + self.interval < now:
             self._load()
         if isinstance(qname, bytes):
@@ -210,7 +213,7 @@ class HostsResolver:
         if isinstance(qname, str):
             qname = dns.name.from_text(qname)
         rrset = dns.rrset.RRset(qname, _IN, rdtype)
-        rrset.ttl = self._last_load + self.interval - now  # type: ignore[assignment]
+        rrset.ttl = self._last_load + self.interval - now
         table, make = {
             _A: (self._v4, dns.rdtypes.IN.A.A),
             _AAAA: (self._v6, dns.rdtypes.IN.AAAA.AAAA),
@@ -220,16 +223,14 @@ class HostsResolver:
         if found is None and name.endswith("."):
             found = table.get(name[:-1])
         if found is not None:
-            rrset.add(make(_IN, rdtype, found))  # type: ignore[misc, operator]
+            rrset.add(make(_IN, rdtype, found))
         return HostsAnswer(qname, rdtype, _IN, rrset, raise_on_no_answer)
 
     def getaliases(self, hostname: str) -> list[str]:
         """Other names of a host."""
         canonical = self._aliases.get(hostname, hostname)
         names = [canonical] + [
-            alias
-            for alias, name in self._aliases.items()
-            if name == canonical
+            alias for alias, name in self._aliases.items() if name == canonical
         ]
         names.remove(hostname)
         return names
@@ -273,7 +274,7 @@ class ResolverProxy:
 
     def clear(self) -> None:
         """Forget all answers, and read which nameservers there are."""
-        resolver = dns.resolver.Resolver(filename=self._filename)  # type: ignore[arg-type]
+        resolver = dns.resolver.Resolver(filename=self._filename)
         resolver.cache = dns.resolver.LRUCache()
         self._resolver = resolver
 
@@ -400,9 +401,7 @@ def resolve(
             _raise_gaierror(exc)
         if isinstance(name, bytes):
             name = name.decode("ascii")
-        return HostsAnswer(
-            dns.name.from_text(name), rdtype, _IN, None, False
-        )
+        return HostsAnswer(dns.name.from_text(name), rdtype, _IN, None, False)
     except dns.exception.DNSException as exc:
         _raise_gaierror(exc)
 
@@ -470,13 +469,13 @@ def _lookup_both(host: str) -> tuple[str, list[str]]:
             else:
                 found += _addresses(answer)
         if found:
-            return str(answer.qname), found  # type: ignore[union-attr]
+            return str(answer.qname), found
     if error is not None:
         try:
             raise error
         finally:
             error = None  # it refers to this frame
-    return str(answer.qname), []  # type: ignore[union-attr]
+    return str(answer.qname), []
 
 
 def getaddrinfo(
@@ -692,7 +691,10 @@ def udp(
         while True:
             wire, sender = asked.call("recvfrom", 65535)
             if len(sender) == 4:
-                sender = (*_sockaddr(socket.AF_INET6, *sender[:2])[:2], *sender[2:])
+                sender = (
+                    *_sockaddr(socket.AF_INET6, *sender[:2])[:2],
+                    *sender[2:],
+                )
             if sender != asked.to:
                 if ignore_unexpected:
                     continue
@@ -758,4 +760,4 @@ def reset() -> None:
 
 dns.query.udp = udp
 dns.query.tcp = tcp
-dns.resolver.time = time  # type: ignore[attr-defined]
+dns.resolver.time = time

@@ -30,6 +30,4 @@ def eventlet_wait_callback(conn: Any, timeout: float = -1) -> None:
         elif state == extensions.POLL_WRITE:
             hubs.trampoline(conn.fileno(), write=True)
         else:
-            raise psycopg2.OperationalError(
-                f"Bad result from poll: {state!r}"
-            )
+            raise psycopg2.OperationalError(f"Bad result from poll: {state!r}")

@@ -3,10 +3,10 @@
 A native lock that two greenlets want stops the thread for ever, a native RLock
 does not even part them. So each one that is free is replaced wherever it is
 held, if all that hold it are found: attributes of objects, classes and
-modules, values in dictionaries, items of lists, and conditions with the methods they have of
-it. One that something else holds as well, C code or a closure, stays what it
-is: two parties with different locks would be worse. Those that are held stay,
-too; who holds one can release it.
+modules, values in dictionaries, items of lists, and conditions with the
+methods they have of it. One that something else holds as well, C code or a
+closure, stays what it is: two parties with different locks would be worse.
+Those that are held stay, too; who holds one can release it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket as _socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -44,7 +43,7 @@ class GreenConnection(GreenSocket):
             trampoline(
                 self.fd.fileno(),
                 timeout=self.gettimeout(),
-                timeout_exc=_socket.timeout("timed out"),
+                timeout_exc=TimeoutError("timed out"),
                 **kind,
             )
 
@@ -84,7 +83,7 @@ class GreenConnection(GreenSocket):
         """Send some of the data; returns how many bytes."""
         if not data:
             return 0
-        return self._call(self.fd.send, data)  # type: ignore[no-any-return]
+        return self._call(self.fd.send, data)
 
     send = write
 

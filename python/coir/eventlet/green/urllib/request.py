@@ -28,7 +28,9 @@ patcher.inject(
 def _patch_imports_of(owner: Any, *names: str) -> None:
     """Functions that import ftplib when they are called."""
     for name in names:
-        func = owner.get(name) if isinstance(owner, dict) else vars(owner)[name]
+        func = (
+            owner.get(name) if isinstance(owner, dict) else vars(owner)[name]
+        )
         green = patcher.patch_function(func, ("ftplib", ftplib))
         if isinstance(owner, dict):
             owner[name] = green
