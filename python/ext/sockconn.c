@@ -58,7 +58,7 @@ call_base(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
 static int
 is_for_nothing(enum retried which, const struct use *u, PyObject *args)
 {
-    if (which > RECVFROM_INTO || !kind_of(u->op)->is_lenient ||
+    if (which > RECVFROM_INTO || !coir__kind_of(u->op)->is_lenient ||
         u->timeout_ns == 0 || PyTuple_GET_SIZE(args) == 0)
         return 0;
     int is_true = PyObject_IsTrue(PyTuple_GET_ITEM(args, 0));
@@ -71,7 +71,7 @@ is_for_nothing(enum retried which, const struct use *u, PyObject *args)
 static int
 failed(enum retried which, struct use *u)
 {
-    if (which > RECVFROM_INTO || !kind_of(u->op)->is_lenient ||
+    if (which > RECVFROM_INTO || !coir__kind_of(u->op)->is_lenient ||
         !PyErr_ExceptionMatches(PyExc_OSError))
         return -1;
     PyObject *exc = coir__error_take();
@@ -332,7 +332,7 @@ is_known_family(int family)
 static PyObject *
 make_accepted(PyObject *op, PyObject *fileno, int is_ready)
 {
-    const struct coir__kind *kind = kind_of(op);
+    const struct coir__kind *kind = coir__kind_of(op);
     PyTypeObject *cls = (PyTypeObject *)kind->accepted;
     if (cls == NULL)
         cls = coir__sockets.type;
@@ -347,7 +347,7 @@ make_accepted(PyObject *op, PyObject *fileno, int is_ready)
 static PyObject *
 adopted(PyObject *op, PyObject *made)
 {
-    const struct coir__kind *kind = kind_of(op);
+    const struct coir__kind *kind = coir__kind_of(op);
     PyObject *res = made;
     if (kind->opened != NULL) {
         res = PyObject_CallFunction(kind->opened, "i", fd_of(made));
@@ -441,13 +441,13 @@ is_numeric(PyObject *host)
 static PyObject *
 resolved(PyObject *op, PyObject *address)
 {
-    if (kind_of(op)->resolve == NULL ||
+    if (coir__kind_of(op)->resolve == NULL ||
         (BASE->family != AF_INET && BASE->family != AF_INET6) ||
         !PyTuple_Check(address) || PyTuple_GET_SIZE(address) < 2 ||
         is_numeric(PyTuple_GET_ITEM(address, 0)))
         return Py_NewRef(address);
-    return PyObject_CallFunctionObjArgs(kind_of(op)->resolve, op, address,
-                                        NULL);
+    return PyObject_CallFunctionObjArgs(coir__kind_of(op)->resolve, op,
+                                        address, NULL);
 }
 
 /* One attempt: 0, an errno value, or -1 with an exception. */

@@ -217,8 +217,8 @@ coir__set_oserror(int e)
 static COIR__COLD int
 set_closed(PyObject *op)
 {
-    if (kind_of(op)->closed != NULL) {
-        PyObject *exc = PyObject_CallNoArgs(kind_of(op)->closed);
+    if (coir__kind_of(op)->closed != NULL) {
+        PyObject *exc = PyObject_CallNoArgs(coir__kind_of(op)->closed);
         if (exc != NULL)
             PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
         Py_XDECREF(exc);
@@ -323,8 +323,9 @@ wait_in_line(struct use *u, coir_pythread *t, HubObject *hub, int64_t left)
     Py_DECREF(res);
     if (how == COIR_WOKEN_BY_TIME)
         return coir__set_timed_out();
-    return kind_of(u->op)->is_lenient ? 0
-                                      : coir__set_bad_switch(u->what, u->op);
+    return coir__kind_of(u->op)->is_lenient
+               ? 0
+               : coir__set_bad_switch(u->what, u->op);
 }
 
 static int
@@ -370,8 +371,9 @@ check_fork(struct sock *s)
 static COIR__COLD int
 check_crowded(struct use *u)
 {
-    PyObject *res = PyObject_CallFunction(kind_of(u->op)->crowded, "Os", u->op,
-                                          u->dir == IN ? "read" : "write");
+    PyObject *res =
+        PyObject_CallFunction(coir__kind_of(u->op)->crowded, "Os", u->op,
+                              u->dir == IN ? "read" : "write");
     Py_XDECREF(res);
     return res != NULL ? 0 : -1;
 }
@@ -385,10 +387,10 @@ coir__use_wait(struct use *u)
     int64_t left = coir__use_left(u);
     if (left == 0)
         return coir__set_timed_out();
-    if (kind_of(u->op)->is_lenient)
+    if (coir__kind_of(u->op)->is_lenient)
         u->deadline_ns = -1;
     if (COIR__UNLIKELY(s->lines[u->dir].head != NULL) && !u->has_turn &&
-        kind_of(u->op)->crowded != NULL && check_crowded(u) < 0)
+        coir__kind_of(u->op)->crowded != NULL && check_crowded(u) < 0)
         return -1;
     if (COIR__UNLIKELY(fd_of(u->op) < 0))
         return coir__set_oserror(EBADF);
@@ -419,7 +421,7 @@ coir__use_poll(struct use *u)
 COIR__COLD int
 coir__use_failed(struct use *u, int e)
 {
-    if (u->timeout_ns != 0 && kind_of(u->op)->is_lenient) {
+    if (u->timeout_ns != 0 && coir__kind_of(u->op)->is_lenient) {
         if (e == ECONNRESET || e == ESHUTDOWN || e == EPIPE)
             return 1;
         if (e == ENOTCONN)
@@ -463,7 +465,7 @@ coir__use_begin_slowly(struct use *u)
     check_fork(s);
     if (u->timeout_ns == 0 || !is_linked_here(s) || fd_of(u->op) < 0 ||
         (!is_crowded(s, u->dir) && !(s->drained & BIT(u->dir))) ||
-        (is_crowded(s, u->dir) && kind_of(u->op)->is_lenient))
+        (is_crowded(s, u->dir) && coir__kind_of(u->op)->is_lenient))
         return 0;
     return coir__use_wait(u);
 }

@@ -87,7 +87,7 @@ sock_of(PyObject *op)
 }
 
 static inline const struct coir__kind *
-kind_of(PyObject *op)
+coir__kind_of(PyObject *op)
 {
     return &coir__sockets.kinds[sock_of(op)->kind];
 }

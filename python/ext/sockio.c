@@ -24,7 +24,7 @@ receive(int fd, void *buf, Py_ssize_t len, int flags)
 static inline int
 waits_for_nothing(const struct use *u)
 {
-    return u->timeout_ns != 0 && kind_of(u->op)->is_lenient;
+    return u->timeout_ns != 0 && coir__kind_of(u->op)->is_lenient;
 }
 
 /* Into the caller's memory; -1 with an exception. */
@@ -208,7 +208,7 @@ send_bytes(struct use *u, const char *buf, Py_ssize_t len, int flags, int all)
         if (!all || done >= len)
             break;
         if (u->timeout_ns != COIR_FOREVER && u->timeout_ns != 0 &&
-            !kind_of(op)->is_lenient && coir__use_left(u) == 0)
+            !coir__kind_of(op)->is_lenient && coir__use_left(u) == 0)
             err = coir__set_timed_out();
         else
             err = PyErr_CheckSignals();
@@ -222,7 +222,7 @@ send_bytes(struct use *u, const char *buf, Py_ssize_t len, int flags, int all)
 static COIR__COLD int
 set_torn(PyObject *op)
 {
-    PyObject *torn = kind_of(op)->torn;
+    PyObject *torn = coir__kind_of(op)->torn;
     PyErr_Format(torn != NULL ? torn : PyExc_ConnectionError,
                  "a sendall() on %R was interrupted after some of its bytes; "
                  "resume() allows to send more",
@@ -266,7 +266,7 @@ coir__sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     int flags = 0;
     struct use u = use_of(op, OUT, "send");
     if ((given[1] != NULL && coir__to_int(given[1], &flags) < 0) ||
-        (given[2] != NULL && given[2] != kind_of(op)->default_timeout &&
+        (given[2] != NULL && given[2] != coir__kind_of(op)->default_timeout &&
          coir__timeout_ns(given[2], &u.timeout_ns) < 0))
         return NULL;
     Py_buffer buf;

@@ -120,7 +120,7 @@ static PyObject *
 close_now(PyObject *op)
 {
     static PyObject *name;
-    if (Py_TYPE(op) == (PyTypeObject *)kind_of(op)->accepted)
+    if (Py_TYPE(op) == (PyTypeObject *)coir__kind_of(op)->accepted)
         return sock_real_close(op, NULL);
     if (name == NULL)
         name = PyUnicode_InternFromString("_real_close");
@@ -186,7 +186,7 @@ sock_finalize(PyObject *op)
     coir__sock_unlink(sock_of(op));
     if (COIR__UNLIKELY(sock_of(op)->twin != NULL))
         leave_at_last(op);
-    if (kind_of(op)->is_lenient && BASE->fd >= 0) {
+    if (coir__kind_of(op)->is_lenient && BASE->fd >= 0) {
         int fd = BASE->fd;
         BASE->fd = -1; /* without a warning */
         (void)close(fd);

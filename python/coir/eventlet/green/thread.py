@@ -14,6 +14,7 @@ from coir._core import GreenletExit, LockType, getcurrent
 from coir.gevent.event import Event as _Event
 
 from .. import greenthread
+from ..corolocal import local as _local  # noqa: F401
 
 __patched__ = [
     "Lock",
