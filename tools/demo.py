@@ -13,6 +13,8 @@
 6. An echo server in C on libcoir, of less than 40 lines, with a green thread
    for each of 10,000 connections, all of which talk at once; and what some of
    these threads say they do.
+7. A small Flask application and a bare one, served by `coir serve` and by
+   gevent's pywsgi, under wrk.
 
 Times and memory are those of child processes, the medians of a few runs each;
 every message that comes back is compared with the one that was sent.
@@ -35,6 +37,17 @@ import statistics
 import subprocess
 import sys
 import time
+
+import demo_http
+from demo_tools import (
+    DemoError,
+    cpu_seconds,
+    environment,
+    run,
+    screen,
+    show_bars,
+    show_tables,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHON_EXAMPLES = ROOT / "examples" / "python"
@@ -80,36 +93,6 @@ C_CONNECTIONS = 10_000
 C_SECONDS = 5
 C_SHOWN = 22  # lines of what the green threads do
 
-TIMEOUT = 120  # seconds for any child; far more than it needs
-
-
-class DemoError(Exception):
-    """Something did not do what this demo promises."""
-
-
-class Screen:
-    """Progress on one line of a terminal; plain lines anywhere else."""
-
-    def __init__(self):
-        self.tty = sys.stdout.isatty()
-
-    def progress(self, text, detail=""):
-        """Say what goes on; `detail` is for those who look on."""
-        if self.tty:
-            print(f"\r\033[K  ... {text}{detail}", end="", flush=True)
-        elif not detail:
-            print(f"  ... {text}", flush=True)
-
-    def line(self, text=""):
-        print(f"\r\033[K{text}" if self.tty else text, flush=True)
-
-    def title(self, text):
-        self.line()
-        self.line(f"\033[1m{text}\033[0m" if self.tty else text)
-
-
-screen = Screen()
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -126,6 +109,7 @@ def main():
         rows = [*show_ring(), *show_echo()]
         gevent_rows = [*show_patched_echo(), *show_fan_out()]
         show_c_echo()
+        http_rows = demo_http.show()
     except DemoError as exc:
         screen.line()
         print(f"demo: failed: {exc}", file=sys.stderr)
@@ -134,7 +118,7 @@ def main():
         screen.line()
         print("demo: interrupted", file=sys.stderr)
         return 130
-    show_tables(rows, gevent_rows)
+    show_tables(rows, gevent_rows, http_rows)
     took = time.monotonic() - started
     screen.line(f"demo: ok ({took:.0f} s)")
     return 0
@@ -406,13 +390,6 @@ class Talk:
         return self.left == 0
 
 
-def cpu_seconds(pid):
-    """CPU time, user and system, that the process has used."""
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 # Patched echo
 
 
@@ -646,28 +623,7 @@ def some_green_threads(server):
     return [server.stdout.readline() for _ in range(C_SHOWN)]
 
 
-# Children and pictures
-
-
-def environment(coir_as):
-    env = {k: v for k, v in os.environ.items() if k != "COIR_AS"}
-    if coir_as:
-        env["COIR_AS"] = coir_as
-    return env
-
-
-def run(command, coir_as="", timeout=TIMEOUT):
-    try:
-        return subprocess.run(
-            command,
-            env=environment(coir_as),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired as exc:
-        raise DemoError(f"{command[-1]} hangs: {exc}") from None
+# Children
 
 
 def check_engine(engine, pid, peer="greenlet"):
@@ -687,39 +643,6 @@ def check_engine(engine, pid, peer="greenlet"):
 def in_turn(turn, engines=ENGINES):
     """The engines, first one first, next time the other."""
     return list(engines) if turn % 2 == 0 else list(reversed(engines))
-
-
-def ratio(figures):
-    peer = (set(figures) - {"coir"}).pop()
-    return figures[peer] / figures["coir"]
-
-
-def show_bars(title, unit, figures):
-    """A bar for each, as long as its figure."""
-    width = 36
-    longest = max(figures.values())
-    for engine, figure in figures.items():
-        bar = "#" * max(1, round(figure / longest * width))
-        times = f"{ratio(figures):.1f} x" if engine == "coir" else ""
-        screen.line(
-            f"  {title:17} {engine:9}{figure:8.2f} {unit:8}{bar:{width}} "
-            f"{times}".rstrip()
-        )
-        title = ""
-
-
-def show_tables(*tables):
-    screen.title("Summary")
-    for rows in tables:
-        names = list(rows[0][2])
-        head = " ".join(f"{name:>9}" for name in names)
-        screen.line(f"  {'':17} {'':8} {head} {'ratio':>8}")
-        for title, unit, figures in rows:
-            cells = " ".join(f"{figures[name]:9.2f}" for name in names)
-            screen.line(
-                f"  {title:17} {unit:8} {cells} {ratio(figures):6.1f} x"
-            )
-        screen.line()
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ demo)
     quietly "${CC:-cc}" -O2 -D_GNU_SOURCE -pthread bench/c/load.c \
         -o build/demo/load
     install_package $venv
+    want wrk wrk || warn "without wrk: install Debian package wrk"
     ;;
 soak-greenlet | soak-gevent)
     say "Building Coir"
