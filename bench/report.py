@@ -9,6 +9,7 @@ from targets import LIMITS
 BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN_HUB = "<!-- hub tables: bench/run.py --markdown -->"
 BEGIN_GEVENT = "<!-- gevent tables: bench/run.py --markdown -->"
+BEGIN_PARSE = "<!-- parse tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
 END = "<!-- end of tables -->"
 
@@ -115,10 +116,12 @@ def verdict(row, implementations):
 def run_title(run):
     titles = {
         "core": "libcoir", "loop": "Event loop", "hub": "Green threads",
+        "parse": "HTTP messages",
         "echo": "TCP echo, CPU time of the server for a message",
     }
     titles["gevent echo"] = titles["echo"]
-    parts = [f"CPython {run['facts']['python']}"] * ("python" in run["facts"])
+    python = run["facts"].get("python")
+    parts = [f"CPython {python}"] if python else []
     return ": ".join(parts + [titles[s] for s in [run["suite"]]
                               if s in titles])
 
@@ -242,9 +245,12 @@ def replace_tables(page, runs):
     loop = [run for run in runs if run["suite"] == "loop"]
     hub = [run for run in runs if run["suite"] in ("hub", "echo")]
     gevent = [run for run in runs if run["suite"].startswith("gevent")]
-    others = [run for run in runs if run not in loop + hub + gevent]
+    parse = [run for run in runs if run["suite"] == "parse"]
+    others = [run for run in runs
+              if run not in loop + hub + gevent + parse]
     for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub),
-                       (BEGIN_GEVENT, gevent), (BEGIN, others)):
+                       (BEGIN_GEVENT, gevent), (BEGIN_PARSE, parse),
+                       (BEGIN, others)):
         if not some:
             continue
         head, begin, rest = page.partition(mark)
