@@ -41,10 +41,11 @@ coir_http_body_init(coir_http_body *body, const coir_http_head *head,
     *body = (coir_http_body){
         .options = options != NULL ? options : &coir__http_defaults,
         .framing = head != NULL ? head->framing : COIR_HTTP_CHUNKED};
+    int64_t length = head != NULL ? head->content_length : -1;
     if (body->framing == COIR_HTTP_NO_BODY)
         body->state = COIR_HTTP_BODY_DONE;
     else if (body->framing == COIR_HTTP_LENGTH)
-        body->left = (uint64_t)head->content_length;
+        body->left = (uint64_t)length;
     else if (body->framing == COIR_HTTP_UNTIL_CLOSE)
         body->left = coir__max_body(body->options);
 }

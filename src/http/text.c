@@ -42,15 +42,14 @@ const coir_http_options coir__http_defaults; /* each 0: its default */
 int
 coir_http_error_status(int error)
 {
-    switch (error) {
-#define CASE(name, number, status, text)                                      \
-    case name:                                                                \
-        return status;
-        COIR_HTTP_ERRORS(CASE)
-#undef CASE
-    default:
-        return 500;
-    }
+    static const uint16_t statuses[] = {
+#define STATUS(name, number, status, text) [number] = (status),
+        COIR_HTTP_ERRORS(STATUS)
+#undef STATUS
+    };
+    const int count = sizeof(statuses) / sizeof(statuses[0]);
+    int number = -12288 - error;
+    return number > 0 && number < count ? statuses[number] : 500;
 }
 
 const char *

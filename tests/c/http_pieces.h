@@ -201,14 +201,15 @@ pieces_trailers(coir_http_body *body, const pieces_choice *c, const char *text,
         pieces_head h;
         h.head.fields = h.fields;
         h.head.capacity = PIECES_FIELDS;
-        h.buf = pieces_copy(all, have);
-        used = coir_http_parse_trailers(body, &parser, h.buf, have, &h.head);
-        memcpy(all, h.buf, have); /* what was joined stays so */
+        char *buf = pieces_copy(all, have);
+        used = coir_http_parse_trailers(body, &parser, buf, have, &h.head);
+        memcpy(all, buf, have); /* what was joined stays so */
+        h.buf = buf;
         if (used >= 0) {
             CHECK((size_t)used <= have);
             pieces_check_fields(&h, (size_t)used);
         }
-        free(h.buf);
+        free(buf);
         if (used != COIR_EAGAIN || have > len)
             break;
         size_t more = len - have < step ? len - have : step;

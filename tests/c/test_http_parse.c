@@ -617,13 +617,21 @@ TEST(http, expectations)
 static char *
 padded(const char *prefix, size_t n, const char *suffix)
 {
-    size_t before = strlen(prefix), after = strlen(suffix);
-    char *text = malloc(before + n + after + 1);
+    size_t before = strlen(prefix), room = before + n + strlen(suffix) + 1;
+    char *text = malloc(room);
     CHECK(text != NULL);
-    memcpy(text, prefix, before);
+    (void)snprintf(text, room, "%s", prefix);
     memset(text + before, 'c', n);
-    memcpy(text + before + n, suffix, after + 1);
+    (void)snprintf(text + before + n, room - before - n, "%s", suffix);
     return text;
+}
+
+static void
+append(char *text, size_t room, const char *more)
+{
+    size_t len = strlen(text);
+    CHECK(strlen(more) < room - len);
+    (void)snprintf(text + len, room - len, "%s", more);
 }
 
 static ssize_t
@@ -678,14 +686,15 @@ TEST(http, fields_are_counted)
     char text[2048] = "GET / HTTP/1.0\r\n";
     message m = {.text = text};
     for (int i = 0; i < 100; i++)
-        strcat(text, "a: b\r\n");
-    strcat(text, "\r\n");
+        append(text, sizeof(text), "a: b\r\n");
+    append(text, sizeof(text), "\r\n");
     m.len = strlen(text);
     CHECK_EQ(parse_all(&m).used, m.len);
     m.options.max_fields = 99;
     CHECK_EQ(parse_all(&m).used, COIR_HTTP_EFIELDS);
     m.options.max_fields = 101;
-    strcpy(text + m.len - 2, "a: b\r\n\r\n");
+    text[m.len - 2] = '\0';
+    append(text, sizeof(text), "a: b\r\n\r\n");
     m.len = strlen(text);
     CHECK_EQ(parse_all(&m).used, m.len);
     m.options.max_fields = 0;
@@ -1005,8 +1014,9 @@ TEST(http, overhead_of_chunks)
     /* Data pay for extensions of any number. */
     char text[8192] = "";
     for (int i = 0; i < 60; i++)
-        strcat(text, "10;abcdefghijklmnopqrstuvwxyz\r\n0123456789abcdef\r\n");
-    strcat(text, "0\r\n\r\n");
+        append(text, sizeof(text),
+               "10;abcdefghijklmnopqrstuvwxyz\r\n0123456789abcdef\r\n");
+    append(text, sizeof(text), "0\r\n\r\n");
     d = decode(text, &options);
     CHECK_EQ(d.error, 0);
     CHECK_EQ(d.len, 960);
@@ -1211,7 +1221,7 @@ TEST(http, escapes_are_decoded)
 {
     const char *in = "a%20b%2F%zz%4%C3%bc%00%";
     char buf[64];
-    strcpy(buf, in);
+    (void)snprintf(buf, sizeof(buf), "%s", in);
     size_t n = coir_http_percent_decode(buf, strlen(buf), buf);
     CHECK_EQ(n, 13);
     CHECK(memcmp(buf, "a b/%zz%4\xc3\xbc\0%", n) == 0);

@@ -57,8 +57,8 @@ make(coir_test_random *random, char text[ROOM])
         size_t more = strlen(part);
         if (len + more > ROOM)
             break;
-        memcpy(text + len, part, more);
-        len += more;
+        while (more-- > 0)
+            text[len++] = *part++;
     }
     for (size_t n = coir_test_random_below(random, 3); n > 0; n--)
         change(random, text + 3, len - 3);
