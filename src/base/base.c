@@ -52,11 +52,20 @@ coir_strerror(int error)
     return is_errno(error) ? strerror(COIR_ERRNO(0) - error) : "unknown error";
 }
 
+/* Of coir/http.h. */
+static int
+is_http_error(int error)
+{
+    return error < -12288 && error > -12288 - 256;
+}
+
 int
 coir_errno(int error)
 {
     if (is_errno(error))
         return COIR_ERRNO(0) - error;
+    if (is_http_error(error))
+        return EPROTO;
     switch (error) {
     case 0:
         return 0;

@@ -10,6 +10,7 @@
 #include <coir/http.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "harness.h"
 
@@ -175,6 +176,61 @@ pieces_check_lines(const pieces_head *h, const pieces_choice *c)
     CHECK_EQ(lines, h->head.count + 1);
 }
 
+/* How many fields have this name; `last` is one of them. */
+static inline unsigned
+pieces_count(const pieces_head *h, const char *name,
+             const coir_http_field **last)
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < h->head.count; i++) {
+        const coir_http_field *f = &h->fields[i];
+        if (f->name.len == strlen(name) &&
+            strncasecmp(h->buf + f->name.at, name, f->name.len) == 0) {
+            count++;
+            *last = f;
+        }
+    }
+    return count;
+}
+
+/* What messages are smuggled by, looked for once more, in a plain way. */
+static inline void
+pieces_check_framing(const pieces_head *h, const pieces_choice *c,
+                     int response)
+{
+    const coir_http_head *head = &h->head;
+    const coir_http_field *f = NULL;
+    unsigned flags = c->options.flags;
+    unsigned codings = pieces_count(h, "transfer-encoding", &f);
+    if (codings > 0) {
+        CHECK(codings == 1 && f->value.len == 7);
+        CHECK(strncasecmp(h->buf + f->value.at, "chunked", 7) == 0);
+        CHECK_EQ(head->version, 11);
+    }
+    unsigned lengths = pieces_count(h, "content-length", &f);
+    CHECK(lengths <= 1 || (flags & COIR_HTTP_SAME_LENGTHS) != 0);
+    CHECK(lengths == 0 || codings == 0);
+    CHECK_EQ(lengths > 0, head->content_length >= 0);
+    if (lengths == 1 && (flags & COIR_HTTP_SAME_LENGTHS) == 0) {
+        int64_t n = 0;
+        CHECK(f->value.len > 0);
+        for (uint32_t i = 0; i < f->value.len; i++) {
+            char digit = h->buf[f->value.at + i];
+            CHECK(digit >= '0' && digit <= '9');
+            n = n * 10 + (digit - '0');
+        }
+        CHECK_EQ(n, head->content_length);
+    }
+    if (response)
+        return;
+    unsigned hosts = pieces_count(h, "host", &f);
+    CHECK(hosts == 1 || (hosts == 0 && (head->version == 10 ||
+                                        (flags & COIR_HTTP_NO_HOST) != 0)));
+    CHECK_EQ(head->framing, codings > 0                ? COIR_HTTP_CHUNKED
+                            : head->content_length > 0 ? COIR_HTTP_LENGTH
+                                                       : COIR_HTTP_NO_BODY);
+}
+
 static inline int
 pieces_same(const pieces_head *a, const pieces_head *b)
 {
@@ -303,6 +359,7 @@ pieces_messages(const uint8_t *data, size_t size, int response)
             CHECK((size_t)used <= size);
             pieces_check_lines(&whole, &c);
             pieces_check_fields(&whole, (size_t)used);
+            pieces_check_framing(&whole, &c, response);
             CHECK(pieces_same(&whole, &other));
             CHECK(memcmp(whole.buf, other.buf, (size_t)used) == 0);
         }

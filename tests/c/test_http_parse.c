@@ -1,5 +1,6 @@
 /* test_http_parse.c - the parser of coir/http.h. */
 #include <coir/http.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1284,7 +1285,8 @@ TEST(http, errors_have_texts_and_statuses)
     CHECK_EQ(name, -12288 - (number));                                        \
     CHECK_EQ(coir_http_error_status(name), status);                           \
     CHECK_STR(coir_http_error_text(name), text);                              \
-    CHECK_STR(coir_strerror(name), text);
+    CHECK_STR(coir_strerror(name), text);                                     \
+    CHECK_EQ(coir_errno(name), EPROTO);
     COIR_HTTP_ERRORS(CHECK_ERROR)
     CHECK_EQ(coir_http_error_status(COIR_ENOMEM), 500);
     CHECK_STR(coir_http_error_text(COIR_ENOMEM), coir_strerror(COIR_ENOMEM));
