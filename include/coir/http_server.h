@@ -26,6 +26,7 @@
  *          handler's from its call until it returns.
  * Threads: a server belongs to the thread of its loop. Several of them, in one
  *          or in several threads, know nothing of each other.
+ * Sockets: are the system's: COIR_ENOSYS in simulations.
  * Forks:   in a child nothing may be done with a server, not even to free it.
  * Blocks:  what says so waits, the green thread only. How long is limited by
  *          what the options allow a client: see there.
@@ -160,9 +161,10 @@ COIR_API int coir_http_server_adopt(coir_http_server *s, int fd,
 
 /* Stop, in these steps:
  * 1. At once: what waits to be accepted is, then the listeners are closed.
- *    Connections between two requests are closed. Those that have begun one,
- *    or are new, are served, and told by "Connection: close" that it was the
- *    last.
+ *    Connections between two requests are closed; those that had one in the
+ *    last half second, and new ones, so much later, as another one may be on
+ *    its way. Who has begun one is served, and told by "Connection: close"
+ *    that it was the last.
  * 2. After `grace_ns`: what has no handler is closed, and the handlers are
  *    cancelled.
  * 3. `cancel_ns` later: the connections of those that still run are closed.
@@ -421,7 +423,7 @@ struct coir_http_host {
      * server stops). The handler still returns, and finish() is called. */
     void (*cancel)(void *ctx, coir_http_exchange *x, int reason);
 
-    /* A line of the access log, with its line feed. */
+    /* A line of the access log, with its line feed; gone after the call. */
     void (*log)(void *ctx, const char *line, size_t len);
 
     /* A connection is closed that has this value. */

@@ -750,9 +750,13 @@ coir__http_conn_overdue(coir__http_conn *c)
         destroy(c);
         break;
     case COIR__HTTP_HEAD:
+        if (coir__http_stops(c->server) && c->partial == NULL) {
+            close_quietly(c);
+            break;
+        }
         counters->head_timeouts++;
         if (c->partial == NULL || coir__http_x_take(c) < 0)
-            destroy(c);
+            close_quietly(c);
         else {
             c->x->head_len = 0;
             c->x->started_ns = coir_loop_now(c->server->loop);
@@ -780,8 +784,15 @@ coir__http_conn_overdue(coir__http_conn *c)
 void
 coir__http_conn_stop(coir__http_conn *c)
 {
+    coir_http_server *s = c->server;
+    int64_t left_ns = c->deadline_ns - coir_loop_now(s->loop);
+    if (left_ns > s->options.idle_timeout_ns - COIR__HTTP_LAST_NS) {
+        /* Its client is at it, and the next request may be on its way. */
+        coir__http_conn_move(c, COIR__HTTP_HEAD, COIR__HTTP_LAST_NS);
+        return;
+    }
     /* A request may have come that the loop has not seen. */
-    coir_edge_cancel(c->server->loop, &c->edge, COIR_READ | COIR_WRITE);
+    coir_edge_cancel(s->loop, &c->edge, COIR_READ | COIR_WRITE);
     c->dry = 0;
     read_first(c);
 }

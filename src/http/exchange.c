@@ -248,18 +248,24 @@ coir_http_peer(coir_http_exchange *pub, unsigned *port)
     const coir__http_conn *c = x->conn;
     const void *addr = NULL;
     unsigned number = 0;
+    int family = c->peer.any.sa_family;
     if (c->peer_len > 0 && c->peer.any.sa_family == AF_INET) {
         addr = &c->peer.v4.sin_addr;
         number = ntohs(c->peer.v4.sin_port);
     }
     else if (c->peer_len > 0) {
-        addr = &c->peer.v6.sin6_addr;
+        const struct in6_addr *v6 = &c->peer.v6.sin6_addr;
+        addr = v6;
+        if (IN6_IS_ADDR_V4MAPPED(v6)) { /* of a listener for both */
+            addr = &v6->s6_addr[12];
+            family = AF_INET;
+        }
         number = ntohs(c->peer.v6.sin6_port);
     }
     if (port != NULL)
         *port = number;
-    if (addr == NULL || inet_ntop(c->peer.any.sa_family, addr, x->peer,
-                                  sizeof x->peer) == NULL)
+    if (addr == NULL ||
+        inet_ntop(family, addr, x->peer, sizeof x->peer) == NULL)
         x->peer[0] = '\0';
     return x->peer;
 }

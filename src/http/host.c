@@ -6,6 +6,7 @@
  * So it is noted in `user`, and it cancels itself. */
 #include "http/server.h"
 
+#include <coir/sim.h>
 #include <coir/sync.h>
 
 #include <string.h>
@@ -115,6 +116,8 @@ int
 coir_http_server_new(coir_http_server **out, coir_http_handler *handler,
                      void *arg, const coir_http_server_options *options)
 {
+    if (coir_sim_active())
+        return COIR_ENOSYS; /* its sockets are the system's */
     coir_hub *hub = coir_hub_get();
     hub_server *h = hub != NULL ? coir_calloc(1, sizeof *h) : NULL;
     if (h == NULL)

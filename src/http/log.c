@@ -1,9 +1,9 @@
 /* log.c - the access log.
  *
- * A line is made on the stack. Everything that came from the client is
- * escaped, so that a line is one line, and cut, so that it is not longer than
- * LINE_MAX. Lines for a descriptor are gathered: they are written when there
- * are many, and after a while. */
+ * A line is made in the server, as stacks are small. Everything that came from
+ * the client is escaped, so that a line is one line, and cut, so that it is
+ * not longer than COIR__HTTP_LINE. Lines for a descriptor are gathered: they
+ * are written when there are many, and after a while. */
 #include "http/server.h"
 
 #include <errno.h>
@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_MAX 8192
 /* Of one value, escaped. */
 #define VALUE_MAX 2000
 #define GATHERED_MAX 32768
@@ -21,13 +20,13 @@
 typedef struct line {
     size_t len;
     int is_json;
-    char text[LINE_MAX];
+    char *text;
 } line;
 
 static void
 put(line *l, const char *text, size_t len)
 {
-    size_t room = sizeof l->text - 1 - l->len;
+    size_t room = COIR__HTTP_LINE - 1 - l->len;
     if (len > room)
         len = room;
     memcpy(l->text + l->len, text, len);
@@ -270,9 +269,7 @@ coir__http_log(coir__http_x *x)
     if (s->options.log_format == COIR_HTTP_LOG_NONE ||
         (s->options.log_fd == 0 && s->host->log == NULL))
         return;
-    line l;
-    l.len = 0;
-    l.is_json = s->options.log_format == COIR_HTTP_LOG_JSON;
+    line l = {0, s->options.log_format == COIR_HTTP_LOG_JSON, s->line};
     if (l.is_json)
         make_json(&l, x);
     else

@@ -43,12 +43,13 @@
 #define COIR__HTTP_OUT 2048    /* to write from, at first */
 #define COIR__HTTP_POOL 256    /* so many unused ones are kept */
 #define COIR__HTTP_SCRATCH 16384
-#define COIR__HTTP_ROW 8 /* so many before others are looked at */
+#define COIR__HTTP_LINE 8192 /* of the access log */
+#define COIR__HTTP_ROW 8     /* so many before others are looked at */
 /* Who is younger is not closed for another one before its first request. */
 #define COIR__HTTP_YOUNG_NS (500 * COIR_NS_PER_MS)
-/* A new connection may take so long for its first request while the server
- * stops. */
-#define COIR__HTTP_LAST_NS COIR_NS_PER_S
+/* While the server stops a new connection, or one that was in use so long ago,
+ * may take so long for one more request. */
+#define COIR__HTTP_LAST_NS (500 * COIR_NS_PER_MS)
 #define COIR__HTTP_LINGER_MAX                                                 \
     (1024 * 1024) /* bytes read and dropped at most */
 
@@ -210,6 +211,7 @@ struct coir_http_server {
     char *log;     /* lines that were not written yet */
     size_t log_len;
     int64_t log_ns; /* when they are to be */
+    char line[COIR__HTTP_LINE];
     char scratch[COIR__HTTP_SCRATCH];
     coir_http_counters counters;
 };
@@ -266,7 +268,7 @@ int coir__http_conn_new(coir_http_server *s, int fd,
 int coir__http_evict(coir_http_server *s);
 /* Its deadline has passed. */
 void coir__http_conn_overdue(coir__http_conn *c);
-/* Between two requests, or new, as the server stops. */
+/* Between two requests, as the server stops. */
 void coir__http_conn_stop(coir__http_conn *c);
 /* Close it, whatever it does, but an active one. */
 void coir__http_conn_close(coir__http_conn *c);

@@ -210,7 +210,7 @@ http_write(stream *t, const void *buf, size_t len)
 static ssize_t
 http_writev(void *state, const struct iovec *iov, int count)
 {
-    char record[RECORD_MAX];
+    static _Thread_local char record[RECORD_MAX]; /* stacks are small */
     size_t len = 0;
     if (count == 1 || iov[0].iov_len >= RECORD_MAX)
         return http_write(state, iov[0].iov_base, iov[0].iov_len);

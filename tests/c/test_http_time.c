@@ -571,7 +571,7 @@ TEST(http_time, a_new_client_does_not_hold_the_end_up_for_long)
     int fd = dial(s), half = dial(s);
     say(half, "GET / ");
     coir_http_server_stop(s, 100 * S, 100 * S);
-    pass(S - MS);
+    pass(500 * MS - MS);
     CHECK_EQ(stopped_count, 0);
     CHECK_STR(heard(fd), "-");
     pass(2 * MS);
@@ -581,6 +581,38 @@ TEST(http_time, a_new_client_does_not_hold_the_end_up_for_long)
     turn();
     CHECK_EQ(stopped_count, 1);
     (void)close(fd);
+    end(s);
+}
+
+TEST(http_time, a_client_that_was_just_served_may_ask_once_more)
+{
+    coir_http_server *s = new_server(NULL);
+    int fds[3];
+    for (int i = 0; i < 3; i++) {
+        fds[i] = dial(s);
+        say(fds[i], GET);
+        answer();
+        CHECK_EQ(status_heard(fds[i]), 200);
+        if (i == 0)
+            pass(600 * MS);
+    }
+    pass(300 * MS);
+    coir_http_server_stop(s, 100 * S, 100 * S);
+    turn();
+    CHECK_STR(heard(fds[0]), ""); /* idle for long */
+    CHECK_STR(heard(fds[1]), "-");
+    say(fds[1], GET);
+    answer();
+    CHECK(strstr(heard(fds[1]), "\r\nConnection: close\r\n") != NULL);
+    pass(500 * MS - MS);
+    CHECK_STR(heard(fds[2]), "-");
+    pass(2 * MS);
+    CHECK_STR(heard(fds[2]), "");
+    for (int i = 0; i < 3; i++)
+        (void)close(fds[i]);
+    turn();
+    CHECK_EQ(stopped_count, 1);
+    CHECK_EQ(counters(s).head_timeouts, 0);
     end(s);
 }
 
