@@ -481,3 +481,189 @@ TEST(http_hostile, servers_in_several_threads_do_not_meet)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
     CHECK_EQ(atomic_load(&asked), 200);
 }
+
+/* --- at random ----------------------------------------------------------- */
+
+/* A request says by its path what the handler is to do: a letter, a number. */
+static int
+obey(coir_http_exchange *x, void *arg)
+{
+    static char text[20000];
+    const char *path = x->base + x->head->path.at;
+    size_t n = strtoul(path + 2, NULL, 10), len = 0;
+    char buf[700], sum[40];
+    ssize_t got;
+    (void)arg;
+    memset(text, 'x', sizeof text);
+    switch (path[1]) {
+    case 'l': /* the length of the body */
+        while ((got = coir_http_read(x, buf, 1 + n % sizeof buf)) > 0)
+            len += (size_t)got;
+        if (got < 0 || coir_http_begin(x, 200, NULL) < 0)
+            return -1;
+        return coir_http_send(x, sum,
+                              (size_t)snprintf(sum, sizeof sum, "%zu", len));
+    case 'c': /* chunks, and the body is not read */
+        if (coir_http_begin(x, 200, NULL) < 0)
+            return -1;
+        for (; len < n; len += n / 3 + 1)
+            if (coir_http_write(x, text,
+                                n - len < n / 3 + 1 ? n - len : n / 3 + 1) < 0)
+                return -1;
+        return 0;
+    case 'p': /* pieces of a known length, and some of the body is read */
+        (void)coir_http_read(x, buf, 1 + n % sizeof buf);
+        if (coir_http_begin(x, 200, NULL) < 0 || coir_http_set_length(x, n))
+            return -1;
+        (void)coir_yield();
+        return coir_http_write(x, text, n / 2) < 0
+                   ? -1
+                   : coir_http_write(x, text, n - n / 2);
+    case 's':
+        (void)coir_sleep(100000);
+        return coir_http_send_error(x, 404);
+    default:
+        return -1;
+    }
+}
+
+typedef struct stroller {
+    coir_http_server *server;
+    coir_test_random random;
+    int requests;
+} stroller;
+
+/* Make one request at random, of which `*kind` and `*number` are known. */
+static size_t
+make_request(coir_test_random *random, char *out, char *kind, size_t *number,
+             size_t *body)
+{
+    static const char kinds[] = "lcpsf";
+    char chunk[40];
+    *kind = kinds[coir_test_random_below(random, 5)];
+    *number = coir_test_random_below(random, 3000);
+    *body = coir_test_random_below(random, 3) > 0
+                ? coir_test_random_below(random, 2000)
+                : 0;
+    int chunked = *body > 0 && coir_test_random_below(random, 2);
+    int len =
+        sprintf(out, "PUT /%c%zu HTTP/1.1\r\nHost: a\r\n", *kind, *number);
+    if (!chunked)
+        len += sprintf(out + len, "Content-Length: %zu\r\n\r\n", *body);
+    else {
+        sprintf(chunk, "%zx\r\n", *body);
+        len +=
+            sprintf(out + len, "Transfer-Encoding: chunked\r\n\r\n%s", chunk);
+    }
+    memset(out + len, 'y', *body);
+    len += (int)*body;
+    if (chunked)
+        len += sprintf(out + len, "\r\n0\r\n\r\n");
+    return (size_t)len;
+}
+
+static void
+check_reply(const reply *r, char kind, size_t number, size_t body)
+{
+    char text[40];
+    switch (kind) {
+    case 'l':
+        (void)snprintf(text, sizeof text, "%zu", body);
+        CHECK_EQ(r->status, 200);
+        CHECK_STR(r->body, text);
+        break;
+    case 'c':
+    case 'p':
+        CHECK_EQ(r->status, 200);
+        CHECK_EQ(r->len, number);
+        for (size_t i = 0; i < r->len; i++)
+            CHECK_EQ(r->body[i], 'x');
+        break;
+    case 's':
+        CHECK_EQ(r->status, 404);
+        break;
+    default:
+        CHECK_EQ(r->status, 500);
+    }
+}
+
+#define PIPELINED 4
+
+/* One connection: some requests at once, in pieces, and their responses; or
+ * an end before that. */
+static int
+stroll(void *arg)
+{
+    stroller *w = arg;
+    coir_test_random *random = &w->random;
+    coir_socket *c = dial(w->server);
+    char *text = malloc(PIPELINED * 3000), kinds[PIPELINED];
+    size_t numbers[PIPELINED], bodies[PIPELINED];
+    reply *r = malloc(sizeof *r);
+    CHECK(text != NULL && r != NULL);
+    for (int round = 0; round < 5; round++) {
+        size_t len = 0, at = 0;
+        size_t count = 1 + coir_test_random_below(random, PIPELINED);
+        for (size_t i = 0; i < count; i++)
+            len += make_request(random, text + len, &kinds[i], &numbers[i],
+                                &bodies[i]);
+        int leaves = coir_test_random_below(random, 12) == 0;
+        if (leaves)
+            len = coir_test_random_below(random, len);
+        while (at < len) {
+            size_t piece = 1 + coir_test_random_below(random, 900);
+            if (piece > len - at)
+                piece = len - at;
+            say_n(c, text + at, piece);
+            at += piece;
+            if (coir_test_random_below(random, 3) == 0)
+                (void)coir_yield();
+        }
+        if (leaves)
+            break;
+        for (size_t i = 0; i < count; i++) {
+            hear(c, r);
+            check_reply(r, kinds[i], numbers[i], bodies[i]);
+            CHECK_EQ(r->closes, 0);
+            w->requests++;
+        }
+    }
+    free(text);
+    free(r);
+    if (coir_test_random_below(random, 2))
+        reset(c);
+    else
+        (void)coir_socket_close(c);
+    return 0;
+}
+
+TEST(http_hostile, clients_and_handlers_at_random)
+{
+    coir_http_server_options options = {.max_active = 7};
+    coir_test_random random;
+    coir_test_random_init(&random);
+    coir_http_server *s = serve(obey, NULL, &options);
+    stroller *w = calloc(300, sizeof *w);
+    coir_green *g[30];
+    int count = coir_test_is_slow() ? 60 : 300;
+    uint64_t requests = 0;
+    CHECK(w != NULL);
+    for (int i = 0; i < count; i += 30) {
+        for (int k = 0; k < 30; k++) {
+            w[i + k].server = s;
+            coir_test_random_seed(&w[i + k].random,
+                                  coir_test_random_next(&random));
+            g[k] = spawn(stroll, &w[i + k]);
+        }
+        for (int k = 0; k < 30; k++) {
+            CHECK_EQ(join(g[k]), 0);
+            requests += (uint64_t)w[i + k].requests;
+        }
+    }
+    UNTIL(s, connections, 0);
+    CHECK(counters(s).requests >= requests);
+    CHECK_EQ(counters(s).accepted, (uint64_t)count);
+    free(w);
+    drop(s);
+    leave();
+}
