@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
@@ -221,12 +222,10 @@ put_date(coir__http_x *x)
     coir_http_server *s = x->pub.server;
     int64_t now_s = coir_loop_wall_now(s->loop) / COIR_NS_PER_S;
     if (coir__unlikely(now_s != s->date_s)) {
-        char *at = s->date;
-        memcpy(at, "Date: ", 6);
-        coir_http_date(now_s, at + 6);
-        s->date_len = strlen(at);
-        memcpy(at + s->date_len, "\r\n", 2);
-        s->date_len += 2;
+        char date[COIR_HTTP_DATE_SIZE];
+        coir_http_date(now_s, date);
+        s->date_len =
+            (size_t)snprintf(s->date, sizeof s->date, "Date: %s\r\n", date);
         s->date_s = now_s;
     }
     put(x, s->date, s->date_len);
