@@ -122,6 +122,7 @@ typedef struct coir_ws_attr {
     unsigned max_fragments; /* 0: COIR_WS_MAX_FRAGMENTS */
     size_t max_message;     /* 0: COIR_WS_MAX_MESSAGE; SIZE_MAX: no limit */
     size_t max_frame;       /* as sent; 0: as the message allows */
+    size_t max_unpacked;    /* of compressed ones; 0: max_message */
     coir_ws_deflate deflate;
     /* Where masks come from; NULL: getrandom(). */
     void (*random)(void *buf, size_t len);

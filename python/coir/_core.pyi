@@ -935,7 +935,10 @@ class WebSocketCodec:
         max_frame: int | None = ...,
         max_fragments: int | None = ...,
         deflate: tuple[Any, ...] | None = ...,
+        max_unpacked: int | None = ...,
     ) -> Self: ...
+    @property
+    def wanted(self) -> int: ...
     @property
     def role(self) -> str: ...
     @property

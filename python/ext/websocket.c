@@ -137,17 +137,19 @@ role_of(PyObject *role)
 static PyObject *
 codec_new(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"role",          "max_message", "max_frame",
-                            "max_fragments", "deflate",     NULL};
+    static char *names[] = {
+        "role",    "max_message",  "max_frame", "max_fragments",
+        "deflate", "max_unpacked", NULL};
     PyObject *role, *message = NULL, *frame = NULL, *fragments = NULL;
-    PyObject *deflate = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOO:WebSocketCodec",
+    PyObject *deflate = NULL, *unpacked = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOOO:WebSocketCodec",
                                      names, &role, &message, &frame,
-                                     &fragments, &deflate))
+                                     &fragments, &deflate, &unpacked))
         return NULL;
     coir_ws_attr attr = {.role = role_of(role)};
     if (attr.role < 0 ||
         coir__ws_limits(&attr, message, frame, fragments) < 0 ||
+        size_of(unpacked, &attr.max_unpacked) < 0 ||
         coir__ws_deflate(&attr.deflate, deflate) < 0)
         return NULL;
     return coir__ws_codec_new(&attr);
@@ -464,6 +466,12 @@ get_close_reason(PyObject *op, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_wanted(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(coir_ws_wanted(SELF->ws));
+}
+
+static PyObject *
 get_statistics(PyObject *op, void *Py_UNUSED(closure))
 {
     return Py_BuildValue(
@@ -484,6 +492,10 @@ static PyGetSetDef codec_getset[] = {
     {"close_code", get_close_code, NULL,
      "Of the close frame that came, 1005 if it had none; None before.", NULL},
     {"close_reason", get_close_reason, NULL, "The same.", NULL},
+    {"wanted", get_wanted, NULL,
+     "Bytes that are missing of the payload that comes now; after a frame\n"
+     "that is too big, its length.",
+     NULL},
     {"statistics", get_statistics, NULL,
      "A dict: messages and their bytes, and bytes of frames, in both\n"
      "directions.",
@@ -517,7 +529,8 @@ PyTypeObject coir__ws_codec_type = {
     .tp_dealloc = codec_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "WebSocketCodec(role, *, max_message=1048576, max_frame=None,\n"
-              "               max_fragments=65536, deflate=None)\n\n"
+              "               max_fragments=65536, deflate=None,\n"
+              "               max_unpacked=...)\n\n"
               "Frames to messages and back (RFC 6455, RFC 7692), without "
               "input\nand output.",
     .tp_methods = codec_methods,

@@ -184,6 +184,8 @@ coir_ws_new(coir_ws **out, const coir_ws_attr *attr)
     ws->attr = *attr;
     if (ws->attr.max_message == 0)
         ws->attr.max_message = COIR_WS_MAX_MESSAGE;
+    if (ws->attr.max_unpacked == 0)
+        ws->attr.max_unpacked = ws->attr.max_message;
     if (ws->attr.max_frame == 0)
         ws->attr.max_frame = SIZE_MAX;
     if (ws->attr.max_fragments == 0)
@@ -400,9 +402,10 @@ read_length(const uint8_t *head, uint64_t *len)
 static uint64_t
 wire_limit(const coir_ws *ws)
 {
-    const uint64_t max = ws->attr.max_message;
-    return ws->is_compressed && max < UINT64_MAX / 2 ? max + max / 8 + 1024
-                                                     : max;
+    if (!ws->is_compressed)
+        return ws->attr.max_message;
+    const uint64_t max = ws->attr.max_unpacked;
+    return max < UINT64_MAX / 2 ? max + max / 8 + 1024 : max;
 }
 
 /* A frame of a message begins. */
@@ -544,7 +547,7 @@ gather(coir_ws *ws, uint8_t *p, size_t n, int is_end)
         err = coir__inflate(
             &ws->inflater, is_server ? d->client_bits : d->server_bits,
             is_server ? d->client_no_takeover : d->server_no_takeover, p, n,
-            is_end, &ws->in, ws->attr.max_message);
+            is_end, &ws->in, ws->attr.max_unpacked);
     }
     else {
         err = coir__bytes_reserve(&ws->in, n, ws->attr.max_message);

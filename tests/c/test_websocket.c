@@ -665,6 +665,22 @@ TEST(websocket, bomb_takes_no_more_memory_than_the_limit)
     free(wire);
 }
 
+TEST(websocket, what_is_unpacked_may_have_a_limit_of_its_own)
+{
+    if (!coir_ws_has_deflate())
+        SKIP("built without zlib");
+    coir_ws_attr attr = deflating(COIR_WS_CLIENT);
+    attr.max_message = 10;
+    attr.max_unpacked = 4;
+    uint8_t plain[] = {0x82, 5, 'H', 'e', 'l', 'l', 'o'};
+    uint8_t packed[] = {0xc2, 7, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 7, 0};
+    coir_ws *ws = make(attr);
+    coir_ws_event e;
+    CHECK_EQ(coir_ws_receive(ws, plain, sizeof plain, &e), sizeof plain);
+    CHECK_EQ(coir_ws_receive(ws, packed, sizeof packed, &e), COIR_WS_EMESSAGE);
+    coir_ws_free(ws);
+}
+
 TEST(websocket, empty_blocks_end_at_the_limit_too)
 {
     if (!coir_ws_has_deflate())
