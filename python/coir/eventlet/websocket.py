@@ -4,7 +4,7 @@ RFC 6455 (protocol versions 13 and 8) with permessage-deflate goes through the
 codec in C; its predecessors, hixie-75 and hixie-76, are here.
 
 Behaves as ``eventlet.websocket``, eventlet 0.41. Where a peer breaks the
-protocol the codec is stricter; docs/reference/deviations.md says in what.
+protocol the codec is stricter: see docs/reference/python/websocket.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from socket import SHUT_WR
 from typing import Any
 
 from coir._core import (
@@ -27,7 +28,6 @@ from coir._core import (
 )
 
 from . import semaphore
-from .green import socket
 from .support import get_errno
 
 __all__ = ["WebSocketWSGI", "WebSocket"]
@@ -376,7 +376,7 @@ class WebSocket:
     def __init__(
         self, sock: Any, environ: dict[str, Any], version: int = 76
     ) -> None:
-        self.log = environ.get("wsgi.errors", sys.stderr)
+        self.log: Any = environ.get("wsgi.errors", sys.stderr)
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self.log_context = (
             f"server={environ.get('HTTP_HOST')}/{path}"
@@ -719,7 +719,7 @@ class RFC6455WebSocket(WebSocket):
         return from the handler."""
         try:
             self._send_closing_frame(True, close_data)
-            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
         except OSError as exc:
             self._log_shutdown(exc)
         finally:
