@@ -201,41 +201,57 @@ def greenlet_suite(options):
 
 
 def gevent_suite(options):
+    return green_suite(
+        "gevent", targets.GEVENT_PEERS, targets.GEVENT_IMPLEMENTATIONS,
+        targets.PYTHON_ECHO_IMPLEMENTATIONS, options)
+
+
+def eventlet_suite(options):
+    return green_suite(
+        "eventlet", targets.EVENTLET_PEERS, targets.EVENTLET_IMPLEMENTATIONS,
+        targets.EVENTLET_ECHO_IMPLEMENTATIONS, options)
+
+
+def green_suite(suite, peers, implementations, servers, options):
+    """Green threads and TCP echo in Python."""
     programs = environment.core_build()
     runs = []
     for python in options.python or [sys.executable]:
         python = environment.find_python(python)
         interpreter, missing = environment.python_environment(
-            python, "gevent", targets.GEVENT_PEERS)
+            python, suite, peers)
         facts = environment.facts() | environment.python_facts(
-            interpreter, ["greenlet", *targets.GEVENT_PEERS, "coir"])
+            interpreter, ["greenlet", *peers, "coir"])
         for text in missing.values():
             print(text, file=sys.stderr)
         runs += [
-            gevent_run(interpreter, missing, dict(facts), options),
-            gevent_echo_run(interpreter, missing, programs, facts, options),
+            green_run(suite, implementations, interpreter, missing,
+                      dict(facts), options),
+            green_echo_run(suite, servers, interpreter, missing, programs,
+                           facts, options),
         ]
     return runs
 
 
-def gevent_run(interpreter, missing, facts, options):
+def green_run(suite, implementations, interpreter, missing, facts, options):
     def command(name, row):
-        peer = targets.GEVENT_IMPLEMENTATIONS[name]
+        peer = implementations[name]
         if peer.partition(".")[0] in missing:
             return "not installed"
         argv = [interpreter, HERE / "python" / "green_rows.py", peer,
                 row.name]
         return argv + ["--quick"] * options.quick
 
-    return run_rows("gevent", targets.GEVENT_ROWS, command,
-                    targets.GEVENT_IMPLEMENTATIONS, facts, options)
+    return run_rows(suite, targets.GEVENT_ROWS, command, implementations,
+                    facts, options)
 
 
-def gevent_echo_run(interpreter, missing, programs, facts, options):
+def green_echo_run(suite, servers, interpreter, missing, programs, facts,
+                   options):
     driver = [sys.executable, HERE / "echo.py", programs / "load"]
 
     def command(name, row):
-        peer = targets.PYTHON_ECHO_IMPLEMENTATIONS[name]
+        peer = servers[name]
         if name in row.programs:
             return None
         if peer is None:
@@ -247,9 +263,8 @@ def gevent_echo_run(interpreter, missing, programs, facts, options):
                     HERE / "python" / "echo_servers.py", peer]
         return argv + echo_options(row, options, 5000)
 
-    return run_rows("gevent echo", targets.PYTHON_ECHO_ROWS, command,
-                    targets.PYTHON_ECHO_IMPLEMENTATIONS, facts, options,
-                    count_echo)
+    return run_rows(f"{suite} echo", targets.PYTHON_ECHO_ROWS, command,
+                    servers, facts, options, count_echo)
 
 
 def http_suite(options):
@@ -395,14 +410,15 @@ def count_echo(argv, row, ops):
 
 SUITES = {"greenlet": greenlet_suite, "core": core_suite, "loop": loop_suite,
           "hub": hub_suite, "parse": parse_suite, "gevent": gevent_suite,
-          "http": http_suite}
+          "eventlet": eventlet_suite, "http": http_suite}
 #: suite -> tables of its rows
 ROWS = {"greenlet": targets.GREENLET_ROWS, "core": targets.CORE_ROWS,
         "loop": targets.LOOP_ROWS,
         "hub": targets.HUB_ROWS + targets.ECHO_ROWS,
-          "parse": targets.PARSE_ROWS,
-          "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS,
-          "http": targets.HTTP_ROWS}
+        "parse": targets.PARSE_ROWS,
+        "gevent": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS,
+        "eventlet": targets.GEVENT_ROWS + targets.PYTHON_ECHO_ROWS,
+        "http": targets.HTTP_ROWS}
 
 
 def parse(argv):
@@ -420,7 +436,8 @@ def parse(argv):
              " boost.fiber, State Threads, Go, libev and bare epoll; parse:"
              " HTTP, against picohttpparser and llhttp; gevent:"
              " green threads and TCP echo in Python, against gevent,"
-             " eventlet, asyncio and uvloop; http: HTTP servers, against"
+             " eventlet, asyncio and uvloop; eventlet: the same of"
+             " coir.eventlet, against eventlet; http: HTTP servers, against"
              " gevent's, eventlet's, gunicorn, uvicorn, bjoern and granian;"
              " all (the default)")
     parser.add_argument(

@@ -305,6 +305,13 @@ PYTHON_ECHO_ROWS = (
         programs={ECHO_LIMIT: None}, memory=GIB),
 )
 
+#: The same rows, of eventlet's API.
+EVENTLET_PEERS = {"eventlet": "eventlet==0.41.3"}
+EVENTLET_IMPLEMENTATIONS = {"eventlet": "eventlet", "Coir": "coir.eventlet"}
+EVENTLET_ECHO_IMPLEMENTATIONS = {
+    ECHO_LIMIT: None, **EVENTLET_IMPLEMENTATIONS,
+}
+
 PARSE_IMPLEMENTATIONS = {
     "picohttpparser": ("bench_parse_pico", None),
     "llhttp": ("bench_parse_llhttp", None),

@@ -34,9 +34,8 @@ def serve_gevent(package):
     server.serve_forever()
 
 
-def serve_eventlet():
-    import eventlet
-
+def serve_eventlet(package):
+    eventlet = importlib.import_module(package)
     listener = eventlet.listen(("127.0.0.1", 0), backlog=BACKLOG)
     say(listener.getsockname()[1])
     eventlet.serve(listener, echo, concurrency=100_000)
@@ -84,8 +83,8 @@ def serve_tasks(package, function):
 
 def main(name):
     package, _, kind = name.partition("-")
-    if package == "eventlet":
-        serve_eventlet()
+    if package.rpartition(".")[2] == "eventlet":
+        serve_eventlet(package)
     elif package in ("asyncio", "uvloop"):
         serve_tasks(package, serve_protocol if kind else serve_streams)
     else:

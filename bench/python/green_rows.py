@@ -84,28 +84,30 @@ class Gevent:
 
 
 class Eventlet:
-    """The same of eventlet."""
+    """The same of eventlet, or of a package with its API."""
 
-    def __init__(self, _):
-        import eventlet
-        import eventlet.event
-        import eventlet.semaphore
-        import eventlet.tpool
-        from eventlet.green import subprocess
+    def __init__(self, package):
+        m = importlib.import_module(package)
 
-        class Event(eventlet.event.Event):
-            set = eventlet.event.Event.send
-            clear = eventlet.event.Event.reset
+        def part(name):
+            return importlib.import_module(f"{package}.{name}")
 
-        self.spawn, self.sleep = eventlet.spawn, eventlet.sleep
-        self.join = eventlet.greenthread.GreenThread.wait
+        class Event(m.Event):
+            set = m.Event.send
+            clear = m.Event.reset
+
+        self.spawn, self.sleep = m.spawn, m.sleep
+        self.join = part("greenthread").GreenThread.wait
         self.Event = Event
-        self.Semaphore = eventlet.semaphore.Semaphore
-        self.Queue = eventlet.queue.Queue
-        self.Timeout = self.arm = eventlet.Timeout
-        self.execute = eventlet.tpool.execute
-        self.Popen = subprocess.Popen
-        self.pool = eventlet.GreenPool(100)
+        self.Semaphore, self.Queue = m.Semaphore, m.Queue
+        self.Timeout = self.arm = m.Timeout
+        self.execute = part("tpool").execute
+        self.pool = m.GreenPool(100)
+        self._part = part
+
+    @property
+    def Popen(self):
+        return self._part("green.subprocess").Popen
 
     def joinall(self, threads):
         for thread in threads:
@@ -625,7 +627,8 @@ def main(argv):
         def sleeping(count):
             runner.run(sleeping_tasks(count))
     else:
-        api = (Eventlet if peer == "eventlet" else Gevent)(peer)
+        is_eventlet = peer.rpartition(".")[2] == "eventlet"
+        api = (Eventlet if is_eventlet else Gevent)(peer)
 
         def run(sizes):
             return run_green(api, name, sizes)
