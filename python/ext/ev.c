@@ -199,6 +199,23 @@ coir__ev_event_of(PyObject *owner, coir_ev *ev)
     return op;
 }
 
+int
+coir__ev_event_renew(PyObject **event)
+{
+    PyObject *op = event_new(&event_type, NULL, NULL);
+    if (op == NULL)
+        return -1;
+    Py_XSETREF(*event, op);
+    return 0;
+}
+
+void
+coir__ev_event_send_once(PyObject *op)
+{
+    if (PyObject_TypeCheck(op, &event_type) && SELF->ev->result == NULL)
+        (void)coir__ev_send(SELF->ev, Py_None, NULL);
+}
+
 static PyObject *
 event_reset(PyObject *op, PyObject *Py_UNUSED(unused))
 {

@@ -47,6 +47,11 @@ COIR__HIDDEN PyObject *coir__ev_waiters(const coir_list *list);
 /* An Event that is the one in `owner`, which lies in `ev`. */
 COIR__HIDDEN PyObject *coir__ev_event_of(PyObject *owner, coir_ev *ev);
 
+/* Put a new Event in the place of one (strong). 0, or -1 with MemoryError. */
+COIR__HIDDEN int coir__ev_event_renew(PyObject **event);
+/* send(None), unless it was sent, or is no Event. */
+COIR__HIDDEN void coir__ev_event_send_once(PyObject *event);
+
 /* Let others run that are ready: as sleep(0). 0, or -1 with an exception. */
 COIR__HIDDEN int coir__ev_yield(void);
 
@@ -91,6 +96,21 @@ COIR__HIDDEN int coir__ev_pack(PyObject *const *args, Py_ssize_t nargs,
                                PyObject *kwnames, PyObject **tuple,
                                PyObject **dict);
 
+/* --- Semaphore: evsem.c -------------------------------------------------- */
+
+COIR__HIDDEN int coir__evsem_check(PyObject *op);
+/* acquire(), without a limit: 1, or -1 with an exception. */
+COIR__HIDDEN int coir__evsem_take(PyObject *op);
+/* release(). Runs no code. */
+COIR__HIDDEN void coir__evsem_give(PyObject *op);
+COIR__HIDDEN Py_ssize_t coir__evsem_counter(PyObject *op);
+COIR__HIDDEN Py_ssize_t coir__evsem_balance(PyObject *op);
+
+/* --- GreenPool: evpool.c ------------------------------------------------- */
+
+/* A GreenThread of the pool has ended. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__evpool_done(PyObject *op, PyObject *green);
+
 /* --- the timers that were cancelled: evhub.c ----------------------------- */
 
 /* A number for the present turn of the loop: another one when anything has run
@@ -109,5 +129,6 @@ COIR__HIDDEN int coir__evsem_types_init(PyObject *module);    /* evsem.c */
 COIR__HIDDEN int coir__evtimeout_types_init(PyObject *module); /* evtimeout.c */
 COIR__HIDDEN int coir__evqueue_types_init(PyObject *module); /* evqueue.c */
 COIR__HIDDEN int coir__evhub_types_init(PyObject *module);   /* evhub.c */
+COIR__HIDDEN int coir__evpool_types_init(PyObject *module);  /* evpool.c */
 
 #endif

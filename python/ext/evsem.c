@@ -263,6 +263,36 @@ waiting(const SemaphoreObject *self)
     return n;
 }
 
+int
+coir__evsem_check(PyObject *op)
+{
+    return PyObject_TypeCheck(op, &semaphore_type);
+}
+
+int
+coir__evsem_take(PyObject *op)
+{
+    return take(SELF, COIR_FOREVER);
+}
+
+void
+coir__evsem_give(PyObject *op)
+{
+    give(SELF);
+}
+
+Py_ssize_t
+coir__evsem_counter(PyObject *op)
+{
+    return SELF->counter;
+}
+
+Py_ssize_t
+coir__evsem_balance(PyObject *op)
+{
+    return SELF->counter - waiting(SELF);
+}
+
 static PyObject *
 semaphore_locked(PyObject *op, PyObject *Py_UNUSED(unused))
 {

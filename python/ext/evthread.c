@@ -189,6 +189,19 @@ resolve_links(ThreadObject *self)
     return err;
 }
 
+/* It does not run any more. 0, or -1 with an exception. */
+static inline int
+leave_pool(ThreadObject *self)
+{
+    PyObject *pool = self->pool;
+    if (COIR__LIKELY(pool == NULL))
+        return 0;
+    self->pool = NULL;
+    int err = coir__evpool_done(pool, (PyObject *)self);
+    Py_DECREF(pool);
+    return err;
+}
+
 /* It came to `res`, which is used up, or failed: tell all. Returns None, or
  * NULL with the exception that it, or a link, ends by. */
 static PyObject *
@@ -197,7 +210,8 @@ tell(ThreadObject *self, PyObject *res)
     if (COIR__LIKELY(res != NULL)) {
         int err = coir__ev_send(&self->ev, res, NULL);
         Py_DECREF(res);
-        if (err < 0 || (self->links != NULL && resolve_links(self) < 0))
+        if (err < 0 || leave_pool(self) < 0 ||
+            (self->links != NULL && resolve_links(self) < 0))
             return NULL;
         Py_RETURN_NONE;
     }
@@ -206,6 +220,8 @@ tell(ThreadObject *self, PyObject *res)
     PyObject *info = PyTuple_Pack(3, (PyObject *)Py_TYPE(exc), exc,
                                   tb != NULL ? tb : Py_None);
     int err = info != NULL ? coir__ev_send(&self->ev, Py_None, info) : -1;
+    if (err == 0)
+        err = leave_pool(self);
     if (err == 0)
         err = resolve_links(self);
     Py_XDECREF(info);

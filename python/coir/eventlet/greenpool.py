@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from coir._core import GreenletExit, getcurrent
+from coir._core import EvGreenPool, GreenletExit, getcurrent
 
 from . import event, greenthread, queue, semaphore
 
@@ -16,7 +16,7 @@ __all__ = ["GreenPool", "GreenPile"]
 DEBUG = True
 
 
-class GreenPool:
+class GreenPool(EvGreenPool):
     """Runs functions in green threads, so many at a time at most.
 
     Who asks for more waits until one has ended; but a green thread of the
@@ -59,31 +59,12 @@ class GreenPool:
         """How many wait in `spawn` or `spawn_n`."""
         return max(0, -self.sem.balance)
 
-    def _is_reentrant(self) -> bool:
-        return (
-            self.sem.counter <= 0 and getcurrent() in self.coroutines_running
-        )
-
-    def _add(self, g: Any) -> None:
-        if not self.coroutines_running:
-            self.no_coros_running = event.Event()
-        self.coroutines_running.add(g)
-
-    def spawn(
+    def _spawn_here(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Run ``function(*args, **kwargs)`` in the pool, waiting for a place.
-
-        Returns the `GreenThread`.
-        """
-        if self._is_reentrant():
-            g = greenthread.GreenThread(getcurrent())
-            g.main(function, args, kwargs)
-            return g
-        self.sem.acquire()
-        g = greenthread.spawn(function, *args, **kwargs)
-        self._add(g)
-        g.link(self._spawn_done)
+        """Run it now: what `spawn` does for who is of a pool that is full."""
+        g = greenthread.GreenThread(getcurrent())
+        g.main(function, args, kwargs)
         return g
 
     def _spawn_n_impl(
@@ -113,13 +94,6 @@ class GreenPool:
                 self._spawn_n_impl, function, args, kwargs, True
             )
         )
-
-    def _spawn_done(self, coro: Any) -> None:
-        self.sem.release()
-        if coro is not None:
-            self.coroutines_running.remove(coro)
-        if self.sem.balance == self.size and not self.no_coros_running.ready():
-            self.no_coros_running.send(None)
 
     def waitall(self) -> None:
         """Wait until none runs; not for green threads of the pool."""
