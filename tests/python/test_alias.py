@@ -701,8 +701,7 @@ def test_eventlet_is_one_package_under_two_names():
         import eventlet.hubs.timer, coir.eventlet.hubs, coir.eventlet, greenlet
         assert eventlet is coir.eventlet
         assert eventlet.hubs is coir.eventlet.hubs
-        assert eventlet.greenthread.GreenThread.__module__ == (
-            "eventlet.greenthread")
+        assert eventlet.GreenPool.__module__ == "eventlet.greenpool"
         assert issubclass(eventlet.greenthread.GreenThread, greenlet.greenlet)
         from importlib import metadata
         assert metadata.version("eventlet") == eventlet.__version__

@@ -186,10 +186,10 @@ class Hub(hub.BaseHub):
         self.loop: Any = None
 
     def _post_initialize(self) -> None:
-        self._start()
-        _hubs.add(self)
+        from ..patcher import _unmonkey_patch_asyncio_all
 
-    def _start(self) -> None:
+        _unmonkey_patch_asyncio_all()
+        _hubs.add(self)
         self.loop = _Loop(_Selector(self.greenlet.loop))
         asyncio.set_event_loop(self.loop)
         ev_spawn_n(self._run_loop, self.loop)
@@ -217,10 +217,12 @@ _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """The greenlet of the parent's loop is not in the child: start anew."""
+    """The loop goes on, with the greenlet that runs it; but asyncio counts
+    it as the parent's, and what wakes it must not be shared."""
     for each in list(_hubs):
-        events._set_running_loop(None)
-        each._start()
+        each.loop._close_self_pipe()
+        each.loop._make_self_pipe()
+        events._set_running_loop(each.loop)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

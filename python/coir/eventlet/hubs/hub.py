@@ -13,7 +13,6 @@ belong to its thread.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 import traceback
@@ -380,27 +379,6 @@ class BaseHub:
 
         sleep(seconds or 0)
 
-    def _forget_others(self) -> None:
-        """In the child of a fork: keep what is of the greenlet that forked,
-        or of the main one; all else is the parent's."""
-        kept = (getcurrent(), self._engine.parent)
-        now = self.clock()
-        timers = list(self._timers.items())
-        self._timers.clear()
-        for timer, when in timers:
-            handle, timer._handle = timer._handle, None
-            if handle is not None:
-                handle.stop()
-                handle.close()
-            if getattr(timer.tpl[0], "__self__", None) in kept:
-                timer._handle = self._arm(timer, when - now)
-                self._timers[timer] = when
-        for fileno in {fd for _, fd in self._watchers}:
-            for listener in list(self._listeners_of(fileno)):
-                if listener.greenlet not in kept:
-                    self.remove(listener)
-        self.closed.clear()
-
     # --- descriptors
 
     def add(
@@ -696,16 +674,6 @@ def revive() -> None:
     if engine.dead:
         _replace(engine)
 
-
-def _after_fork_in_child() -> None:
-    from . import _threadlocal
-
-    hub = getattr(_threadlocal, "hub", None)
-    if isinstance(hub, BaseHub):
-        hub._forget_others()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 _gevent_hub.Hub.eventlet_report = staticmethod(_report)
 _gevent_hub.Hub.eventlet_idle = staticmethod(_idle)
