@@ -87,8 +87,8 @@ coir__ev_wait(coir_ev *ev, PyObject *owner, int64_t timeout_ns)
         return NULL;
     w->tag = BROUGHT_VALUE;
     int how;
-    PyObject *res = coir__park(t, hub, &ev->waiters, "wait", owner, timeout_ns,
-                               &how);
+    PyObject *res =
+        coir__park(t, hub, &ev->waiters, "wait", owner, timeout_ns, &how);
     if (COIR__UNLIKELY(res != NULL && how == COIR_WOKEN_BY_WAKE &&
                        w->tag == BROUGHT_ERROR)) {
         coir__ev_raise(res);
@@ -312,8 +312,7 @@ event_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     PyObject *exc = NULL;
     if (in[1] != Py_None)
-        exc = PyTuple_Check(in[1]) ? Py_NewRef(in[1])
-                                   : PyTuple_Pack(1, in[1]);
+        exc = PyTuple_Check(in[1]) ? Py_NewRef(in[1]) : PyTuple_Pack(1, in[1]);
     if (exc == NULL && in[1] != Py_None)
         return NULL;
     int err = coir__ev_send(SELF->ev, in[0], exc);
@@ -335,11 +334,10 @@ event_str(PyObject *op)
     Py_ssize_t n = 0;
     for (coir_node *at = ev->waiters.head; at != NULL; at = at->next)
         n++;
-    return PyUnicode_FromFormat(
-        "<%s at %p result=%R _exc=%R _waiters[%zd]>",
-        coir__type_name(Py_TYPE(op)), op,
-        ev->result != NULL ? ev->result : not_used,
-        ev->exc != NULL ? ev->exc : Py_None, n);
+    return PyUnicode_FromFormat("<%s at %p result=%R _exc=%R _waiters[%zd]>",
+                                coir__type_name(Py_TYPE(op)), op,
+                                ev->result != NULL ? ev->result : not_used,
+                                ev->exc != NULL ? ev->exc : Py_None, n);
 }
 
 static PyObject *
@@ -390,8 +388,8 @@ event_dealloc(PyObject *op)
     Py_TYPE(op)->tp_free(op);
 }
 
-#define FAST(func) (PyCFunction)(void (*)(void))(func), \
-                       METH_FASTCALL | METH_KEYWORDS
+#define FAST(func)                                                            \
+    (PyCFunction)(void (*)(void))(func), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef event_methods[] = {
     {"wait", FAST(event_wait),
@@ -439,9 +437,10 @@ static PyTypeObject event_type = {
     .tp_dealloc = event_dealloc,
     .tp_str = event_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Event()\n\n"
-              "One result, or exception, for any number of green threads that\n"
-              "wait for it. Who sends it may be in another thread.",
+    .tp_doc =
+        "Event()\n\n"
+        "One result, or exception, for any number of green threads that\n"
+        "wait for it. Who sends it may be in another thread.",
     .tp_traverse = event_traverse,
     .tp_clear = event_clear,
     .tp_weaklistoffset = offsetof(EventObject, weakreflist),

@@ -126,7 +126,8 @@ COIR__HIDDEN void coir__ev_forget_canceled(HubObject *hub);
 COIR__HIDDEN int coir__ev_types_init(PyObject *module);       /* ev.c */
 COIR__HIDDEN int coir__evthread_types_init(PyObject *module); /* evthread.c */
 COIR__HIDDEN int coir__evsem_types_init(PyObject *module);    /* evsem.c */
-COIR__HIDDEN int coir__evtimeout_types_init(PyObject *module); /* evtimeout.c */
+COIR__HIDDEN int
+coir__evtimeout_types_init(PyObject *module);                /* evtimeout.c */
 COIR__HIDDEN int coir__evqueue_types_init(PyObject *module); /* evqueue.c */
 COIR__HIDDEN int coir__evhub_types_init(PyObject *module);   /* evhub.c */
 COIR__HIDDEN int coir__evpool_types_init(PyObject *module);  /* evpool.c */

@@ -110,8 +110,8 @@ ev_stamp(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     const HubObject *hub = hub_if_any();
     if (hub == NULL && PyErr_Occurred())
         return NULL;
-    return PyLong_FromUnsignedLongLong(
-        hub != NULL ? coir__ev_stamp(hub->loop) : 0);
+    return PyLong_FromUnsignedLongLong(hub != NULL ? coir__ev_stamp(hub->loop)
+                                                   : 0);
 }
 
 static PyObject *

@@ -663,8 +663,8 @@ queue_dealloc(PyObject *op)
 
 /* --- types --------------------------------------------------------------- */
 
-#define FAST(func) (PyCFunction)(void (*)(void))(func), \
-                       METH_FASTCALL | METH_KEYWORDS
+#define FAST(func)                                                            \
+    (PyCFunction)(void (*)(void))(func), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef light_methods[] = {
     {"get", FAST(queue_get),
@@ -727,15 +727,16 @@ static PyGetSetDef queue_getset[] = {
 
 #define QUEUE_TYPE(name_, doc_, ...)                                          \
     {                                                                         \
-        PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.eventlet.queue." name_, \
-        .tp_basicsize = sizeof(QueueObject), .tp_dealloc = queue_dealloc,     \
-        .tp_repr = queue_repr, .tp_str = queue_str,                           \
-        .tp_flags =                                                           \
-            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,    \
-        .tp_doc = (doc_), .tp_traverse = queue_traverse,                      \
-        .tp_clear = queue_clear,                                              \
-        .tp_weaklistoffset = offsetof(QueueObject, weakreflist),              \
-        .tp_init = queue_init, .tp_new = queue_new, __VA_ARGS__               \
+        PyVarObject_HEAD_INIT(NULL, 0)                                        \
+            .tp_name = "coir.eventlet.queue." name_,                          \
+          .tp_basicsize = sizeof(QueueObject), .tp_dealloc = queue_dealloc,   \
+          .tp_repr = queue_repr, .tp_str = queue_str,                         \
+          .tp_flags =                                                         \
+              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,  \
+          .tp_doc = (doc_), .tp_traverse = queue_traverse,                    \
+          .tp_clear = queue_clear,                                            \
+          .tp_weaklistoffset = offsetof(QueueObject, weakreflist),            \
+          .tp_init = queue_init, .tp_new = queue_new, __VA_ARGS__             \
     }
 
 static PyTypeObject light_type = QUEUE_TYPE(

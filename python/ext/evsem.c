@@ -151,9 +151,9 @@ check_release(PyObject *op)
     if (SELF->original == NULL || !PyObject_TypeCheck(op, &bounded_type))
         return 0;
     PyObject *counter = PyLong_FromSsize_t(SELF->counter);
-    int full = counter != NULL ? PyObject_RichCompareBool(
-                                     counter, SELF->original, Py_GE)
-                               : -1;
+    int full = counter != NULL
+                   ? PyObject_RichCompareBool(counter, SELF->original, Py_GE)
+                   : -1;
     Py_XDECREF(counter);
     if (full > 0)
         PyErr_SetString(PyExc_ValueError, "Semaphore released too many times");
@@ -239,8 +239,8 @@ semaphore_init(PyObject *op, PyObject *args, PyObject *kwargs)
         set_counter(SELF, value) < 0)
         return -1;
     if (PyObject_TypeCheck(op, &bounded_type))
-        Py_XSETREF(SELF->original, value != NULL ? Py_NewRef(value)
-                                                 : PyLong_FromLong(1));
+        Py_XSETREF(SELF->original,
+                   value != NULL ? Py_NewRef(value) : PyLong_FromLong(1));
     return 0;
 }
 
@@ -405,8 +405,8 @@ semaphore_dealloc(PyObject *op)
     Py_TYPE(op)->tp_free(op);
 }
 
-#define FAST(func) (PyCFunction)(void (*)(void))(func), \
-                       METH_FASTCALL | METH_KEYWORDS
+#define FAST(func)                                                            \
+    (PyCFunction)(void (*)(void))(func), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef semaphore_methods[] = {
     {"acquire", FAST(semaphore_acquire),
@@ -430,8 +430,8 @@ static PyMethodDef semaphore_methods[] = {
 static PyGetSetDef semaphore_getset[] = {
     {"counter", semaphore_get_counter, semaphore_set_counter,
      "How many there are to take.", NULL},
-    {"balance", semaphore_get_balance, NULL,
-     "The same, less those that wait.", NULL},
+    {"balance", semaphore_get_balance, NULL, "The same, less those that wait.",
+     NULL},
     {"_waiters", semaphore_get_waiters, NULL, "The greenlets that wait.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -440,15 +440,20 @@ static PyGetSetDef semaphore_getset[] = {
 #define SEMAPHORE_TYPE(type_name_, doc_, ...)                                 \
     {                                                                         \
         PyVarObject_HEAD_INIT(NULL, 0).tp_name = (type_name_),                \
-        .tp_basicsize = sizeof(SemaphoreObject),                              \
-        .tp_dealloc = semaphore_dealloc, .tp_repr = semaphore_repr,           \
-        .tp_str = semaphore_str,                                              \
-        .tp_flags =                                                           \
-            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,    \
-        .tp_doc = (doc_), .tp_traverse = semaphore_traverse,                  \
-        .tp_clear = semaphore_clear,                                          \
-        .tp_weaklistoffset = offsetof(SemaphoreObject, weakreflist),          \
-        .tp_init = semaphore_init, .tp_new = semaphore_new, __VA_ARGS__       \
+                                    .tp_basicsize = sizeof(SemaphoreObject),  \
+                                    .tp_dealloc = semaphore_dealloc,          \
+                                    .tp_repr = semaphore_repr,                \
+                                    .tp_str = semaphore_str,                  \
+                                    .tp_flags = Py_TPFLAGS_DEFAULT |          \
+                                                Py_TPFLAGS_BASETYPE |         \
+                                                Py_TPFLAGS_HAVE_GC,           \
+                                    .tp_doc = (doc_),                         \
+                                    .tp_traverse = semaphore_traverse,        \
+                                    .tp_clear = semaphore_clear,              \
+                                    .tp_weaklistoffset = offsetof(            \
+                                        SemaphoreObject, weakreflist),        \
+                                    .tp_init = semaphore_init,                \
+                                    .tp_new = semaphore_new, __VA_ARGS__      \
     }
 
 static PyTypeObject semaphore_type = SEMAPHORE_TYPE(

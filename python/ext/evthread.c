@@ -49,8 +49,8 @@ run_start(coir_ready *r, LoopObject *loop)
     coir_payload p = {Py_NewRef(coir__core.empty_tuple), NULL, 1};
     PyObject *res = coir__greenlet_switch(t, &s->base, p);
     if (res == NULL)
-        coir__loop_error(loop, starting != s ? (PyObject *)t->main
-                                             : (PyObject *)s);
+        coir__loop_error(loop,
+                         starting != s ? (PyObject *)t->main : (PyObject *)s);
     Py_XDECREF(res);
     if (starting == s) { /* it was switched to before */
         starting = NULL;
@@ -162,8 +162,7 @@ resolve_links(ThreadObject *self)
         return 0;
     int err = 0;
     self->resolves = 1;
-    while (err == 0 && self->links != NULL &&
-           PyObject_Size(self->links) > 0) {
+    while (err == 0 && self->links != NULL && PyObject_Size(self->links) > 0) {
         PyObject *link = PyObject_CallMethodNoArgs(self->links, str_popleft);
         PyObject *func, *args, *kwargs;
         err = -1;
@@ -592,10 +591,10 @@ thread_dealloc(PyObject *op)
 
 /* --- types and functions ------------------------------------------------- */
 
-#define FAST(func) (PyCFunction)(void (*)(void))(func), \
-                       METH_FASTCALL | METH_KEYWORDS
-#define SLOW(func) (PyCFunction)(void (*)(void))(func), \
-                       METH_VARARGS | METH_KEYWORDS
+#define FAST(func)                                                            \
+    (PyCFunction)(void (*)(void))(func), METH_FASTCALL | METH_KEYWORDS
+#define SLOW(func)                                                            \
+    (PyCFunction)(void (*)(void))(func), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef thread_methods[] = {
     {"wait", thread_wait, METH_NOARGS,
@@ -683,9 +682,12 @@ names_ready(void)
         PyObject **where;
         const char *text;
     } names[] = {
-        {&str_handle_error, "handle_error"}, {&str_main, "main"},
-        {&str_popleft, "popleft"},           {&str_append, "append"},
-        {&str_remove, "remove"},             {&str_run, "run"},
+        {&str_handle_error, "handle_error"},
+        {&str_main, "main"},
+        {&str_popleft, "popleft"},
+        {&str_append, "append"},
+        {&str_remove, "remove"},
+        {&str_run, "run"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].where == NULL &&

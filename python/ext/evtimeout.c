@@ -8,7 +8,7 @@
 
 typedef struct {
     TimeoutObject base;
-    char armed; /* it was started, and not cancelled since */
+    char armed;     /* it was started, and not cancelled since */
     uint64_t stamp; /* coir__ev_stamp() when it was started */
 } EvTimeoutObject;
 
@@ -247,7 +247,8 @@ static PyGetSetDef evtimeout_getset[] = {
     {"is_timeout", evtimeout_get_is_timeout, NULL, "True.", NULL},
     {"seconds", evtimeout_get, evtimeout_set, "None: never.", NULL},
     {"exception", evtimeout_get, evtimeout_set,
-     "What is raised instead; None, True: itself. False: itself, but a `with`\n"
+     "What is raised instead; None, True: itself. False: itself, but a "
+     "`with`\n"
      "keeps it to itself.",
      (void *)1},
     {NULL, NULL, NULL, NULL, NULL},
@@ -262,7 +263,8 @@ static PyTypeObject evtimeout_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
         "Timeout(seconds=None, exception=None)\n\n"
-        "An exception that raises itself, or `exception`, in the green thread\n"
+        "An exception that raises itself, or `exception`, in the green "
+        "thread\n"
         "that made it after some seconds, unless it is cancelled. As a\n"
         "context manager it is cancelled at the end of the block, which it\n"
         "leaves silently if `exception` is False.",

@@ -92,7 +92,6 @@ coir__raise_named(const char *name, const char *format, ...)
 
 /* --- Timeout ------------------------------------------------------------- */
 
-
 #define SELF ((TimeoutObject *)op)
 
 void
@@ -124,7 +123,8 @@ coir__timeout_stop(TimeoutObject *self)
 void
 coir__timeout_stop_node(coir_node *n)
 {
-    coir__timeout_stop((TimeoutObject *)((char *)n - offsetof(TimeoutObject, node)));
+    coir__timeout_stop(
+        (TimeoutObject *)((char *)n - offsetof(TimeoutObject, node)));
 }
 
 GreenletObject *
@@ -511,7 +511,8 @@ timeout_repr(PyObject *op)
             &text, PyUnicode_FromFormat(" exception=%R", SELF->exception));
     if (text != NULL)
         PyUnicode_AppendAndDel(
-            &text, PyUnicode_FromString(coir__timeout_is_pending(SELF) ? " pending>" : ">"));
+            &text, PyUnicode_FromString(
+                       coir__timeout_is_pending(SELF) ? " pending>" : ">"));
     return text;
 }
 

@@ -57,7 +57,8 @@ def test_wait_raises_with_the_traceback():
     for _ in range(2):
         with pytest.raises(KeyError) as info:
             thread.wait()
-        names = [f.name for f in traceback.extract_tb(info.value.__traceback__)]
+        frames = traceback.extract_tb(info.value.__traceback__)
+        names = [frame.name for frame in frames]
         assert names.count("fail_deep") == 1 and names[-1] == "fail_deep"
 
 

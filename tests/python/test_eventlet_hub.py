@@ -230,7 +230,8 @@ def test_errors_are_printed_unless_it_is_switched_off(hub, capsys):
     hub.schedule_call_global(0, fail)
     eventlet.spawn(fail)
     eventlet.spawn_n(fail)
-    greenlet(fail, hub.greenlet).switch
+    raw = greenlet(fail, hub.greenlet)
+    hub.schedule_call_global(0, raw.switch)
     eventlet.sleep(0)
     assert capsys.readouterr().err == ""
 

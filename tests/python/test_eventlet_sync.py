@@ -6,13 +6,11 @@ import sys
 import threading
 import time
 
-import coir.gevent.event
-import coir.gevent.queue
 import pytest
 from coir import eventlet, gevent
 from coir.eventlet import (
-    coros,
     corolocal,
+    coros,
     dagpool,
     db_pool,
     event,
@@ -23,6 +21,8 @@ from coir.eventlet import (
     semaphore,
     tpool,
 )
+from coir.gevent.event import AsyncResult
+from coir.gevent.queue import Queue as GeventQueue
 
 DELAY = 0.005
 
@@ -625,9 +625,9 @@ def test_tpool_lets_green_threads_run():
 
 
 def test_both_in_one_thread():
-    e, g = eventlet.Event(), gevent.event.AsyncResult()
+    e, g = eventlet.Event(), AsyncResult()
     q = eventlet.Queue(1)
-    gq = gevent.queue.Queue(1)
+    gq = GeventQueue(1)
 
     def of_eventlet():
         for n in range(5):

@@ -7,7 +7,7 @@ docs/guide/coming-from-eventlet.md.
 
 from __future__ import annotations
 
-from coir._core import getcurrent
+from coir._core import getcurrent as getcurrent
 
 from . import (
     convenience,

@@ -233,4 +233,5 @@ class DAGPool:
         return set()
 
     def _missing(self, key: Any) -> set[Any]:
-        return self.coros[key].pending - self.values.keys()
+        pending: set[Any] = self.coros[key].pending
+        return pending - self.values.keys()

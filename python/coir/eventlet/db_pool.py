@@ -92,7 +92,8 @@ class BaseConnectionPool(Pool):
 
     def _expire_old_connections(self, now: float) -> None:
         """Close those that were idle, or alive, for too long."""
-        good, old = [], []
+        good: list[Any] = []
+        old: list[Any] = []
         for item in self.free_items:
             expired = self._is_expired(now, item[0], item[1])
             (old if expired else good).append(item)
@@ -116,9 +117,7 @@ class BaseConnectionPool(Pool):
         if not self.free_items:
             return
         delay = min(
-            min(
-                item[0] + self.max_idle - now, item[1] + self.max_age - now
-            )
+            min(item[0] + self.max_idle - now, item[1] + self.max_age - now)
             for item in self.free_items
         )
         if delay > 0:

@@ -53,11 +53,11 @@ class GreenPool(EvGreenPool):
 
     def free(self) -> int:
         """How many could be spawned without waiting."""
-        return self.sem.counter
+        return int(self.sem.counter)
 
     def waiting(self) -> int:
         """How many wait in `spawn` or `spawn_n`."""
-        return max(0, -self.sem.balance)
+        return max(0, -int(self.sem.balance))
 
     def _spawn_here(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -145,7 +145,7 @@ class GreenPile:
         if not isinstance(size_or_pool, GreenPool):
             size_or_pool = GreenPool(size_or_pool)
         self.pool = size_or_pool
-        self.waiters = queue.LightQueue()
+        self.waiters: queue.LightQueue[Any] = queue.LightQueue()
         self.counter = 0
 
     def spawn(self, func: Callable[..., Any], *args: Any, **kw: Any) -> None:

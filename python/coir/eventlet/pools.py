@@ -31,7 +31,7 @@ class Pool:
         self.max_size = max_size
         self.order_as_stack = order_as_stack
         self.current_size = 0
-        self.channel = queue.LightQueue(0)
+        self.channel: queue.LightQueue[Any] = queue.LightQueue(0)
         self.free_items: collections.deque[Any] = collections.deque()
         if create is not None:
             self.create = create  # type: ignore[method-assign]

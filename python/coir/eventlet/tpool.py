@@ -12,8 +12,7 @@ import os
 import sys
 import traceback
 import warnings
-from _queue import Empty, SimpleQueue
-from _queue import SimpleQueue as Queue
+from _queue import SimpleQueue
 from collections.abc import Callable
 from typing import Any
 

@@ -139,12 +139,14 @@ class _Loop(asyncio.SelectorEventLoop):
 
     _selector: _Selector
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_soon(  # type: ignore[override]
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
         handle = super().call_soon(callback, *args, context=context)
         self._selector.wake()
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None
     ) -> Any:
         handle = super().call_at(when, callback, *args, context=context)

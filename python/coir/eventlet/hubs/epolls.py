@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import hub, poll
+from . import poll
 
 __all__ = ["Hub", "is_available"]
 

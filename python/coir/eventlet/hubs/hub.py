@@ -289,7 +289,7 @@ class BaseHub:
 
     def add_timer(self, timer: Any) -> float:
         """Have `timer` called in ``timer.seconds``; returns the time."""
-        when = self.clock() + timer.seconds
+        when: float = self.clock() + timer.seconds
         self._timers[timer] = when
         timer._stamp = ev_stamp()
         timer._handle = self._arm(timer, timer.seconds)
@@ -625,7 +625,7 @@ def adopt(current: Any, engine: Any) -> None:
             pass  # it is an ancestor of the hub
 
 
-# --- what the engine's hub leaves to this module ------------------------------
+# --- what the engine's hub leaves to this module -----------------------------
 
 
 def _report(engine: Any, context: Any, kind: Any, value: Any, tb: Any) -> bool:
