@@ -1,0 +1,1 @@
+"""Traces of requests, for Zipkin; see `coir.eventlet.zipkin.patcher`."""
