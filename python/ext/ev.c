@@ -69,22 +69,31 @@ coir__ev_raise(PyObject *args)
         coir__green_raise(&PyTuple_GET_ITEM(args, 0), n);
 }
 
+/* What was sent. */
+static PyObject *
+result_of(coir_ev *ev)
+{
+    if (ev->exc == NULL)
+        return Py_NewRef(ev->result);
+    PyObject *exc = Py_NewRef(ev->exc);
+    coir__ev_raise(exc);
+    Py_DECREF(exc);
+    return NULL;
+}
+
 PyObject *
 coir__ev_wait(coir_ev *ev, PyObject *owner, int64_t timeout_ns)
 {
-    if (ev->result != NULL) {
-        if (ev->exc == NULL)
-            return Py_NewRef(ev->result);
-        PyObject *exc = Py_NewRef(ev->exc);
-        coir__ev_raise(exc);
-        Py_DECREF(exc);
-        return NULL;
-    }
+    if (ev->result != NULL)
+        return result_of(ev);
     coir_pythread *t = coir__pythread_get();
     HubObject *hub = t != NULL ? coir__ev_hub(t) : NULL;
     coir_wait *w = hub != NULL ? coir__wait_get(t) : NULL;
     if (w == NULL)
         return NULL;
+    /* Other threads may have run while the hub was made. */
+    if (COIR__UNLIKELY(ev->result != NULL))
+        return result_of(ev);
     w->tag = BROUGHT_VALUE;
     int how;
     PyObject *res =

@@ -403,6 +403,8 @@ queue_join(PyObject *op, PyObject *Py_UNUSED(unused))
     HubObject *hub = t != NULL ? coir__ev_hub(t) : NULL;
     if (hub == NULL)
         return NULL;
+    if (SELF->unfinished <= 0) /* by now, as other threads may have run */
+        Py_RETURN_NONE;
     int how;
     PyObject *res =
         coir__park(t, hub, &SELF->joiners, "join", op, COIR_FOREVER, &how);

@@ -46,6 +46,12 @@ give(SemaphoreObject *self)
         wake_next(self);
 }
 
+static inline int
+is_free(const SemaphoreObject *self)
+{
+    return self->counter > 0 && self->waiters.head == NULL && self->woken == 0;
+}
+
 /* Wait until there is one to be taken. 1, 0 after the time, or -1. */
 static int
 wait_and_take(SemaphoreObject *self, int64_t ns)
@@ -55,6 +61,11 @@ wait_and_take(SemaphoreObject *self, int64_t ns)
     coir_wait *w = hub != NULL ? coir__wait_get(t) : NULL;
     if (w == NULL)
         return -1;
+    /* Other threads may have run while the hub was made. */
+    if (COIR__UNLIKELY(is_free(self))) {
+        self->counter--;
+        return 1;
+    }
     int64_t until = ns != COIR_FOREVER ? coir_clock_monotonic() + ns : 0;
     for (int again = 0;; again = 1) {
         int how = COIR_WOKEN_WAITS;
@@ -86,8 +97,7 @@ wait_and_take(SemaphoreObject *self, int64_t ns)
 static inline int
 take(SemaphoreObject *self, int64_t ns)
 {
-    if (COIR__LIKELY(self->counter > 0 && self->waiters.head == NULL &&
-                     self->woken == 0)) {
+    if (COIR__LIKELY(is_free(self))) {
         self->counter--;
         return 1;
     }

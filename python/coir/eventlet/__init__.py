@@ -21,6 +21,8 @@ from . import (
     timeout,
 )
 
+from .support import greenlets as greenlet
+
 #: The eventlet whose API this is.
 __version__ = "0.41.3"
 

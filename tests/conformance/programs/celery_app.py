@@ -1,12 +1,12 @@
 """The application that test_celery runs a worker of."""
 
+import os
 import threading
 import time
 
 import celery
-from helper import server
 
-URL = f"redis://127.0.0.1:{server('REDIS')}"
+URL = f"redis://127.0.0.1:{os.environ['COIR_PROGRAMS_REDIS']}"
 app = celery.Celery("celery_app", broker=f"{URL}/1", backend=f"{URL}/2")
 app.conf.worker_hijack_root_logger = False
 app.conf.broker_connection_retry_on_startup = True
@@ -38,3 +38,11 @@ def flaky(self):
 @app.task
 def fail():
     raise ValueError("on purpose")
+
+
+@app.task
+def whose_eventlet():
+    """The file of the eventlet that a worker runs on."""
+    import eventlet
+
+    return eventlet.__file__
