@@ -210,6 +210,7 @@ def test_graceful_stop():
             r = response(busy)
             assert r.getheader("Connection") == "close"
             assert r.read() == b"hello"
+            busy.close()
             stopper.get(timeout=LONG)
     assert server.state == "stopped"
 
@@ -276,7 +277,9 @@ def test_stop_under_load():
                     return
         except (ConnectionError, http.client.RemoteDisconnected):
             # Closed between two requests: nothing was answered in part.
-            return
+            pass
+        finally:
+            s.close()
 
     with serving(hello) as server, contextlib.ExitStack() as stack:
         socks = [stack.enter_context(connect(server)) for _ in range(20)]
