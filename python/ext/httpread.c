@@ -359,7 +359,9 @@ await_head(HTTPReaderObject *r, int64_t *deadline)
 {
     int is_idle = is_blank(r);
     int64_t limit = r->requests > 0 ? r->idle_ns : r->head_ns;
-    if (!is_idle) {
+    if (r->kind == COIR_SOURCE_FILE)
+        limit = COIR_FOREVER; /* what times out there is its own business */
+    else if (!is_idle) {
         if (*deadline < 0)
             *deadline = deadline_of(r->head_ns);
         limit = left_until(*deadline);
@@ -667,6 +669,12 @@ get_buffered(PyObject *op, void *Py_UNUSED(closure))
     return PyLong_FromSize_t(coir__httpreader_has(SELF));
 }
 
+static PyObject *
+get_at_end(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(SELF->at_end);
+}
+
 #define FIELD(type, closure)                                                  \
     ((type *)(void *)((char *)op + *(size_t *)closure))
 
@@ -866,6 +874,7 @@ static PyGetSetDef reader_getset[] = {
     {"closed", get_closed, NULL, "Whether it was closed.", NULL},
     {"buffered", get_buffered, NULL,
      "Bytes that were received and not read yet.", NULL},
+    {"at_end", get_at_end, NULL, "Whether the source has ended.", NULL},
     {"idle_timeout", get_timeout, set_timeout,
      "Seconds to wait for a further request; None: no limit.", &at_idle},
     {"head_timeout", get_timeout, set_timeout,

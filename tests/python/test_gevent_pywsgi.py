@@ -323,9 +323,8 @@ def test_http_1_0(serve):
     server = serve(hello)
     status, fields, body = head_of(ask(server, b"GET / HTTP/1.0\r\n\r\n"))
     assert fields["Connection"] == "close" and body == b"hello"
-    answer = ask(
-        server, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 2, end=True
-    )
+    request = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    answer = ask(server, request * 2, end=True)
     assert answer.count(b"Connection: keep-alive") == 2
 
     def unknown(environ, start_response):
@@ -368,8 +367,8 @@ def test_head_has_no_body(serve):
                 head = b""
                 while not head.endswith(b"\r\n\r\n"):
                     head += file.readline()
-                expected = {b"/list": b"Content-Length: 5", b"/iter": b"chunked"}
-                assert expected[path] in head
+                says = {b"/list": b"Content-Length: 5", b"/iter": b"chunked"}
+                assert says[path] in head
             sock.sendall(GET)
             assert file.readline() == b"HTTP/1.1 200 OK\r\n"
 
@@ -420,7 +419,7 @@ def test_a_body_is_no_upgraded_stream(serve):
 def test_ssl(serve, tmp_path):
     cert, key = make_certificate(tmp_path)
     server = serve(echo, keyfile=key, certfile=cert)
-    with native.create_connection(("127.0.0.1", server.server_port)) as sock:
+    with native.create_connection(("127.0.0.1", server.server_port)):
         pass  # no handshake at all
     script = (
         "import ssl, socket, sys\n"
@@ -835,7 +834,7 @@ def test_errors_are_reported_without_secrets(serve):
     loop = server.loop
     loop.handle_error = lambda *args: reports.append(args)
     try:
-        answer = ask(server, GET.replace(b"\r\n\r\n", b"\r\nCookie: x\r\n\r\n"))
+        answer = ask(server, GET[:-2] + b"Cookie: x\r\n\r\n")
     finally:
         del loop.handle_error
     ((context, kind, value, tb),) = reports
@@ -875,10 +874,11 @@ def test_an_application_may_be_replaced_by_its_error(serve):
 def test_close_of_a_result_is_called_once(serve):
     class Result:
         closed = 0
+        fails = False
 
         def __iter__(self):
             yield b"a"
-            if fails:
+            if self.fails:
                 raise ValueError
 
         def close(self):
@@ -886,6 +886,7 @@ def test_close_of_a_result_is_called_once(serve):
 
     for fails in (False, True):
         result = Result()
+        result.fails = fails
 
         def app(environ, start_response, result=result):
             start_response("200 OK", [])
@@ -1170,7 +1171,8 @@ def test_a_reader_is_a_file():
 
 
 def test_a_request():
-    source = Source(b"PURGE /a?b HT", b"TP/1.1\r\nHost: h\r\nA: 1\r\na: 2\r\n\r\nX")
+    rest = b"TP/1.1\r\nHost: h\r\nA: 1\r\na: 2\r\n\r\nX"
+    source = Source(b"PURGE /a?b HT", rest)
     reader = HTTPReader(source)
     request = reader.read_request()
     assert request.method == "PURGE" and request.target == "/a?b"
@@ -1325,7 +1327,12 @@ def test_a_reader_may_be_closed_while_it_waits():
 
 def test_parts_of_a_response():
     pairs, length, date, connection = http_encode_headers(
-        [("A", "b"), ["DATE", "d"], ("content-length", "3"), ("Connection", "c")]
+        [
+            ("A", "b"),
+            ["DATE", "d"],
+            ("content-length", "3"),
+            ("Connection", "c"),
+        ]
     )
     assert pairs[:2] == [(b"A", b"b"), (b"DATE", b"d")]
     assert (length, date, connection) == ("3", "d", "c")

@@ -1,0 +1,357 @@
+"""The WSGI server of coir.eventlet: what eventlet's own tests do not ask
+for."""
+
+import io
+import logging
+import socket as native
+
+import pytest
+from coir import eventlet
+from coir.eventlet import greenthread, wsgi
+from coir.eventlet.green import socket
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nX-Trailer: yes\r\n\r\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def deadline():
+    with eventlet.Timeout(60):
+        yield
+
+
+class Served:
+    """A server that runs."""
+
+    def __init__(self, app, **kwargs):
+        self.log = io.StringIO()
+        kwargs.setdefault("log", self.log)
+        self.listener = kwargs.pop("sock", None) or eventlet.listen(
+            ("127.0.0.1", 0)
+        )
+        self.address = self.listener.getsockname()
+        self.green = eventlet.spawn(
+            wsgi.server, self.listener, app, **kwargs
+        )
+
+    def ask(self, request, end=False):
+        """Send it, and read up to the end of the connection."""
+        sock = eventlet.connect(self.address)
+        sock.settimeout(30)
+        sock.sendall(request)
+        if end:
+            sock.shutdown(native.SHUT_WR)
+        parts = []
+        while data := sock.recv(65536):
+            parts.append(data)
+        sock.close()
+        return b"".join(parts)
+
+
+@pytest.fixture
+def serve():
+    """Start servers of an application; they are killed at the end."""
+    all_of_them = []
+
+    def start(app, **kwargs):
+        served = Served(app, **kwargs)
+        all_of_them.append(served)
+        return served
+
+    yield start
+    for served in all_of_them:
+        greenthread.kill(served.green)
+    eventlet.sleep(0)
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+def echo(environ, start_response):
+    data = environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return [data]
+
+
+REFUSED = {
+    "both": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "400 Bad Request",
+    ),
+    "length": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+        "400 Bad Request",
+    ),
+    "space": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
+        "400 Bad Request",
+    ),
+    "bare lf": (b"GET / HTTP/1.1\nHost: a\n\n", "400 Bad Request"),
+    "folded": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        "400 Bad Request",
+    ),
+    "version": (
+        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        "505 HTTP Version Not Supported",
+    ),
+    "long line": (
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        "414 Request URI Too Long",
+    ),
+    "long field": (
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        "400 Header Line Too Long",
+    ),
+    "long head": (
+        b"GET / HTTP/1.1\r\n" + (b"X: " + b"a" * 8000 + b"\r\n") * 10
+        + b"\r\n",
+        "400 Headers Too Large",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_answered_once(serve, name):
+    request, status = REFUSED[name]
+    calls = []
+    served = serve(lambda *args: calls.append(args))
+    answer = served.ask(request + GET)
+    assert answer.startswith(f"HTTP/1.0 {status}\r\n".encode())
+    assert answer.count(b"HTTP/1.") == 1 and calls == []
+
+
+def test_http_server_may_parse_instead(serve):
+    """Which takes what it can make sense of."""
+    seen = []
+
+    class Protocol(wsgi.HttpProtocol):
+        reject_bad_requests = False
+
+    def app(environ, start_response):
+        seen.append(
+            (environ["PATH_INFO"], environ["QUERY_STRING"])
+            + (environ.get("HTTP_X"), environ["wsgi.input"].read())
+        )
+        return hello(environ, start_response)
+
+    served = serve(app, protocol=Protocol)
+    answer = served.ask(
+        b"POST /a%20b?q HTTP/1.1\nX: 1\nX: 2\nContent-Length: 3\n\nabc"
+        + CHUNKED
+        + REFUSED["both"][0],
+        end=True,
+    )
+    assert answer.count(b"200 OK") == 3
+    assert seen == [
+        ("/a b", "q", "1,2", b"abc"),
+        ("/", "", None, b"abcde"),
+        ("/", "", None, b""),
+    ]
+    for name in ("length", "long line", "long field", "long head"):
+        request, status = REFUSED[name]
+        assert status[:3].encode() in served.ask(request)[:20]
+
+
+def test_a_protocol_may_parse_itself(serve):
+    class Protocol(wsgi.HttpProtocol):
+        def parse_request(self):
+            ok = super().parse_request()
+            self.path = "/mine"
+            return ok
+
+        def get_environ(self):
+            environ = super().get_environ()
+            environ["mine"] = self.headers["X"]
+            return environ
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [f"{environ['PATH_INFO']} {environ['mine']}".encode()]
+
+    served = serve(app, protocol=Protocol)
+    request = b"GET /yours HTTP/1.1\r\nX: y\r\nConnection: close\r\n\r\n"
+    assert served.ask(request).endswith(b"\r\n\r\n/mine y")
+
+
+def test_environ(serve):
+    seen = {}
+
+    def app(environ, start_response):
+        seen.update(environ)
+        return hello(environ, start_response)
+
+    served = serve(app, environ={"mine": 1})
+    served.ask(
+        b"GET /a%20%c3%a9?q=%20 HTTP/1.1\r\nHost: a\r\nX-One: 1\r\n"
+        b"x-one: 2\r\nX_One: 3\r\nConnection: close\r\n\r\n"
+    )
+    assert seen["PATH_INFO"] == "/a \xc3\xa9"
+    assert seen["RAW_PATH_INFO"] == "/a%20%c3%a9"
+    assert seen["QUERY_STRING"] == "q=%20" and seen["mine"] == 1
+    assert seen["HTTP_X_ONE"] == "1,2" and seen["HTTP_HOST"] == "a"
+    assert seen["headers_raw"][1:4] == (
+        ("X-One", "1"),
+        ("x-one", "2"),
+        ("X_One", "3"),
+    )
+    assert seen["wsgi.input"] is seen["eventlet.input"]
+    assert isinstance(seen["eventlet.input"].get_socket(), socket.socket)
+    assert seen["REMOTE_ADDR"] == seen["SERVER_NAME"] == "127.0.0.1"
+    assert seen["SERVER_PORT"] == str(served.address[1])
+
+
+def test_pipelined_and_chunked_bodies(serve):
+    served = serve(echo)
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy"
+    answer = served.ask(post + CHUNKED + post, end=True)
+    bodies = [part[:5] for part in answer.split(b"\r\n\r\n")[1:]]
+    assert bodies == [b"xyHTT", b"abcde", b"xy"]
+
+
+def test_a_body_that_is_cut_is_an_error(serve):
+    errors = []
+
+    def app(environ, start_response):
+        try:
+            environ["wsgi.input"].read()
+        except (OSError, wsgi.ChunkReadError) as exc:
+            errors.append(type(exc).__mro__)
+        return hello(environ, start_response)
+
+    served = serve(app)
+    served.ask(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", end=True
+    )
+    served.ask(CHUNKED[:-30], end=True)
+    served.ask(CHUNKED.replace(b"3;", b"x;"), end=True)
+    length, cut, bad = errors
+    assert OSError in length and wsgi.ChunkReadError not in length
+    assert OSError in cut and wsgi.ChunkReadError in cut
+    assert OSError not in bad and wsgi.ChunkReadError in bad
+
+
+def test_what_an_application_leaves_is_dropped(serve):
+    served = serve(hello)
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n"
+    answer = served.ask((post + b"x" * 40000) * 2 + CHUNKED, end=True)
+    assert answer.count(b"200 OK") == 3
+
+
+def test_responses_cannot_be_split(serve):
+    def app(environ, start_response):
+        with pytest.raises(ValueError):
+            start_response("200 OK", [("X", "a\r\nSet-Cookie: b")])
+        with pytest.raises(ValueError):
+            start_response("200 OK\r\nX: y", [])
+        return hello(environ, start_response)
+
+    answer = serve(app).ask(GET, end=True)
+    assert answer.startswith(b"HTTP/1.1 200 OK") and b"Cookie" not in answer
+
+
+def test_no_more_than_content_length_is_sent(serve):
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "3")])
+        return [b"abcdef"]
+
+    answer = serve(app).ask(GET + GET)
+    assert answer.endswith(b"\r\n\r\nabc") and answer.count(b"200 OK") == 1
+
+
+def test_head_has_no_body(serve):
+    served = serve(hello)
+    answer = served.ask(GET.replace(b"GET", b"HEAD"), end=True)
+    assert b"Content-Length: 5" in answer and answer.endswith(b"\r\n\r\n")
+
+
+def test_an_application_may_take_the_socket(serve):
+    def app(environ, start_response):
+        environ["eventlet.input"].get_socket().sendall(b"mine")
+        wsgi.WSGI_LOCAL.already_handled = True
+        return []
+
+    assert serve(app).ask(GET) == b"mine"
+
+
+def test_small_parts_are_gathered(serve):
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/now":
+            environ["eventlet.minimum_write_chunk_size"] = 1
+        start_response("200 OK", [])
+        return iter([b"a", b"b", "c"])
+
+    served = serve(app)
+    assert served.ask(GET, end=True).endswith(b"\r\n3\r\nabc\r\n0\r\n\r\n")
+    answer = served.ask(GET.replace(b"/ ", b"/now "), end=True)
+    assert answer.endswith(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+
+
+def test_hooks_are_called_whatever_happens(serve):
+    calls = []
+
+    def app(environ, start_response):
+        environ["eventlet.posthooks"].append(
+            (lambda env, *args, **kw: calls.append((args, kw)), (1,), {"a": 2})
+        )
+        raise ZeroDivisionError
+
+    served = serve(app, debug=False)
+    answer = served.ask(GET)
+    assert b"500 Internal Server Error" in answer
+    assert b"ZeroDivision" not in answer
+    assert "ZeroDivisionError" in served.log.getvalue()
+    assert calls == [((1,), {"a": 2})]
+
+
+def test_logs(serve, caplog):
+    with caplog.at_level(logging.DEBUG, logger="coir.test"):
+        served = serve(hello, log=logging.getLogger("coir.test"))
+        served.ask(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    text = "\n".join(caplog.messages)
+    assert "wsgi starting up on http://127.0.0.1:" in text
+    assert "accepted ('127.0.0.1'" in text
+    assert '"GET / HTTP/1.1" 200 ' in text
+
+
+def test_a_silent_client_is_dropped(serve):
+    class Protocol(wsgi.HttpProtocol):
+        head_timeout = 0.05
+
+    served = serve(hello, protocol=Protocol)
+    assert served.ask(b"") == b"" and served.ask(GET[:-2]) == b""
+    assert served.log.getvalue().count("timed out") == 2
+
+
+def test_a_server_that_ends_finishes_what_it_has(serve):
+    begun = eventlet.Event()
+
+    def app(environ, start_response):
+        begun.send(None)
+        eventlet.sleep(0.05)
+        return hello(environ, start_response)
+
+    pool = eventlet.GreenPool()
+    served = serve(app, custom_pool=pool)
+    client = eventlet.spawn(served.ask, GET)
+    idle = eventlet.connect(served.address)
+    begun.wait()
+    greenthread.kill(served.green)
+    assert client.wait().endswith(b"hello")
+    assert idle.recv(1) == b""
+    pool.waitall()
+    assert "wsgi exited" in served.log.getvalue()
+
+
+def test_the_error_of_a_header_says_what_to_do():
+    for header in (("X", "\u0100"), ("\u0100", "x")):
+        with pytest.raises(UnicodeEncodeError):
+            wsgi._encode_header_line(header)
+    assert wsgi._encode_header_line(("X", 3)) == b"X: 3\r\n"
+    assert wsgi.format_date_time(0) == "Thu, 01 Jan 1970 00:00:00 GMT"
