@@ -175,7 +175,7 @@ class Input:
     ) -> None:
         self.rfile = rfile
         self._sock = sock
-        self.content_length = content_length
+        self._content_length = content_length
         self.wfile = wfile
         self.wfile_line = wfile_line
         self.chunked_input = chunked_input
@@ -187,8 +187,22 @@ class Input:
 
     def _new_body(self) -> Any:
         return _Body(
-            self.rfile, self.content_length, None, self.chunked_input
+            self.rfile, self._content_length, None, self.chunked_input
         )
+
+    @property
+    def content_length(self) -> int | None:
+        """The bytes of the body; None: unknown.
+
+        May be set before it is read, for protocols that have a body of which
+        the head does not tell.
+        """
+        return self._content_length
+
+    @content_length.setter
+    def content_length(self, value: int | None) -> None:
+        self._content_length = value
+        self._body = self._new_body()
 
     @property
     def position(self) -> int:

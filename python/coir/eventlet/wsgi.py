@@ -579,7 +579,9 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             env["headers_raw"] = tuple(request.headers)
         else:
             self._fill_environ(env)
-        env["RAW_PATH_INFO"] = self.path.partition("?")[0]
+        env["RAW_PATH_INFO"], query, _ = self.path.partition("?")
+        if not query:
+            del env["QUERY_STRING"]  # by that websocket.py knows
         env["SCRIPT_NAME"] = ""
         env["SERVER_PROTOCOL"] = "HTTP/1.0"
         if self._own_address is None:
