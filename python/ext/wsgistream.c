@@ -13,6 +13,7 @@ typedef struct {
     int64_t timeout_ns;
     double timeout; /* seconds; negative: none */
     int is_closed;
+    int heeds_stop;
 } StreamObject;
 
 #define SELF ((StreamObject *)op)
@@ -101,6 +102,7 @@ upgrade(PyObject *op, PyObject *args)
     s->timeout_ns = COIR_FOREVER;
     s->timeout = -1;
     s->is_closed = 0;
+    s->heeds_stop = 0;
     PyObject_GC_Track(s);
     return (PyObject *)s;
 }
@@ -127,6 +129,11 @@ static int
 failed(PyObject *op, int slot, int err)
 {
     RequestObject *r = SELF->request;
+    if (SELF->heeds_stop && err == COIR_ECANCELED && r->error[slot] == NULL &&
+        !r->cancelled && slot == COIR_HTTP_READER) {
+        PyErr_SetString(PyExc_ConnectionAbortedError, "the server stops");
+        return -1;
+    }
     if (r->error[slot] != NULL || err == COIR_ECANCELED)
         return coir__request_raise(r, slot, err);
     if (err == COIR_ETIMEDOUT)
@@ -157,6 +164,18 @@ receive(PyObject *op, char *buf, Py_ssize_t len)
         (void)failed(op, COIR_HTTP_READER, (int)n);
     coir__request_leave(r);
     return n < 0 ? -1 : (Py_ssize_t)n;
+}
+
+static PyObject *
+stream_heed_stop(PyObject *op, PyObject *arg)
+{
+    int heeds = PyObject_IsTrue(arg);
+    if (heeds < 0 || enter(op) < 0)
+        return NULL;
+    (void)coir_http_raw_heed_stop(SELF->request->x, heeds);
+    SELF->heeds_stop = heeds;
+    coir__request_leave(SELF->request);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -357,6 +376,11 @@ stream_dealloc(PyObject *op)
 #define FAST(f) (PyCFunction)(void (*)(void)) f, METH_FASTCALL
 
 static PyMethodDef stream_methods[] = {
+    {"heed_stop", stream_heed_stop, METH_O,
+     "heed_stop(bool) -> None\n\n"
+     "Have recv() raise ConnectionAbortedError as soon as the server begins "
+     "to "
+     "stop,\nwhile sending goes on; or, having said farewell, no longer."},
     {"recv", FAST(stream_recv),
      "recv(size, flags=0) -> bytes\n\n"
      "Some bytes, b'' at the end. Waits. Flags are ignored."},

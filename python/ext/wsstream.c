@@ -14,7 +14,8 @@
  * The buffer is a bytearray, so that a stream that keeps a view of it cannot
  * come to hold freed memory. It is small while little comes.
  *
- * The subclass is told by its methods: _pong(data), _ended(code, reason). */
+ * The subclass is told by its methods: _pong(data), _ended(code, reason),
+ * _interrupted(exc). */
 #include "websocket.h"
 
 #include <stddef.h>
@@ -46,7 +47,7 @@ typedef struct {
 #define SELF ((BaseObject *)op)
 
 static PyObject *str_acquire, *str_release, *str_pong, *str_ended,
-    *str_recv_timed, *str_wait_for_end;
+    *str_recv_timed, *str_wait_for_end, *str_interrupted;
 
 /* --- life ---------------------------------------------------------------- */
 
@@ -485,7 +486,24 @@ read_into(BaseObject *b, PyObject *buffer)
     return n;
 }
 
-/* Read. How much; 0: the end, also if the connection was lost; -1. */
+/* Reading has failed by a ConnectionError. 0: so it is lost; 1: read again, as
+ * it was only the server that stops; -1. */
+static COIR__COLD Py_ssize_t
+lost(BaseObject *b)
+{
+    PyObject *exc = coir__error_take();
+    PyObject *res =
+        PyObject_CallMethodOneArg((PyObject *)b, str_interrupted, exc);
+    int goes_on = res != NULL ? PyObject_IsTrue(res) : -1;
+    Py_XDECREF(res);
+    Py_XDECREF(exc);
+    if (goes_on == 0)
+        b->is_broken = 1;
+    return goes_on;
+}
+
+/* Read. How much (or 1 for nothing yet); 0: the end, also if the connection
+ * was lost; -1. */
 static Py_ssize_t
 fill(BaseObject *b)
 {
@@ -508,9 +526,7 @@ fill(BaseObject *b)
     if (n < 0) {
         if (!PyErr_ExceptionMatches(PyExc_ConnectionError))
             return -1;
-        PyErr_Clear();
-        b->is_broken = 1;
-        return 0;
+        return lost(b);
     }
     b->len = (size_t)n;
     if ((size_t)n == size && b->size < BIG_SIZE)
@@ -708,7 +724,8 @@ coir__wsstream_init(void)
                  {&str_pong, "_pong"},
                  {&str_ended, "_ended"},
                  {&str_recv_timed, "_recv_timed"},
-                 {&str_wait_for_end, "_wait_for_end"}};
+                 {&str_wait_for_end, "_wait_for_end"},
+                 {&str_interrupted, "_interrupted"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (*names[i].to == NULL &&
             (*names[i].to = PyUnicode_InternFromString(names[i].name)) == NULL)

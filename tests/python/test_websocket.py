@@ -749,6 +749,75 @@ def test_connect_and_accept(how):
         assert not server.errors
 
 
+def http_server(app):
+    import coir.http
+
+    server = coir.http.Server(app, port=0)
+    server.start()
+    return server, f"ws://127.0.0.1:{server.port}/"
+
+
+def pywsgi_server(app):
+    from coir.gevent import pywsgi
+
+    server = pywsgi.WSGIServer(("127.0.0.1", 0), app, log=None)
+    server.start()
+    return server, f"ws://127.0.0.1:{server.server_port}/"
+
+
+@pytest.mark.parametrize("make", [http_server, pywsgi_server])
+def test_under_our_servers(make):
+    ends = []
+
+    def serve(ws):
+        echo(ws)
+        ends.append(ws.close_code)
+
+    server, url = make(wsgi_app(serve))
+    for _ in range(2):
+        with connect(url) as ws:
+            for message in MESSAGES:
+                ws.send(message)
+                assert ws.recv(timeout=LONG) == message
+        while not ends:
+            sleep(0.001)
+        assert ends.pop() == ws.close_code == 1000
+    ws = connect(url)
+    ws.abort()
+    while not ends:
+        sleep(0.001)
+    assert ends == [1006]
+    with pytest.raises(HandshakeError) as caught:
+        connect(url, headers=[("Sec-WebSocket-Version", "8")])
+    assert caught.value.args[0] in (400, 426)
+    server.stop()
+
+
+def test_server_that_stops_says_so():
+    server, url = http_server(wsgi_app(echo))
+    sockets = [connect(url) for _ in range(3)]
+    stopper = spawn(server.stop, LONG)
+    for ws in sockets:
+        assert ws.recv(timeout=LONG) is None
+        assert ws.close_code == 1001
+    stopper.join()
+
+
+def test_killed_handler_says_that_it_goes_away():
+    server, client = pair()
+
+    def handle():
+        with server:
+            server.recv()
+
+    handler = spawn(handle)
+    while not server._is_receiving:
+        spawn(int).join()
+    handler.kill()
+    assert client.recv(timeout=LONG) is None
+    assert client.close_code == 1001
+
+
 def test_handler_that_fails_closes_with_1011():
     def fail(ws):
         raise KeyError("handler")

@@ -168,7 +168,11 @@ class WebSocket(WebSocketBase):
         elif issubclass(exc_type, Exception):
             self.close(1011)
         else:
-            self.abort()  # killed: nothing may be waited for
+            # Killed: that may not take long.
+            with contextlib.suppress(OSError, WebSocketError):
+                with limited(self._scheduler, 0.1):
+                    self._send_control("close", 1001)
+            self.abort()
 
     # --- receiving ---
 
@@ -320,6 +324,17 @@ class WebSocket(WebSocketBase):
     def statistics(self) -> dict[str, int]:
         """Messages and their bytes, and bytes of frames, both ways."""
         return self.codec.statistics
+
+    def _interrupted(self, exc: ConnectionError) -> bool:
+        """Reading has failed: does it go on? It does if the server stops,
+        and lets us say so: then the peer is to close."""
+        heed_stop = getattr(self.stream, "heed_stop", None)
+        if heed_stop is None or not isinstance(exc, ConnectionAbortedError):
+            return False
+        heed_stop(False)
+        with contextlib.suppress(WebSocketConnectionClosed):
+            self._send_control("close", 1001)
+        return True
 
     def _ended(self, code: int, reason: str) -> None:
         """Called once, by who finds it out."""

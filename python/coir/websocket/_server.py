@@ -166,6 +166,10 @@ def accept(
         stream = upgrade(
             "101 Switching Protocols", _response_headers(shake) + [*headers]
         )
+        # When the server begins to stop, recv() is to tell the client.
+        heed_stop = getattr(stream, "heed_stop", None)
+        if heed_stop is not None:
+            heed_stop(True)
         ws = cls(stream, codec)
     else:
         head = shake.response(headers)
