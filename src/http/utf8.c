@@ -52,6 +52,8 @@ begin(coir__utf8 *u, uint8_t b)
 int
 coir__utf8_check(coir__utf8 *u, const uint8_t *data, size_t len)
 {
+    if (len == 0)
+        return 1; /* there may be no memory at all */
     const uint8_t *p = data, *end = data + len;
     coir__utf8 s = *u;
     while (p < end) {
