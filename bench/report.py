@@ -10,6 +10,7 @@ BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN_HUB = "<!-- hub tables: bench/run.py --markdown -->"
 BEGIN_GEVENT = "<!-- gevent tables: bench/run.py --markdown -->"
 BEGIN_PARSE = "<!-- parse tables: bench/run.py --markdown -->"
+BEGIN_HTTP = "<!-- http tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
 END = "<!-- end of tables -->"
 
@@ -162,7 +163,8 @@ def traffic_text(result):
 
 
 def is_echo(run):
-    return run["suite"].endswith("echo")
+    """Do clients ask servers, which is told of by more than one figure?"""
+    return run["suite"] == "http" or run["suite"].endswith("echo")
 
 
 def markdown_run(run):
@@ -185,8 +187,9 @@ def markdown_run(run):
         lines.append(f"| {row['label']} | " + " | ".join(cells) + " |")
     if is_echo(run):
         lines += further_table(
-            run, traffic_text, "Messages in a second, and the time after which"
-            " half and 99 % of them were back, all connections always busy:")
+            run, traffic_text, "Messages, or requests, in a second, and the"
+            " time after which half and 99 % of them were back, all"
+            " connections always busy:")
     lines += further_table(
         run, counts_text, "Instructions, without the kernel's, and system"
         " calls of an operation:")
@@ -246,10 +249,12 @@ def replace_tables(page, runs):
     hub = [run for run in runs if run["suite"] in ("hub", "echo")]
     gevent = [run for run in runs if run["suite"].startswith("gevent")]
     parse = [run for run in runs if run["suite"] == "parse"]
+    http = [run for run in runs if run["suite"] == "http"]
     others = [run for run in runs
-              if run not in loop + hub + gevent + parse]
+              if run not in loop + hub + gevent + parse + http]
     for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub),
                        (BEGIN_GEVENT, gevent), (BEGIN_PARSE, parse),
+                       (BEGIN_HTTP, http),
                        (BEGIN, others)):
         if not some:
             continue
