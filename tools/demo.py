@@ -10,10 +10,11 @@
    gevent.monkey, that serves 10,000 connections, on coir.gevent and on gevent.
 5. A client that asks 10,000 questions, a hundred at a time from a pool, and
    gives up those that nobody answers, on both.
-6. An echo server in C on libcoir, of less than 40 lines, with a green thread
+6. The same client, written for eventlet, on coir.eventlet and on eventlet.
+7. An echo server in C on libcoir, of less than 40 lines, with a green thread
    for each of 10,000 connections, all of which talk at once; and what some of
    these threads say they do.
-7. A small Flask application and a bare one, served by `coir serve` and by
+8. A small Flask application and a bare one, served by `coir serve` and by
    gevent's pywsgi, under wrk.
 
 Times and memory are those of child processes, the medians of a few runs each;
@@ -70,6 +71,14 @@ LIBRARIES = {
     "gevent": "gevent._gevent_c",
 }
 
+#: The programs that ask questions, and COIR_AS for each of the two they run
+#: on.
+FAN_OUTS = {
+    "gevent": ("gevent_fan_out.py", {"coir": "greenlet,gevent", "gevent": ""}),
+    "eventlet": ("eventlet_fan_out.py",
+                 {"coir": "greenlet,eventlet", "eventlet": ""}),
+}
+
 #: COIR_AS for each of the two that are compared.
 ENGINES = {"coir": "greenlet", "greenlet": ""}
 GEVENTS = {"coir": "greenlet,gevent", "gevent": ""}
@@ -107,7 +116,8 @@ def main():
         introduce()
         show_programs()
         rows = [*show_ring(), *show_echo()]
-        gevent_rows = [*show_patched_echo(), *show_fan_out()]
+        gevent_rows = [*show_patched_echo(), *show_fan_out("gevent")]
+        eventlet_rows = show_fan_out("eventlet")
         show_c_echo()
         http_rows = demo_http.show()
     except DemoError as exc:
@@ -118,7 +128,7 @@ def main():
         screen.line()
         print("demo: interrupted", file=sys.stderr)
         return 130
-    show_tables(rows, gevent_rows, http_rows)
+    show_tables(rows, gevent_rows, eventlet_rows, http_rows)
     took = time.monotonic() - started
     screen.line(f"demo: ok ({took:.0f} s)")
     return 0
@@ -445,20 +455,21 @@ def run_patched_echo(engine, connections):
 # Fan-out
 
 
-def show_fan_out():
+def show_fan_out(package):
+    program, engines = FAN_OUTS[package]
     silent = QUESTIONS // 50
     screen.title(
-        f"Client that asks {QUESTIONS:,} questions from a pool of 100, of "
-        f"which {silent:,} time out"
+        f"Client for {package} that asks {QUESTIONS:,} questions from a pool "
+        f"of 100, of which {silent:,} time out"
     )
-    times = {engine: [] for engine in GEVENTS}
-    cpus = {engine: [] for engine in GEVENTS}
+    times = {engine: [] for engine in engines}
+    cpus = {engine: [] for engine in engines}
     with c_echo_server() as (_, port):
         for turn in range(QUESTIONS_RUNS):
-            for engine in in_turn(turn, GEVENTS):
+            for engine in in_turn(turn, engines):
                 screen.progress(f"run {turn + 1} of {QUESTIONS_RUNS} on "
                                 f"{engine}")  # fmt: skip
-                took, cpu = run_fan_out(engine, port)
+                took, cpu = run_fan_out(program, engine, engines[engine], port)
                 times[engine].append(took)
                 cpus[engine].append(cpu / QUESTIONS * 1e6)
     rows = [
@@ -474,15 +485,15 @@ def show_fan_out():
     return rows
 
 
-def run_fan_out(engine, port):
+def run_fan_out(program, engine, coir_as, port):
     """Wall clock's and processor's seconds of one run."""
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
         command = [
-            sys.executable, PYTHON_EXAMPLES / "gevent_fan_out.py",
+            sys.executable, "-W", "ignore", PYTHON_EXAMPLES / program,
             str(port), str(silent.getsockname()[1]), str(QUESTIONS),
         ]  # fmt: skip
         cpu, started = cpu_of_children(), time.perf_counter()
-        done = run(command, coir_as=GEVENTS[engine])
+        done = run(command, coir_as=coir_as)
         took = time.perf_counter() - started
     given_up = QUESTIONS // 50
     expected = f"given up: {given_up}\nright: {QUESTIONS - given_up}\n"

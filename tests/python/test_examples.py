@@ -18,6 +18,7 @@ EXPECTED = {
         "enter func1()\nenter func2()\nout func2()\nreturn from func2\n"
     ),
     "generator.py": "1 2 3 4 5 6 7\n28\n",
+    "eventlet_fan_out.py": "given up: 20\nright: 980\n",
     "gevent_fan_out.py": "given up: 20\nright: 980\n",
     "gevent_chat.py": """\
 [Ann] welcome, Ann
@@ -42,8 +43,9 @@ EXPECTED = {
 
 def command(name):
     """Those for gevent are run on ours, as their texts say."""
-    if name.startswith("gevent_"):
-        run = ["-m", "coir", "run", "--as", "greenlet,gevent"]
+    package, has_package, _ = name.partition("_")
+    if has_package and package in ("eventlet", "gevent"):
+        run = ["-m", "coir", "run", "--as", f"greenlet,{package}"]
         return [sys.executable, *run, EXAMPLES / name]
     return [sys.executable, EXAMPLES / name]
 
