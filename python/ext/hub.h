@@ -121,6 +121,7 @@ struct coir_loop_object {
     coir_list links;         /* that will be called in it: see event.c */
     int watches_signals;
     coir_io signal_io;
+    coir_timer signal_guard;
 };
 
 /* A hub: the greenlet that runs the loop. */

@@ -382,6 +382,37 @@ others_may_wake(LoopObject *self)
     return self->foreign_waits > 0 && coir__other_threads() > 0;
 }
 
+/* Somebody else is told of signals, see set_wakeup_fd() in gevent.signal. One
+ * that another thread of the process takes, or that comes right before the
+ * loop blocks, does not end that: so it is not for long. */
+static int signals_go_elsewhere;
+
+#define SIGNAL_GUARD_NS (50 * COIR_NS_PER_MS)
+
+static void
+guard_is_over(coir_loop *Py_UNUSED(loop), coir_timer *Py_UNUSED(timer),
+              int Py_UNUSED(revents))
+{
+}
+
+static int
+run_guarded(LoopObject *self, int flags)
+{
+    coir_loop *loop = self->loop;
+    coir_loop_now_update(loop);
+    coir_timer_init(&self->signal_guard, guard_is_over, SIGNAL_GUARD_NS, 0);
+    coir_timer_start(loop, &self->signal_guard);
+    coir_loop_unref(loop); /* it is not to keep it running */
+    int active = coir_loop_run(loop, flags);
+    if (self->loop != NULL) {
+        if (coir_is_active(&self->signal_guard))
+            coir_timer_stop(loop, &self->signal_guard);
+        coir_loop_ref(loop);
+        active = coir_loop_is_active(loop);
+    }
+    return active;
+}
+
 /* One turn. Returns whether there is anything left to do. */
 static int
 turn(LoopObject *self, int flags)
@@ -405,7 +436,12 @@ turn(LoopObject *self, int flags)
         }
     }
     self->may_block = !(flags & COIR_RUN_NOWAIT);
-    int active = coir_loop_run(self->loop, flags);
+    int active;
+    if (COIR__UNLIKELY(signals_go_elsewhere && self->is_default &&
+                       self->may_block))
+        active = run_guarded(self, flags);
+    else
+        active = coir_loop_run(self->loop, flags);
     self->may_block = 0;
     if (held && self->loop != NULL) {
         coir_loop_unref(self->loop);
@@ -507,11 +543,22 @@ own_wakeup_fd(void)
     return signal_pipe[0] >= 0;
 }
 
+static PyObject *
+signals_elsewhere(PyObject *Py_UNUSED(module), PyObject *flag)
+{
+    int is = PyObject_IsTrue(flag);
+    if (is < 0)
+        return NULL;
+    signals_go_elsewhere = is;
+    return PyLong_FromLong(signal_pid == getpid() ? signal_pipe[1] : -1);
+}
+
 /* The main thread's loop is about to block. */
 void
 coir__loop_watch_signals(LoopObject *self)
 {
-    if (COIR__LIKELY(self->watches_signals || !self->is_default))
+    if (COIR__LIKELY(self->watches_signals || !self->is_default) ||
+        signals_go_elsewhere)
         return;
     self->watches_signals = 1;
     if (signal_pid != getpid()) { /* else a loop before this one has it */
@@ -1142,6 +1189,10 @@ set_syserr_cb(PyObject *Py_UNUSED(module), PyObject *func)
 }
 
 static PyMethodDef functions[] = {
+    {"signals_elsewhere", signals_elsewhere, METH_O,
+     "signals_elsewhere(flag) -> int\n\n"
+     "Whether somebody else's descriptor is what the interpreter writes to\n"
+     "when a signal comes. Returns the main loop's own; -1 for none."},
     {"set_syserr_cb", set_syserr_cb, METH_O,
      "set_syserr_cb(callback) -> None\n\n"
      "callback(name, errno) is called when a system call of a loop fails for\n"

@@ -13,6 +13,67 @@
  * connect() is tried again after this. */
 #define RETRY_NS (5 * COIR_NS_PER_MS)
 
+/* --- addresses ----------------------------------------------------------- */
+
+/* Does it need no look-up? */
+static int
+is_numeric(PyObject *host)
+{
+    unsigned char addr[sizeof(struct in6_addr)];
+    if (!PyUnicode_Check(host) || !PyUnicode_IS_ASCII(host))
+        return 0;
+    const char *text = PyUnicode_AsUTF8(host);
+    if (text == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    return inet_pton(AF_INET, text, addr) == 1 ||
+           inet_pton(AF_INET6, text, addr) == 1;
+}
+
+/* A host that only a datagram is sent to, or that is no name. */
+static int
+is_no_name(PyObject *host)
+{
+    return PyUnicode_Check(host) &&
+           (PyUnicode_GET_LENGTH(host) == 0 ||
+            PyUnicode_CompareWithASCIIString(host, "<broadcast>") == 0);
+}
+
+/* The address with its host looked up, a new reference. */
+static PyObject *
+resolved(PyObject *op, PyObject *address)
+{
+    if (coir__kind_of(op)->resolve == NULL ||
+        (BASE->family != AF_INET && BASE->family != AF_INET6) ||
+        !PyTuple_Check(address) || PyTuple_GET_SIZE(address) < 2 ||
+        is_numeric(PyTuple_GET_ITEM(address, 0)))
+        return Py_NewRef(address);
+    return PyObject_CallFunctionObjArgs(coir__kind_of(op)->resolve, op,
+                                        address, NULL);
+}
+
+/* Arguments whose address, the one at `at`, has its host looked up: a new
+ * reference. The base would do that itself, and block. */
+static PyObject *
+with_resolved(PyObject *op, PyObject *args, Py_ssize_t at)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    PyObject *old = at > 0 && at < n ? PyTuple_GET_ITEM(args, at) : NULL;
+    if (old == NULL || !PyTuple_Check(old) || PyTuple_GET_SIZE(old) < 2 ||
+        is_no_name(PyTuple_GET_ITEM(old, 0)))
+        return Py_NewRef(args);
+    PyObject *address = resolved(op, old);
+    if (address == NULL)
+        return NULL;
+    PyObject *res = address != old ? PyTuple_New(n) : Py_NewRef(args);
+    for (Py_ssize_t i = 0; i < n && res != NULL && res != args; i++)
+        PyTuple_SET_ITEM(
+            res, i, Py_NewRef(i == at ? address : PyTuple_GET_ITEM(args, i)));
+    Py_DECREF(address);
+    return res;
+}
+
 /* --- the base's methods that may have to wait ---------------------------- */
 
 const char *const coir__base_names[COIR__BASE_COUNT] = {
@@ -152,7 +213,12 @@ coir__sock_recvmsg_into(PyObject *op, PyObject *args)
 PyObject *
 coir__sock_sendto(PyObject *op, PyObject *args)
 {
-    return retry(SENDTO, op, args, NULL);
+    PyObject *to = with_resolved(op, args, PyTuple_GET_SIZE(args) - 1);
+    if (to == NULL)
+        return NULL;
+    PyObject *res = retry(SENDTO, op, to, NULL);
+    Py_DECREF(to);
+    return res;
 }
 
 /* Buffers from an iterator, which would be used up by the first attempt. */
@@ -177,8 +243,12 @@ coir__sock_sendmsg(PyObject *op, PyObject *args)
         }
         PyTuple_SET_ITEM(again, i, arg);
     }
-    PyObject *res = retry(SENDMSG, op, again, NULL);
+    PyObject *to = with_resolved(op, again, 3);
     Py_DECREF(again);
+    if (to == NULL)
+        return NULL;
+    PyObject *res = retry(SENDMSG, op, to, NULL);
+    Py_DECREF(to);
     return res;
 }
 
@@ -420,35 +490,6 @@ coir__sock_accept(PyObject *op, PyObject *Py_UNUSED(unused))
 }
 
 /* --- connecting ---------------------------------------------------------- */
-
-/* Does it need no look-up? */
-static int
-is_numeric(PyObject *host)
-{
-    unsigned char addr[sizeof(struct in6_addr)];
-    if (!PyUnicode_Check(host) || !PyUnicode_IS_ASCII(host))
-        return 0;
-    const char *text = PyUnicode_AsUTF8(host);
-    if (text == NULL) {
-        PyErr_Clear();
-        return 0;
-    }
-    return inet_pton(AF_INET, text, addr) == 1 ||
-           inet_pton(AF_INET6, text, addr) == 1;
-}
-
-/* The address with its host looked up, a new reference. */
-static PyObject *
-resolved(PyObject *op, PyObject *address)
-{
-    if (coir__kind_of(op)->resolve == NULL ||
-        (BASE->family != AF_INET && BASE->family != AF_INET6) ||
-        !PyTuple_Check(address) || PyTuple_GET_SIZE(address) < 2 ||
-        is_numeric(PyTuple_GET_ITEM(address, 0)))
-        return Py_NewRef(address);
-    return PyObject_CallFunctionObjArgs(coir__kind_of(op)->resolve, op,
-                                        address, NULL);
-}
 
 /* One attempt: 0, an errno value, or -1 with an exception. */
 static int

@@ -27,10 +27,43 @@ waits_for_nothing(const struct use *u)
     return u->timeout_ns != 0 && coir__kind_of(u->op)->is_lenient;
 }
 
+/* MSG_WAITALL waits for all of it, where the kernel would if the descriptor
+ * blocked: that needs no limit of time, with one Python's sockets don't. */
+static inline int
+wants_all(PyObject *op, int flags)
+{
+    return COIR__UNLIKELY(flags & MSG_WAITALL) && BASE->type == SOCK_STREAM &&
+           !(flags & (MSG_DONTWAIT | MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) &&
+           sock_of(op)->timeout_ns == COIR_FOREVER;
+}
+
+/* As receive_into(), all that comes before the end of the stream. */
+static Py_ssize_t
+receive_all(PyObject *op, char *buf, Py_ssize_t len, int flags)
+{
+    struct use u = use_of(op, IN, "recv");
+    int err = use_begin(&u, 0);
+    Py_ssize_t done = 0;
+    while (err == 0 && done < len) {
+        ssize_t n = receive(fd_of(op), buf + done, len - done, flags);
+        if (n == 0)
+            break;
+        if (n > 0)
+            done += n;
+        else
+            err = use_again(&u, errno);
+    }
+    sock_of(op)->drained &= (uint8_t)~BIT(IN);
+    use_end(&u);
+    return err == 0 ? done : -1;
+}
+
 /* Into the caller's memory; -1 with an exception. */
 static Py_ssize_t
 receive_into(PyObject *op, void *buf, Py_ssize_t len, int flags)
 {
+    if (wants_all(op, flags))
+        return receive_all(op, buf, len, flags);
     struct use u = use_of(op, IN, "recv");
     use_heed_flags(&u, flags);
     int plain = flags == 0 && len > 0;
@@ -131,6 +164,17 @@ coir__sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     if (len < 0) {
         PyErr_SetString(PyExc_ValueError, "negative buffersize in recv");
         return NULL;
+    }
+    if (wants_all(op, flags)) {
+        PyObject *all = PyBytes_FromStringAndSize(NULL, len);
+        Py_ssize_t n = -1;
+        if (all != NULL)
+            n = receive_all(op, PyBytes_AS_STRING(all), len, flags);
+        if (n < 0)
+            Py_CLEAR(all);
+        else if (n < len)
+            (void)_PyBytes_Resize(&all, n);
+        return all;
     }
     struct use u = use_of(op, IN, "recv");
     use_heed_flags(&u, flags);

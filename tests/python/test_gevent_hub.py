@@ -410,6 +410,47 @@ def test_in_the_child_of_a_fork_only_who_forked_goes_on():
     assert out.split() == ["child", "other", "parent"]
 
 
+def test_signal_of_another_thread_is_not_slept_through():
+    # It does not interrupt the main thread, and somebody else is told of it.
+    out = program(
+        """
+        import os, signal, threading, time
+        native = threading.Thread
+        from coir.gevent import monkey
+        monkey.patch_signal()
+        import coir.gevent as gevent
+        from coir.gevent.event import Event
+
+        r, w = os.pipe()
+        os.set_blocking(w, False)
+        assert signal.set_wakeup_fd(w) == -1
+        came = Event()
+        signal.signal(signal.SIGUSR1, lambda *args: came.set())
+        gevent.sleep(0.01)
+        end = threading.Event()
+        thread = native(target=end.wait, daemon=True)
+        thread.start()
+
+        def send():
+            time.sleep(0.2)  # the main thread sleeps by now
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+
+        native(target=send, daemon=True).start()
+        assert came.wait(60)
+        assert os.read(r, 10) == bytes([signal.SIGUSR1])
+        assert signal.set_wakeup_fd(-1) == w
+        assert signal.set_wakeup_fd(-1) == -1
+
+        came.clear()
+        native(target=send, daemon=True).start()
+        assert came.wait(60)
+        end.set()
+        print("done")
+        """
+    )
+    assert out == "done\n"
+
+
 def test_failing_system_call_of_a_loop_is_told():
     out = program(
         """

@@ -866,3 +866,119 @@ def test_closing_ends_waits_for_tls(certificate, pair):
     reader.join(5)
     assert reader.exception.errno == errno.EBADF
     b.close()
+
+
+class CountingResolver:
+    """Knows one name, and notes that it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
+        gevent.sleep(0.001)
+        self.asked.append(host)
+        return std.getaddrinfo("127.0.0.1", port, family, type, proto, flags)
+
+
+@pytest.fixture
+def resolver():
+    hub = gevent.get_hub()
+    hub.resolver = CountingResolver()
+    yield hub.resolver
+    del hub.resolver
+
+
+@pytest.mark.parametrize("how", ["sendto", "sendto_flags", "sendmsg"])
+def test_datagram_to_a_name_lets_others_run(resolver, how):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as to,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        to.bind(("127.0.0.1", 0))
+        resolver.asked.clear()
+        address = ("a.name.example", to.getsockname()[1])
+        ran = []
+        gevent.spawn(ran.append, 1)
+        if how == "sendto":
+            assert sock.sendto(b"data", address) == 4
+        elif how == "sendto_flags":
+            assert sock.sendto(b"data", 0, address) == 4
+        else:
+            assert sock.sendmsg([b"da", b"ta"], [], 0, address) == 4
+        assert ran == [1]
+        assert to.recv(10) == b"data"
+    assert resolver.asked == ["a.name.example"]
+
+
+def test_datagram_to_no_name_needs_no_look_up(resolver):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        resolver.asked.clear()
+        port = sock.getsockname()[1]
+        sock.sendto(b"1", ("127.0.0.1", port))
+        sock.sendto(b"2", ("", port))
+        with pytest.raises(OSError):
+            sock.sendto(b"3", ("<broadcast>", port))  # it is not allowed to
+        for args in [(b"",), (b"", None), (b"", ("127.0.0.1",)), ()]:
+            with pytest.raises(TypeError):
+                sock.sendto(*args)
+        assert sock.recv(10) == b"1"
+    assert resolver.asked == []
+
+
+@pytest.mark.parametrize("method", ["recv", "recv_into"])
+def test_waitall_waits_for_all(stream, method):
+    a, b = stream
+
+    def receive(n):
+        if method == "recv":
+            return b.recv(n, socket.MSG_WAITALL)
+        buffer = bytearray(n)
+        return bytes(buffer[: b.recv_into(buffer, n, socket.MSG_WAITALL)])
+
+    receiver = gevent.spawn(receive, 6)
+    for part in (b"ab", b"cd"):
+        a.sendall(part)
+        let_run()
+        assert not receiver.ready()
+    a.sendall(b"efg")
+    assert receiver.get(timeout=60) == b"abcdef"
+    receiver = gevent.spawn(receive, 100)
+    a.sendall(b"hi")
+    let_run()
+    a.close()
+    assert receiver.get(timeout=60) == b"ghi"  # the stream has ended
+    assert receive(10) == b""
+
+
+def test_waitall_with_a_timeout_is_as_with_python(stream):
+    a, b = stream
+    a.sendall(b"ab")
+    b.settimeout(60)
+    assert b.recv(10, socket.MSG_WAITALL) == b"ab"
+    b.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        b.recv(10, socket.MSG_WAITALL)
+    b.setblocking(True)
+    a.sendall(b"cd")
+    assert b.recv(10, socket.MSG_WAITALL | socket.MSG_DONTWAIT) == b"cd"
+
+
+def test_waitall_can_be_killed(stream):
+    a, b = stream
+    a.sendall(b"ab")
+    receiver = gevent.spawn(b.recv, 10, socket.MSG_WAITALL)
+    let_run()
+    receiver.kill()
+    a.sendall(b"cd")
+    assert b.recv(10) == b"cd"
+
+
+def test_descriptor_that_is_detached_is_as_with_gevent():
+    # It does not block: those who take it over count on that.
+    sock = socket.socket()
+    fd = sock.detach()
+    try:
+        assert not os.get_blocking(fd)
+    finally:
+        os.close(fd)

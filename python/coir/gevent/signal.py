@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from coir._core import signals_elsewhere
+
 from ._hub_local import get_hub_if_exists as _get_hub
 from ._util import copy_globals
 from .os import __implements__ as _of_os
@@ -26,6 +28,9 @@ if "waitpid" not in _of_os:
 _signal_signal = _signal.signal
 _signal_getsignal = _signal.getsignal
 _signal_set_wakeup_fd = _signal.set_wakeup_fd
+
+#: The program's own; None: nobody has asked yet.
+_wakeup_fd: int | None = None
 
 
 class _InGreenlet:
@@ -62,8 +67,26 @@ def signal(signalnum: int, handler: Any) -> Any:
 
 
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
-    """As ``signal.set_wakeup_fd``."""
-    return _signal_set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    """As ``signal.set_wakeup_fd``.
+
+    Without one the main thread's loop has its own there, so that it does not
+    sleep through a signal. While the program has one, as an event loop of
+    asyncio has, that loop looks for signals some 20 times a second.
+    """
+    global _wakeup_fd
+    if fd >= 0:
+        was = _signal_set_wakeup_fd(
+            fd, warn_on_full_buffer=warn_on_full_buffer
+        )
+        own = signals_elsewhere(True)
+    else:
+        was = _signal_set_wakeup_fd(fd)
+        own = signals_elsewhere(False)
+        if own >= 0:
+            _signal_set_wakeup_fd(own, warn_on_full_buffer=False)
+    old = (-1 if was == own else was) if _wakeup_fd is None else _wakeup_fd
+    _wakeup_fd = fd
+    return old
 
 
 def _gevent_did_monkey_patch(target_module: Any, *args: Any) -> None:
