@@ -188,7 +188,7 @@ core_exec(PyObject *m)
         coir__ev_types_init,      coir__evthread_types_init,
         coir__evsem_types_init,   coir__evtimeout_types_init,
         coir__evqueue_types_init, coir__ares_types_init,
-        coir__evhub_types_init,    coir__evpool_types_init,
+        coir__evhub_types_init,   coir__evpool_types_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)

@@ -9,7 +9,8 @@
  * A server that was started has a reference to itself until it is stopped. If
  * its loop is destroyed before, it goes with it.
  *
- * Threads: all of it in the thread of the hub it was made in. */
+ * Threads: all of it in the thread of the hub it was made in, but for join().
+ */
 #include "wsgi.h"
 
 #include <errno.h>
@@ -543,12 +544,16 @@ server_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     if (nargs > 0 && coir__timeout_ns(args[0], &timeout_ns) < 0)
         return NULL;
     if (!is_stopped(SELF)) {
-        if (http_of(op) == NULL)
+        coir_pythread *t = coir__pythread_get();
+        HubObject *hub = t == NULL ? NULL : coir__hub_get(t);
+        if (hub == NULL || (hub == SELF->hub && http_of(op) == NULL))
             return NULL;
         int how;
-        PyObject *res =
-            coir__park_own(coir__pythread, SELF->hub, &SELF->waiters, "join",
-                           op, timeout_ns, &how);
+        PyObject *res = hub == SELF->hub
+                            ? coir__park_own(t, hub, &SELF->waiters, "join",
+                                             op, timeout_ns, &how)
+                            : coir__park(t, hub, &SELF->waiters, "join", op,
+                                         timeout_ns, &how);
         if (res == NULL)
             return NULL;
         Py_DECREF(res);
@@ -572,13 +577,13 @@ server_fd(PyObject *op, PyObject *arg)
     X(connections)                                                            \
     X(shaking)                                                                \
     X(idle)                                                                   \
-    X(reading) X(queued) X(active) X(lingering) X(buffers) X(accepted)        \
-        X(requests) X(responses) X(upgraded) X(aborted) X(bytes_read)         \
-            X(bytes_written) X(handshake_timeouts) X(head_timeouts)           \
-                X(idle_timeouts) X(request_timeouts) X(read_timeouts)         \
-                    X(write_timeouts) X(handshake_errors) X(bad_requests)     \
-                        X(refused) X(evicted) X(accept_pauses)                \
-                            X(accept_errors) X(log_lost)
+    X(reading)                                                                \
+    X(queued) X(active) X(lingering) X(buffers) X(accepted) X(requests)       \
+        X(responses) X(upgraded) X(aborted) X(bytes_read) X(bytes_written)    \
+            X(handshake_timeouts) X(head_timeouts) X(idle_timeouts)           \
+                X(request_timeouts) X(read_timeouts) X(write_timeouts)        \
+                    X(handshake_errors) X(bad_requests) X(refused) X(evicted) \
+                        X(accept_pauses) X(accept_errors) X(log_lost)
 
 static PyObject *
 server_counters(PyObject *op, PyObject *Py_UNUSED(unused))
@@ -643,7 +648,8 @@ static PyMethodDef server_methods[] = {
      "Stop: requests may go on for `grace` seconds, then get GreenletExit,\n"
      "and `cancel` seconds later lose their connections. Does not wait."},
     {"join", (PyCFunction)(void (*)(void))server_join, METH_FASTCALL,
-     "join(timeout=None) -> bool\n\nWait until it is stopped: whether it is."},
+     "join(timeout=None) -> bool\n\nWait until it is stopped: whether it is. "
+     "In any thread."},
     {"fd", server_fd, METH_O,
      "fd(number) -> int\n\nThe descriptor of a listener, -1 without one."},
     {"counters", server_counters, METH_NOARGS,

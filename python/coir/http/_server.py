@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import coir
 from coir import _core
 from coir.gevent.hub import get_hub
-from coir.gevent.monkey import get_original
 
 from ._listen import Listener, listen
 from ._options import LIMITS
@@ -257,25 +256,11 @@ class Server:
         """
         if timeout is None:
             timeout = self.limits["graceful_timeout"] or None
+        stop = self._core.stop
         if get_hub_if_ours(self.hub):
-            self._stop(timeout)
-            return
-        lock = get_original("_thread", "allocate_lock")()
-        lock.acquire()
-
-        def stop() -> None:
-            try:
-                self._stop(timeout)
-            finally:
-                lock.release()
-
-        from coir.gevent import spawn_raw
-
-        self.hub.loop.run_callback_threadsafe(spawn_raw, stop)
-        lock.acquire()
-
-    def _stop(self, timeout: float | None) -> None:
-        self._core.stop(timeout, _UNWIND)
+            stop(timeout, _UNWIND)
+        else:
+            self.hub.loop.run_callback_threadsafe(stop, timeout, _UNWIND)
         self._core.join()
         self.close()
 
@@ -287,8 +272,8 @@ class Server:
             listener.close()
             listener.unlink()
         if self._log_path is not None and self._log_fd > 2:
+            self._log_path = None  # first: another thread may close, too
             os.close(self._log_fd)
-            self._log_path = None
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until it is stopped, for `timeout` seconds at most.
