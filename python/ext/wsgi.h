@@ -72,11 +72,12 @@ struct coir_wsgi_server {
     PyObject *app;                        /* strong */
     PyObject *on_error;                   /* strong, or NULL: (environ, exc) */
     PyObject *on_log;                     /* strong, or NULL: (line) */
-    PyObject *on_done;     /* strong, or NULL: see request_tell() */
+    PyObject *on_done;     /* strong, or NULL: see tell() in wsgi.c */
     PyObject *environs;    /* strong: a list of dicts, one a listener */
     PyObject *contexts;    /* strong: a list, what transports are made of */
     PyObject *script_name; /* strong, or NULL */
     PyObject *peer;        /* strong: the last REMOTE_ADDR, or NULL */
+    uint32_t peer_v4;      /* whose that is, if it is one of IPv4; or 0 */
     PyObject *weakreflist;
     coir_list waiters; /* of coir_wait: who joins */
     coir_cleanup cleanup;

@@ -6,7 +6,7 @@
 #include "wsgi.h"
 #include "environ.h"
 
-#include <stdio.h>
+#include <netinet/in.h>
 
 /* Set a key; the reference to the value, which may be NULL with an exception,
  * is used up. 0, or -1 with an exception. */
@@ -22,21 +22,48 @@ set(PyObject *environ, enum coir_wsgi_key key, PyObject *value)
 
 /* --- the client ---------------------------------------------------------- */
 
+/* The address of the client as text, borrowed: that of the one before, as a
+ * rule. NULL with an exception. */
+static PyObject *
+find_peer(ServerObject *s, coir_http_exchange *x, unsigned *port)
+{
+    struct sockaddr_in addr;
+    socklen_t len = sizeof addr;
+    int is_v4 = coir_http_peer_addr(x, (struct sockaddr *)&addr, &len) == 0 &&
+                len == sizeof addr && addr.sin_family == AF_INET;
+    if (COIR__LIKELY(is_v4 && s->peer != NULL &&
+                     s->peer_v4 == addr.sin_addr.s_addr)) {
+        *port = ntohs(addr.sin_port);
+        return s->peer;
+    }
+    Py_XSETREF(s->peer, PyUnicode_FromString(coir_http_peer(x, port)));
+    s->peer_v4 = is_v4 ? addr.sin_addr.s_addr : 0;
+    return s->peer;
+}
+
+static PyObject *
+decimal(unsigned n)
+{
+    char digits[16];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    return PyUnicode_DecodeLatin1(digits + at,
+                                  (Py_ssize_t)(sizeof digits - at), NULL);
+}
+
 static int
 set_peer(PyObject *environ, ServerObject *s, coir_http_exchange *x)
 {
     unsigned port = 0;
-    const char *addr = coir_http_peer(x, &port);
-    if (s->peer == NULL ||
-        PyUnicode_CompareWithASCIIString(s->peer, addr) != 0)
-        Py_XSETREF(s->peer, PyUnicode_FromString(addr));
-    if (s->peer == NULL ||
-        set(environ, KEY_REMOTE_ADDR, Py_NewRef(s->peer)) < 0)
+    PyObject *peer = find_peer(s, x, &port);
+    if (peer == NULL || set(environ, KEY_REMOTE_ADDR, Py_NewRef(peer)) < 0)
         return -1;
-    char digits[16] = "";
-    if (addr[0] != '\0')
-        (void)snprintf(digits, sizeof digits, "%u", port);
-    return set(environ, KEY_REMOTE_PORT, PyUnicode_FromString(digits));
+    return set(environ, KEY_REMOTE_PORT,
+               PyUnicode_GET_LENGTH(peer) > 0 ? decimal(port)
+                                              : PyUnicode_FromString(""));
 }
 
 static COIR__COLD int
