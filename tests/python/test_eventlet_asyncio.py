@@ -195,3 +195,22 @@ def test_other_hubs_are_refused():
          "c.close()"],
         text=True, capture_output=True, timeout=60)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_pools_of_native_threads_end_with_the_program():
+    """Though `threading` is patched, and asyncio's is not."""
+    out = run(
+        """
+        from coir import eventlet
+        eventlet.monkey_patch()
+        import asyncio, time
+        from coir.eventlet.asyncio import spawn_for_awaitable
+
+        async def work():
+            return await asyncio.gather(
+                *(asyncio.to_thread(lambda: 1) for _ in range(3)))
+
+        print(spawn_for_awaitable(work()).wait())
+        """
+    )
+    assert out == "[1, 1, 1]\n"

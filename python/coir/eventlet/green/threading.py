@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys as __sys
 from typing import Any
 
 from coir._core import getcurrent
@@ -152,7 +153,15 @@ def _adopt(module: Any) -> None:
 
 
 def _shutdown() -> None:
-    """At the exit of the interpreter: green threads end with the program."""
+    """At the exit of the interpreter: green threads end with the program.
+
+    What was to be called then, by whichever copy of the module, is: pools of
+    native threads end so.
+    """
+    patched = __sys.modules.get("threading")
+    if patched is not __native:
+        for call in reversed(getattr(patched, "_threading_atexits", ())):
+            call()
     __native._shutdown()
 
 
