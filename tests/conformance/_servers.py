@@ -12,6 +12,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -197,7 +198,44 @@ def websocket(tmp: pathlib.Path, python: str) -> Iterator[dict[str, str]]:
         yield {"WEBSOCKET": str(port)}
 
 
-SERVERS = {"redis": redis, "mariadb": mariadb, "postgresql": postgresql,
+@contextlib.contextmanager
+def rabbitmq(tmp: pathlib.Path, python: str) -> Iterator[dict[str, str]]:
+    # Not the one for everybody, which becomes another user.
+    command = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+    if not os.path.exists(command):
+        raise Missing(f"no {command}: install Debian package rabbitmq-server")
+    port = _free_port()
+    log = tmp / "log"
+    config = tmp / "rabbitmq.conf"
+    config.write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n"
+                      "log.console = true\n")
+    env = {
+        **os.environ,
+        "HOME": str(tmp),
+        "RABBITMQ_NODENAME": f"coir{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(_free_port()),
+        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_MNESIA_BASE": str(tmp / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(tmp / "logs"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(tmp / "pid"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(tmp / "plugins"),
+        "RABBITMQ_FEATURE_FLAGS_FILE": str(tmp / "flags"),
+        "ERL_EPMD_PORT": str(_free_port()),
+    }
+    with _process([command], log, env=env, cwd=tmp) as proc:
+        try:
+            _wait_for(port, proc, log)
+            yield {"RABBITMQ": str(port)}
+        finally:
+            # The command is a script, and what it starts is in its group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(proc.pid, signal.SIGKILL)
+            subprocess.run([_find("epmd", "erlang-base"), "-kill"],
+                           env=env, capture_output=True)
+
+
+SERVERS = {"rabbitmq": rabbitmq, "redis": redis, "mariadb": mariadb, "postgresql": postgresql,
            "http": http, "websocket": websocket}
 
 

@@ -1,9 +1,11 @@
-"""Real programs on coir.gevent: clients, servers and frameworks from the
-registry, unmodified, with real servers that the suite starts.
+"""Real programs on coir.gevent and coir.eventlet: clients, servers and
+frameworks from the registry, unmodified, with real servers that the suite
+starts.
 
 ``programs/programs.toml`` tells which there are. Each is a file of tests,
-run on coir.gevent, under the name gevent, and on the original. One whose
-packages or servers cannot be had is skipped and says why.
+run on coir.gevent, under the name gevent, and on the original; or the same
+with eventlet. One whose packages or servers cannot be had is skipped and says
+why.
 """
 
 from __future__ import annotations
@@ -71,24 +73,27 @@ class _Running:
                 for key, value in all_of_them.items()}
 
 
-def _variables(on: str, more: dict[str, str]) -> dict[str, str]:
+def _variables(on: str, api: str, more: dict[str, str]) -> dict[str, str]:
     env = gevent_suite.environ(on)
+    if "COIR_AS" in env:
+        env["COIR_AS"] = api
     for name in list(env):
         if name.startswith(("GEVENTTEST_", "PYTHONDEV", "PYTHONWARN")):
             del env[name]
     return {**env, **more}
 
 
-def _run_program(pair: Pair, on: list[str], more: dict[str, str],
+def _run_program(pair: Pair, api: str, on: list[str], more: dict[str, str],
                  pattern: str) -> None:
     for side in on:
         pair.runs[side] = gevent_suite.run_file(
-            pair.command, _variables(side, more), pair.timeout, pattern)
+            pair.command, _variables(side, api, more), pair.timeout, pattern)
         print(f"  {pair.name:24} {side:8} {pair.runs[side]} "
               f"({pair.runs[side].seconds:.0f} s)", flush=True)
     if on == ["original", "coir"] and pair.runs["coir"].count("fail"):
         pair.again = gevent_suite.run_file(
-            pair.command, _variables("coir", more), pair.timeout, pattern)
+            pair.command, _variables("coir", api, more), pair.timeout,
+            pattern)
         print(f"  {pair.name:24} again    {pair.again}", flush=True)
 
 
@@ -126,7 +131,8 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
                 continue
             pair = Pair(name, [env.python, "-u", str(DATA / f"{name}.py")],
                         min(options.timeout, TIMEOUT), True)
-            _run_program(pair, on, more, options.k or "")
+            _run_program(pair, program.get("api", "gevent"), on, more,
+                         options.k or "")
             pairs.append(pair)
     if options.on == "original":
         gevent_suite.note_originals(pairs, report)
