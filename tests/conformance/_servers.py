@@ -235,8 +235,8 @@ def rabbitmq(tmp: pathlib.Path, python: str) -> Iterator[dict[str, str]]:
                            env=env, capture_output=True)
 
 
-SERVERS = {"rabbitmq": rabbitmq, "redis": redis, "mariadb": mariadb, "postgresql": postgresql,
-           "http": http, "websocket": websocket}
+SERVERS = {"redis": redis, "mariadb": mariadb, "postgresql": postgresql,
+           "rabbitmq": rabbitmq, "http": http, "websocket": websocket}
 
 
 @contextlib.contextmanager
