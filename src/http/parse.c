@@ -426,6 +426,8 @@ static int
 parse_head(cursor *c, coir_http_parser *parser, const char *buf, size_t len,
            coir_http_head *head, enum kind kind)
 {
+    if (len == 0)
+        return COIR_EAGAIN; /* there may be no buffer */
     int resumed = parser->at != 0;
     cursor_init(c, parser, buf, len, head);
     if (kind == TRAILERS) {

@@ -213,6 +213,8 @@ TEST(http, a_parser_goes_on_with_the_next_head)
     coir_http_parser parser;
     coir_http_parser_init(&parser, NULL);
     message m = {0};
+    result none;
+    CHECK_EQ(parse_once(&m, &parser, NULL, 0, &none), COIR_EAGAIN);
     for (size_t n = 1; n <= 2; n++) {
         result r;
         ssize_t used = COIR_EAGAIN;
