@@ -55,13 +55,27 @@ escape(const line *l, unsigned char c, char out[8])
     return (size_t)snprintf(out, 8, l->is_json ? "\\u%04x" : "\\x%02x", c);
 }
 
+static inline int
+is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void
 put_escaped(line *l, const char *text, size_t len)
 {
     size_t end = l->len + VALUE_MAX;
-    for (size_t i = 0; i < len && l->len < end; i++) {
-        char out[8];
-        put(l, out, escape(l, (unsigned char)text[i], out));
+    for (size_t i = 0; i < len && l->len < end;) {
+        size_t run = 0;
+        while (i + run < len && l->len + run < end &&
+               is_plain((unsigned char)text[i + run]))
+            run++;
+        put(l, text + i, run);
+        i += run;
+        if (i < len && l->len < end) {
+            char out[8];
+            put(l, out, escape(l, (unsigned char)text[i++], out));
+        }
     }
 }
 
@@ -74,10 +88,13 @@ put_span(line *l, const coir__http_x *x, coir_http_span span)
 static void
 put_number(line *l, uint64_t number)
 {
-    char text[24];
-    put(l, text,
-        (size_t)snprintf(text, sizeof text, "%llu",
-                         (unsigned long long)number));
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    put(l, digits + at, sizeof digits - at);
 }
 
 /* What there is of a request that is none: its first line. */
@@ -106,29 +123,42 @@ body_sent(const coir__http_x *x)
                : 0;
 }
 
+/* Of a second, but for what follows it: made once for all its lines. */
 static void
-put_time(line *l, const coir_http_server *s)
+make_time(coir_http_server *s, int64_t seconds, int is_json)
 {
     static const char *const months[] = {"Jan", "Feb", "Mar", "Apr",
                                          "May", "Jun", "Jul", "Aug",
                                          "Sep", "Oct", "Nov", "Dec"};
-    int64_t wall = coir_loop_wall_now(s->loop);
-    time_t seconds = (time_t)(wall / COIR_NS_PER_S);
+    time_t at = (time_t)seconds;
     struct tm tm;
-    if (gmtime_r(&seconds, &tm) == NULL)
+    if (gmtime_r(&at, &tm) == NULL)
         memset(&tm, 0, sizeof tm);
-    char text[80];
-    int n = l->is_json
-                ? snprintf(text, sizeof text,
-                           "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
-                           tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                           tm.tm_hour, tm.tm_min, tm.tm_sec,
-                           (int)(wall % COIR_NS_PER_S / COIR_NS_PER_MS))
-                : snprintf(text, sizeof text,
-                           "[%02d/%s/%04d:%02d:%02d:%02d +0000]", tm.tm_mday,
-                           months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour,
-                           tm.tm_min, tm.tm_sec);
-    put(l, text, (size_t)n);
+    if (is_json)
+        (void)snprintf(s->log_time, sizeof s->log_time,
+                       "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
+                       tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+                       tm.tm_sec);
+    else
+        (void)snprintf(s->log_time, sizeof s->log_time,
+                       "[%02d/%s/%04d:%02d:%02d:%02d +0000]", tm.tm_mday,
+                       months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour,
+                       tm.tm_min, tm.tm_sec);
+    s->log_time_s = seconds;
+}
+
+static void
+put_time(line *l, coir_http_server *s)
+{
+    int64_t wall = coir_loop_wall_now(s->loop);
+    if (wall / COIR_NS_PER_S != s->log_time_s)
+        make_time(s, wall / COIR_NS_PER_S, l->is_json);
+    put_text(l, s->log_time);
+    if (l->is_json) {
+        char text[16];
+        int ms = (int)(wall % COIR_NS_PER_S / COIR_NS_PER_MS);
+        put(l, text, (size_t)snprintf(text, sizeof text, ".%03dZ", ms));
+    }
 }
 
 static void

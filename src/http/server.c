@@ -190,6 +190,7 @@ coir_http_server_new_on(coir_http_server **out, coir_loop *loop,
         return COIR_ENOMEM;
     }
     s->date_s = -1;
+    s->log_time_s = -1;
     s->timer_ns = COIR_FOREVER;
     s->stop_ns = COIR_FOREVER;
     coir_timer_init(&s->timer, on_timer, 0, 0);

@@ -210,7 +210,9 @@ struct coir_http_server {
     char date[48]; /* "Date: ...\r\n" */
     char *log;     /* lines that were not written yet */
     size_t log_len;
-    int64_t log_ns; /* when they are to be */
+    int64_t log_ns;     /* when they are to be */
+    int64_t log_time_s; /* of `log_time` */
+    char log_time[64];
     char line[COIR__HTTP_LINE];
     char scratch[COIR__HTTP_SCRATCH];
     coir_http_counters counters;

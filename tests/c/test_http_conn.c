@@ -37,6 +37,8 @@ say_who(coir_http_exchange *x, void *arg)
 TEST(http_conn, come_by_several_listeners)
 {
     coir_http_server *s;
+    struct sockaddr_in6 any;
+    socklen_t len = sizeof any;
     char path[200], host[220];
     (void)snprintf(path, sizeof path, "%s/socket", coir_test_dir());
     (void)snprintf(host, sizeof host, "unix:%s", path);
@@ -61,6 +63,22 @@ TEST(http_conn, come_by_several_listeners)
     ask(c, GET, &r);
     CHECK_STR(r.body, "1 1  0");
     (void)coir_socket_close(c);
+    /* An address of IPv4 at a listener for both. */
+    if (getsockname(coir_http_server_fd(s, 2), (struct sockaddr *)&any,
+                    &len) == 0 &&
+        any.sin6_family == AF_INET6) {
+        struct sockaddr_in v4 = {.sin_family = AF_INET,
+                                 .sin_port = any.sin6_port,
+                                 .sin_addr.s_addr = htonl(0x7f0000fe)};
+        CHECK_EQ(coir_socket_open(&c, AF_INET, SOCK_STREAM, 0), 0);
+        v4.sin_port = 0;
+        CHECK_EQ(coir_bind(c, (struct sockaddr *)&v4, sizeof v4), 0);
+        v4.sin_port = any.sin6_port;
+        CHECK_EQ(coir_connect(c, (struct sockaddr *)&v4, sizeof v4, LONG), 0);
+        ask(c, GET, &r);
+        CHECK_STR(r.body, "2 1 127.0.0.254 1");
+        (void)coir_socket_close(c);
+    }
     drop(s);
     leave();
 }
