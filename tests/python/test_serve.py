@@ -75,6 +75,7 @@ class Served:
             cwd=directory,
             env={**os.environ, **(env or {})},
             stderr=subprocess.PIPE,
+            process_group=0,
         )
 
     def text(self):
@@ -475,6 +476,21 @@ def test_reload_under_load(serve, tmp_path):
                 )
             )
     assert load.failures == []
+
+
+def test_signals_to_the_whole_process_group(serve):
+    """As a terminal sends them: the workers leave them to the parent."""
+    served = serve("-w", "2")
+    with Load(served) as load:
+        until(lambda: len(load.answers) > 20)
+        before = {a.split()[1] for a in load.answers}
+        group = served.process.pid
+        for number in signal.SIGUSR1, signal.SIGHUP:
+            os.killpg(group, number)
+        until(lambda: not before & {a.split()[1] for a in load.answers[-50:]})
+    assert load.failures == []
+    os.killpg(group, signal.SIGINT)
+    assert served.end() == 0
 
 
 def test_reload_of_what_cannot_be_loaded(serve, tmp_path):

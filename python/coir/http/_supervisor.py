@@ -57,6 +57,17 @@ _GRACE = 2.0
 #: Exit status of a worker that cannot load the application, and ours then.
 BOOT_FAILED = 3
 
+_HEEDED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+)
+
 STARTING, SERVING, LEAVING = "starting", "serving", "leaving"
 
 
@@ -143,19 +154,7 @@ class Supervisor:
         receiver, sender = socket.socketpair()
         receiver.setblocking(False)
         sender.setblocking(False)
-        old = {
-            n: signal.signal(n, self._note)
-            for n in (
-                signal.SIGTERM,
-                signal.SIGINT,
-                signal.SIGQUIT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGTTIN,
-                signal.SIGTTOU,
-                signal.SIGCHLD,
-            )
-        }
+        old = {n: signal.signal(n, self._note) for n in _HEEDED}
         old_fd = signal.set_wakeup_fd(
             sender.fileno(), warn_on_full_buffer=False
         )
@@ -249,18 +248,13 @@ class Supervisor:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (
-                signal.SIGTERM,
-                signal.SIGQUIT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGTTIN,
-                signal.SIGTTOU,
-                signal.SIGCHLD,
-            ):
+            for number in _HEEDED:
+                # Many come to the whole process group, from the terminal for
+                # one: the parent knows what to do about them. They are not
+                # ignored, for programs that are started would do so, too.
+                signal.signal(number, _nothing)
+            for number in signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD:
                 signal.signal(number, signal.SIG_DFL)
-            # The terminal's: the parent knows what to do about it.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
             for s in self._own:
                 s.close()
             for other in self._workers.values():
@@ -448,6 +442,10 @@ class Supervisor:
                 self._dismiss(worker, b"g")
         if count < was and self._resize is not None:
             self._resize(count)
+
+
+def _nothing(number: int, frame: Any) -> None:
+    pass
 
 
 def _drain(s: socket.socket) -> None:
