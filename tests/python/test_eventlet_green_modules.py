@@ -275,9 +275,10 @@ def test_green_threads_go_on_in_the_child():
             eventlet.monkey_patch()
             import os, threading, time, warnings
             warnings.simplefilter('ignore')
-            said = []
+            said, gate = [], threading.Event()
             def background():
-                time.sleep(0.2)
+                gate.wait()
+                time.sleep(0.01)
                 said.append(os.getpid())
             a, b = eventlet.green.socket.socketpair()
             reader = eventlet.spawn(a.recv, 2)
@@ -285,6 +286,7 @@ def test_green_threads_go_on_in_the_child():
             thread.start()
             time.sleep(0)
             pid = os.fork()
+            gate.set()
             thread.join()
             assert said == [os.getpid()]
             if pid == 0:
