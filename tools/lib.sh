@@ -111,6 +111,9 @@ optional_libraries() {
     echo '#include <openssl/ssl.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
         apt_install libssl-dev ||
         warn "no TLS in this build: install Debian package libssl-dev"
+    echo '#include <zlib.h>' | "${CC:-cc}" -E - >/dev/null 2>&1 ||
+        apt_install zlib1g-dev ||
+        warn "no compression in this build: install Debian package zlib1g-dev"
 }
 
 # The default environment: .venv on the default interpreter. Its commands go
