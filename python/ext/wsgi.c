@@ -312,10 +312,10 @@ static COIR__COLD void
 report(RequestObject *r, PyObject *exc)
 {
     PyObject *func = r->server->on_error;
-    PyObject *environ = r->environ != NULL ? r->environ : Py_None;
+    PyObject *env = r->environ != NULL ? r->environ : Py_None;
     PyObject *res = NULL;
     if (func != NULL)
-        res = PyObject_CallFunctionObjArgs(func, environ, exc, NULL);
+        res = PyObject_CallFunctionObjArgs(func, env, exc, NULL);
     if (res == NULL) {
         if (PyErr_Occurred())
             PyErr_WriteUnraisable(func);

@@ -11,11 +11,11 @@
 /* Set a key; the reference to the value, which may be NULL with an exception,
  * is used up. 0, or -1 with an exception. */
 static inline int
-set(PyObject *environ, enum coir_wsgi_key key, PyObject *value)
+set(PyObject *env, enum coir_wsgi_key key, PyObject *value)
 {
     if (COIR__UNLIKELY(value == NULL))
         return -1;
-    int err = PyDict_SetItem(environ, coir__wsgi.keys[key], value);
+    int err = PyDict_SetItem(env, coir__wsgi.keys[key], value);
     Py_DECREF(value);
     return err;
 }
@@ -55,23 +55,23 @@ decimal(unsigned n)
 }
 
 static int
-set_peer(PyObject *environ, ServerObject *s, coir_http_exchange *x)
+set_peer(PyObject *env, ServerObject *s, coir_http_exchange *x)
 {
     unsigned port = 0;
     PyObject *peer = find_peer(s, x, &port);
-    if (peer == NULL || set(environ, KEY_REMOTE_ADDR, Py_NewRef(peer)) < 0)
+    if (peer == NULL || set(env, KEY_REMOTE_ADDR, Py_NewRef(peer)) < 0)
         return -1;
-    return set(environ, KEY_REMOTE_PORT,
+    return set(env, KEY_REMOTE_PORT,
                PyUnicode_GET_LENGTH(peer) > 0 ? decimal(port)
                                               : PyUnicode_FromString(""));
 }
 
 static COIR__COLD int
-set_tls(PyObject *environ, void *state)
+set_tls(PyObject *env, void *state)
 {
     PyObject *object = coir__ssl_object(state);
-    return set(environ, KEY_HTTPS, PyUnicode_FromString("on")) < 0 ||
-                   set(environ, KEY_COIR_SSL_OBJECT, Py_NewRef(object)) < 0
+    return set(env, KEY_HTTPS, PyUnicode_FromString("on")) < 0 ||
+                   set(env, KEY_COIR_SSL_OBJECT, Py_NewRef(object)) < 0
                ? -1
                : 0;
 }
@@ -79,23 +79,23 @@ set_tls(PyObject *environ, void *state)
 /* --- the target ---------------------------------------------------------- */
 
 static int
-set_target(PyObject *environ, const char *base, coir_http_span span)
+set_target(PyObject *env, const char *base, coir_http_span span)
 {
     PyObject *target = coir__environ_text(base, span);
-    if (target == NULL || set(environ, KEY_RAW_URI, Py_NewRef(target)) < 0) {
+    if (target == NULL || set(env, KEY_RAW_URI, Py_NewRef(target)) < 0) {
         Py_XDECREF(target);
         return -1;
     }
-    return set(environ, KEY_REQUEST_URI, target);
+    return set(env, KEY_REQUEST_URI, target);
 }
 
 /* The application's path begins behind SCRIPT_NAME, if that is there: a proxy
  * may have taken it away. */
 static COIR__COLD int
-cut_path(PyObject *environ, PyObject *script)
+cut_path(PyObject *env, PyObject *script)
 {
     PyObject *path =
-        PyDict_GetItemWithError(environ, coir__wsgi.keys[KEY_PATH_INFO]);
+        PyDict_GetItemWithError(env, coir__wsgi.keys[KEY_PATH_INFO]);
     if (path == NULL)
         return -1;
     Py_ssize_t len = PyUnicode_GET_LENGTH(path);
@@ -103,30 +103,30 @@ cut_path(PyObject *environ, PyObject *script)
     if (len < n || PyUnicode_Tailmatch(path, script, 0, len, -1) != 1 ||
         (len > n && PyUnicode_READ_CHAR(path, n) != '/'))
         return 0;
-    return set(environ, KEY_PATH_INFO, PyUnicode_Substring(path, n, len));
+    return set(env, KEY_PATH_INFO, PyUnicode_Substring(path, n, len));
 }
 
 /* --- all of it ----------------------------------------------------------- */
 
 static int
-fill(PyObject *environ, RequestObject *r)
+fill(PyObject *env, RequestObject *r)
 {
     coir_http_exchange *x = r->x;
     const coir_http_head *head = x->head;
     PyObject *script = r->server->script_name;
-    if (coir__environ_fill(environ, x->base, head) < 0 ||
-        set_target(environ, x->base, head->target) < 0 ||
-        set_peer(environ, r->server, x) < 0 ||
-        set(environ, KEY_WSGI_INPUT, coir__input_new(r)) < 0 ||
-        (script != NULL && cut_path(environ, script) < 0))
+    if (coir__environ_fill(env, x->base, head) < 0 ||
+        set_target(env, x->base, head->target) < 0 ||
+        set_peer(env, r->server, x) < 0 ||
+        set(env, KEY_WSGI_INPUT, coir__input_new(r)) < 0 ||
+        (script != NULL && cut_path(env, script) < 0))
         return -1;
     if (COIR__UNLIKELY((head->flags & COIR_HTTP_UPGRADE) ||
                        head->method_id == COIR_HTTP_CONNECT) &&
-        set(environ, KEY_COIR_UPGRADE,
+        set(env, KEY_COIR_UPGRADE,
             PyCFunction_New(&coir__upgrade_def, (PyObject *)r)) < 0)
         return -1;
     void *tls = coir_http_transport_state(x);
-    return COIR__UNLIKELY(tls != NULL) ? set_tls(environ, tls) : 0;
+    return COIR__UNLIKELY(tls != NULL) ? set_tls(env, tls) : 0;
 }
 
 PyObject *
@@ -136,10 +136,10 @@ coir__environ_new(RequestObject *r)
     Py_ssize_t number = coir_http_listener(r->x);
     if (number < 0 || number >= PyList_GET_SIZE(all))
         number = 0; /* it was adopted */
-    PyObject *environ = PyDict_Copy(PyList_GET_ITEM(all, number));
-    if (environ != NULL && fill(environ, r) < 0)
-        Py_CLEAR(environ);
-    return environ;
+    PyObject *env = PyDict_Copy(PyList_GET_ITEM(all, number));
+    if (env != NULL && fill(env, r) < 0)
+        Py_CLEAR(env);
+    return env;
 }
 
 /* --- set-up -------------------------------------------------------------- */

@@ -406,13 +406,13 @@ http_of(PyObject *op)
 static PyObject *
 make_environ(PyObject *given)
 {
-    PyObject *environ = PyDict_New();
-    for (int i = 0; environ != NULL && i <= KEY_WSGI_INPUT; i++)
-        if (PyDict_SetItem(environ, coir__wsgi.keys[i], Py_None) < 0)
-            Py_CLEAR(environ);
-    if (environ != NULL && PyDict_Update(environ, given) < 0)
-        Py_CLEAR(environ);
-    return environ;
+    PyObject *env = PyDict_New();
+    for (int i = 0; env != NULL && i <= KEY_WSGI_INPUT; i++)
+        if (PyDict_SetItem(env, coir__wsgi.keys[i], Py_None) < 0)
+            Py_CLEAR(env);
+    if (env != NULL && PyDict_Update(env, given) < 0)
+        Py_CLEAR(env);
+    return env;
 }
 
 static const coir_http_transport *
@@ -438,11 +438,11 @@ server_listen(PyObject *op, PyObject *args)
         return NULL;
     void *ctx;
     const coir_http_transport *transport = transport_of(op, context, &ctx);
-    PyObject *environ = PyErr_Occurred() ? NULL : make_environ(given);
-    if (environ == NULL)
+    PyObject *env = PyErr_Occurred() ? NULL : make_environ(given);
+    if (env == NULL)
         return NULL;
-    int err = PyList_Append(SELF->environs, environ);
-    Py_DECREF(environ);
+    int err = PyList_Append(SELF->environs, env);
+    Py_DECREF(env);
     if (err < 0)
         return NULL;
     err = coir_http_server_listen(http, fd, transport, ctx);
