@@ -5,6 +5,7 @@ import gc
 import io
 import logging
 import os
+import random
 import socket as native
 import subprocess
 import sys
@@ -1266,6 +1267,70 @@ def test_inputs_of_files_read_no_further():
     assert body.content_length == 8 and body.readline() == b"one\n"
     assert body.read() == b"two\n" and file.read() == b"rest"
     assert Input(file, None).read() == b"" == Input(file, 0).readline()
+
+
+def cut(data, rng):
+    """The parts of it, of random lengths."""
+    parts = []
+    while data:
+        at = rng.choice((1, 2, 3, 10, 100, 5000))
+        parts.append(data[:at])
+        data = data[at:]
+    return parts
+
+
+def send_parts(sock, parts):
+    for part in parts:
+        sock.sendall(part)
+        gevent.sleep(0)
+
+
+def read_at_random(body, rng):
+    """All of a body, and what io.BytesIO gives for the same calls."""
+    calls = []
+    while True:
+        name = rng.choice(("read", "readline"))
+        size = rng.choice((1, 2, 7, 100, 6000, None))
+        data = getattr(body, name)(size)
+        calls.append((name, size, data))
+        if not data:
+            return calls
+
+
+@pytest.mark.parametrize("kind", ["socket", "file", "green"])
+def test_bodies_of_any_kind_in_any_parts(kind):
+    rng = random.Random(7)
+    for _ in range(60):
+        size = rng.choice((0, 1, 50, 3000, 70_000))
+        data = bytes(rng.choice(b"ab\n") for _ in range(size))
+        if rng.random() < 0.5:
+            head = b"Transfer-Encoding: chunked"
+            pieces = cut(data, rng)
+            sent = b"".join(map(http_chunk, pieces)) + b"0\r\nX: y\r\n\r\n"
+        else:
+            head = b"Content-Length: %d" % size
+            sent = data
+        sent = b"POST / HTTP/1.1\r\n%s\r\nHost: a\r\n\r\n%s" % (head, sent)
+        closing = []
+        if kind == "file":
+            source = io.BytesIO(sent + GET)
+        elif kind == "socket":
+            source = Source(*cut(sent + GET, rng))
+        else:
+            source, peer = socket.socketpair()
+            closing = [source, peer]
+            sender = gevent.spawn(send_parts, peer, cut(sent + GET, rng))
+        reader = HTTPReader(source)
+        body = reader.read_request().input(reader)
+        model = io.BytesIO(data)
+        for name, limit, got in read_at_random(body, rng):
+            assert got == getattr(model, name)(limit)
+        assert body.done and body.position == size
+        assert reader.read_request().method == "GET"
+        if closing:
+            sender.get()
+        for sock in closing:
+            sock.close()
 
 
 def test_an_error_of_a_body_stays():
