@@ -29,6 +29,8 @@
 #define KEPT_SIZE 4096
 /* Fields that can be parsed at once. */
 #define MAX_FIELDS 1000
+/* Requests in a row that nobody had to wait for. */
+#define MAX_TURNS 16
 
 #define SELF ((HTTPReaderObject *)op)
 
@@ -383,6 +385,24 @@ await_head(HTTPReaderObject *r, int64_t *deadline)
     return -1;
 }
 
+/* A client that sends one request after the other without waiting is not to
+ * keep all others from running. 0, or -1 with an exception. */
+static int
+take_turns(HTTPReaderObject *r)
+{
+    if (coir__httpreader_has(r) == 0)
+        r->turns = 0;
+    else if (++r->turns == MAX_TURNS) {
+        r->turns = 0;
+        coir_pythread *t = coir__pythread_get();
+        HubObject *hub = t != NULL ? coir__hub_if_any(t) : NULL;
+        if (hub != NULL && t->current != &hub->base)
+            return coir__yield(t, hub);
+        return t != NULL ? 0 : -1;
+    }
+    return 0;
+}
+
 /* Used between a call of the parser and the copy of what it found. */
 static coir_http_field fields[MAX_FIELDS];
 
@@ -393,6 +413,8 @@ read_request(HTTPReaderObject *r)
     coir_http_parser parser;
     coir_http_head head = {.fields = fields, .capacity = MAX_FIELDS};
     int64_t deadline = -1;
+    if (take_turns(r) < 0)
+        return NULL;
     coir_http_parser_init(&parser, &r->options);
     for (;;) {
         size_t has = coir__httpreader_has(r);

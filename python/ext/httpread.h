@@ -25,6 +25,7 @@ typedef struct {
     coir_http_options options;
     uint8_t kind; /* enum coir_http_source */
     uint8_t at_end;
+    uint8_t turns; /* requests in a row that were there already */
 } HTTPReaderObject;
 
 extern PyTypeObject coir__httpreader_type COIR__HIDDEN;

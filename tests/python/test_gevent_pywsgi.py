@@ -285,6 +285,29 @@ def test_pipelined_requests_are_answered_in_order(serve):
     assert bodies == [b"/%d" % i for i in range(50)]
 
 
+def test_a_client_that_does_not_wait_lets_others_run(serve):
+    runs = []
+
+    def tick():
+        while True:
+            runs.append(served)
+            gevent.sleep(0)
+
+    served = 0
+
+    def app(environ, start_response):
+        nonlocal served
+        served += 1
+        return hello(environ, start_response)
+
+    server = serve(app)
+    ticker = gevent.spawn(tick)
+    ask(server, GET * 300, end=True)
+    ticker.kill()
+    inside = {run for run in runs if 0 < run < 300}
+    assert len(inside) >= 10
+
+
 def test_a_head_may_come_byte_by_byte(serve):
     server = serve(echo)
     request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -463,6 +486,7 @@ def test_a_silent_client_of_ssl_is_dropped(serve, tmp_path):
     server.start()
     with connect(server) as sock:
         assert read_all(sock) == b""
+    assert "the handshake took too long" in server.error_log[0]
 
 
 def test_unix_socket(serve, tmp_path):

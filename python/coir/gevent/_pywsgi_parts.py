@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from datetime import datetime
 from http import client
 from typing import TYPE_CHECKING, Any
 
@@ -175,3 +177,56 @@ def _log_for(log: Any, level: int) -> Any:
     if hasattr(log, "write") or not hasattr(log, "log"):
         return log
     return LoggingLogAdapter(log, level)
+
+
+_latest: tuple[int, str] = (-1, "")
+
+
+def _local_time() -> str:
+    """What the access log says of now; made once a second."""
+    global _latest
+    now = int(time.time())
+    if _latest[0] != now:
+        _latest = (now, str(datetime.fromtimestamp(now)))
+    return _latest[1]
+
+
+class _HandshakeTimeout(TimeoutError):
+    def __str__(self) -> str:
+        return "the handshake took too long"
+
+
+# --- answers to what is refused ----------------------------------------------
+
+_INTERNAL_ERROR_STATUS = "500 Internal Server Error"
+_INTERNAL_ERROR_BODY = b"Internal Server Error"
+_INTERNAL_ERROR_HEADERS = (
+    ("Content-Type", "text/plain"),
+    ("Connection", "close"),
+    ("Content-Length", str(len(_INTERNAL_ERROR_BODY))),
+)
+_BAD_REQUEST_STATUS = "400 Bad Request"
+_BAD_REQUEST_BODY = b""
+_BAD_REQUEST_HEADERS = (
+    ("Content-Type", "text/plain"),
+    ("Connection", "close"),
+    ("Content-Length", "0"),
+)
+_ERRORS: dict[int, tuple[str, Any, bytes]] = {
+    500: (
+        _INTERNAL_ERROR_STATUS,
+        _INTERNAL_ERROR_HEADERS,
+        _INTERNAL_ERROR_BODY,
+    ),
+    400: (_BAD_REQUEST_STATUS, _BAD_REQUEST_HEADERS, _BAD_REQUEST_BODY),
+}
+
+
+def _refusal(status: int, reason: str) -> bytes:
+    line = f"HTTP/1.1 {status} {reason}\r\n"
+    return line.encode() + b"Connection: close\r\nContent-length: 0\r\n\r\n"
+
+
+_BAD_REQUEST_RESPONSE = _refusal(400, "Bad Request")
+_REQUEST_TOO_LONG_RESPONSE = _refusal(414, "Request URI Too Long")
+_REFUSALS = {400: _BAD_REQUEST_RESPONSE, 414: _REQUEST_TOO_LONG_RESPONSE}

@@ -21,7 +21,6 @@ import time
 import traceback
 from _socket import AF_INET, AF_INET6, IPPROTO_TCP, SHUT_WR, TCP_NODELAY
 from contextlib import closing
-from datetime import datetime
 from http import client
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +43,19 @@ from coir.greenlet import GreenletExit
 
 from . import socket, version_info
 from ._pywsgi_parts import (
+    _BAD_REQUEST_RESPONSE,
+    _ERRORS,
+    _REFUSALS,
     Environ,
     LoggingLogAdapter,
     OldMessage,
     SecureEnviron,
     WSGISecureEnviron,
+    _HandshakeTimeout,
+    _local_time,
     _log_for,
     _NoopLog,
+    _refusal,
     headers_factory,
 )
 from .server import StreamServer
@@ -72,39 +77,6 @@ __all__ = [
 MAX_REQUEST_LINE = 8192
 
 _CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-_INTERNAL_ERROR_STATUS = "500 Internal Server Error"
-_INTERNAL_ERROR_BODY = b"Internal Server Error"
-_INTERNAL_ERROR_HEADERS = (
-    ("Content-Type", "text/plain"),
-    ("Connection", "close"),
-    ("Content-Length", str(len(_INTERNAL_ERROR_BODY))),
-)
-_BAD_REQUEST_STATUS = "400 Bad Request"
-_BAD_REQUEST_BODY = b""
-_BAD_REQUEST_HEADERS = (
-    ("Content-Type", "text/plain"),
-    ("Connection", "close"),
-    ("Content-Length", "0"),
-)
-_ERRORS: dict[int, tuple[str, Any, bytes]] = {
-    500: (
-        _INTERNAL_ERROR_STATUS,
-        _INTERNAL_ERROR_HEADERS,
-        _INTERNAL_ERROR_BODY,
-    ),
-    400: (_BAD_REQUEST_STATUS, _BAD_REQUEST_HEADERS, _BAD_REQUEST_BODY),
-}
-
-
-def _refusal(status: int, reason: str) -> bytes:
-    line = f"HTTP/1.1 {status} {reason}\r\n"
-    return line.encode() + b"Connection: close\r\nContent-length: 0\r\n\r\n"
-
-
-_BAD_REQUEST_RESPONSE = _refusal(400, "Bad Request")
-_REQUEST_TOO_LONG_RESPONSE = _refusal(414, "Request URI Too Long")
-_REFUSALS = {400: _BAD_REQUEST_RESPONSE, 414: _REQUEST_TOO_LONG_RESPONSE}
 
 #: What a request, or a body, is refused with.
 _InvalidClientRequest = HTTPError
@@ -766,7 +738,7 @@ class WSGIHandler:
 
     def format_request(self) -> str:
         """The line of the access log, without its end."""
-        now = datetime.now().replace(microsecond=0)
+        now = _local_time()
         length = self.response_length or "-"
         if self.time_finish:
             delta = f"{self.time_finish - self.time_start:.6f}"
@@ -959,8 +931,12 @@ class WSGIServer(StreamServer):
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Wrap the connection into SSL, and handle it."""
         assert self.ssl_args is not None
-        with Timeout(self.handshake_timeout, TimeoutError):
-            wrapped = self.wrap_socket(client_socket, **self.ssl_args)
+        try:
+            with Timeout(self.handshake_timeout, _HandshakeTimeout):
+                wrapped = self.wrap_socket(client_socket, **self.ssl_args)
+        except _HandshakeTimeout as ex:
+            self.error_log.write(f"(from {address}) {ex}\n")
+            return None
         with closing(wrapped):
             return self.handle(wrapped, address)
 
