@@ -567,7 +567,9 @@ def test_base_needs_init():
 
 def test_nothing_leaks():
     def one():
-        server, client = pair(deflate=Deflate() if deflates else None)
+        server, client = pair(
+            deflate=Deflate() if _core.WEBSOCKET_DEFLATE else None
+        )
         client.send("x" * 1000)
         server.recv()
         server.me = server
@@ -697,7 +699,11 @@ class Upgrading:
             name, _, value = line.partition(":")
             key = "HTTP_" + name.upper().replace("-", "_")
             environ[key] = value.strip()
-        if self.how == "wsgi.input":
+        if self.how == "eventlet.input":
+            source = type("Input", (), {"get_socket": lambda self: sock})
+            environ["eventlet.input"] = source()
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        elif self.how == "wsgi.input":
             environ["wsgi.input"] = reader
         else:
             environ[self.how] = sock
@@ -729,7 +735,14 @@ def echo(ws):
 
 
 @pytest.mark.parametrize(
-    "how", ["gunicorn.socket", "werkzeug.socket", "wsgi.input", "coir.upgrade"]
+    "how",
+    [
+        "eventlet.input",
+        "gunicorn.socket",
+        "werkzeug.socket",
+        "wsgi.input",
+        "coir.upgrade",
+    ],
 )
 def test_connect_and_accept(how):
     app = wsgi_app(echo, protocols=["b", "c"], headers=[("X-Extra", "1")])

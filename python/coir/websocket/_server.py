@@ -64,8 +64,10 @@ def _shake_hands(
         value = environ.get(key)
         if value is not None:
             shake.field(name, value)
-    version = environ.get("SERVER_PROTOCOL", "HTTP/1.1")
-    minor = 0 if version in ("HTTP/1.0", "HTTP/0.9") else 1
+    minor = 1
+    # eventlet's server says "HTTP/1.0" whatever the client does.
+    if "eventlet.input" not in environ:
+        minor = environ.get("SERVER_PROTOCOL") not in ("HTTP/1.0", "HTTP/0.9")
     shake.check_request(environ["REQUEST_METHOD"], minor)
     return shake
 
