@@ -581,14 +581,15 @@ def test_nothing_leaks():
     refs = one()
     gc.collect()
     assert [ref() for ref in refs] == [None, None]
-    blocks = 0
-    for round_ in range(2):
+    growth = []
+    for _ in range(5):
+        before = sys.getallocatedblocks()
         for _ in range(100):
             one()
         gc.collect()
-        if round_ == 0:
-            blocks = sys.getallocatedblocks()
-    assert sys.getallocatedblocks() - blocks < 100
+        growth.append(sys.getallocatedblocks() - before)
+    # What grows once, somewhere else, is no leak.
+    assert min(growth) < 50, growth
 
 
 # --- the handshake -----------------------------------------------------------
