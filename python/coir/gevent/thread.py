@@ -114,9 +114,11 @@ class _ThreadHandle:
         self._ref: Any = None
         self._pid = 0
         self._done: Any = None
+        self._ident: int | None = None
 
     def _set_greenlet(self, glet: Any) -> None:
         self._ref = weakref.ref(glet)
+        self._ident = get_ident(glet)
         self._pid = os.getpid()
         self._done = Event()
 
@@ -159,9 +161,8 @@ class _ThreadHandle:
 
     @property
     def ident(self) -> int | None:
-        """That of its greenlet; None once that is gone."""
-        glet = self._get_greenlet()
-        return get_ident(glet) if glet is not None else None
+        """That of its greenlet, also after its end; None: none was started."""
+        return self._ident
 
     def is_done(self) -> bool:
         """Whether it has ended; also if it was never started."""
