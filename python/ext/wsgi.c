@@ -134,6 +134,17 @@ request_new(ServerObject *s, coir_http_exchange *x)
 }
 
 static PyObject *body(GreenletObject *g);
+static void finish(RequestObject *r);
+
+/* There is no stack for it: answer without one, as far as that does not have
+ * to wait. */
+static COIR__COLD void
+refuse(RequestObject *r)
+{
+    (void)coir_http_send_error(r->x, 503);
+    coir_http_close_after(r->x);
+    finish(r);
+}
 
 /* The queue has a reference, which is now the caller's. */
 static void
@@ -145,11 +156,13 @@ begin(coir_ready *ready, LoopObject *loop)
     coir_payload p = {Py_NewRef(coir__core.empty_tuple), NULL, 1};
     GreenletObject *g = r->green;
     Py_INCREF(g);
-    Py_DECREF(r); /* the greenlet has another */
     PyObject *res = t != NULL ? coir__greenlet_switch(t, g, p) : NULL;
     if (res == NULL)
         coir__loop_error(loop, (PyObject *)g);
+    if (COIR__UNLIKELY(g->block->state == GREENLET_NEW))
+        refuse(r);
     Py_XDECREF(res);
+    Py_DECREF(r);
     Py_DECREF(g);
 }
 

@@ -184,6 +184,46 @@ def test_without_descriptors():
             assert response(s).read() == b"hello"
 
 
+def test_without_stacks():
+    """Who gets no green thread is told so, and the server goes on."""
+    code = """if 1:
+        import resource
+        import coir.gevent as gevent, coir.http
+        from coir.gevent import socket
+        from coir.gevent.event import Event
+        go = Event()
+        def app(environ, start_response):
+            go.wait()
+            start_response("200 OK", [])
+            return [b"hello"]
+        server = coir.http.Server(app, port=0)
+        server.start()
+        socks = [socket.create_connection(("127.0.0.1", server.port))
+                 for _ in range(500)]
+        with open("/proc/self/statm") as f:
+            now = int(f.read().split()[0]) * 4096
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (now + 200_000_000, hard))
+        for s in socks:
+            s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            gevent.sleep(0)
+        go.set()
+        def status(s):
+            data = b""
+            while some := s.recv(1000):
+                data += some
+            return data[9:12].decode()
+        found = [status(s) for s in socks]
+        print(*sorted(set(found)), server.counters()["active"])
+        server.stop(1)
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60
+    )
+    assert out.stdout == b"200 503 0\n", out.stderr[-2000:]
+    assert out.returncode == 0
+
+
 # --- the server's life
 
 
