@@ -13,6 +13,15 @@ from coir._core import HTTPReader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+__all__ = [
+    "Environ",
+    "LoggingLogAdapter",
+    "OldMessage",
+    "SecureEnviron",
+    "WSGISecureEnviron",
+    "headers_factory",
+]
+
 
 class OldMessage(client.HTTPMessage):
     """The fields of a request, as :class:`http.client.HTTPMessage`."""
