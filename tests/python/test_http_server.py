@@ -333,6 +333,28 @@ def test_stop_under_load():
     assert counters["aborted"] == 0
 
 
+def test_server_in_a_thread():
+    """It has the hub of that thread; others see it from theirs."""
+    servers, there = [], threading.Event()
+
+    def run():
+        servers.append(Server(hello, port=0))
+        servers[0].start()
+        there.set()
+        servers[0].serve_forever()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert there.wait(LONG)
+    (server,) = servers
+    assert get(server)[1] == b"hello"
+    with pytest.raises(RuntimeError):
+        server.pause()
+    server.stop(1)
+    thread.join(LONG)
+    assert not thread.is_alive()
+
+
 def test_pause_and_start():
     with serving(hello) as server:
         server.pause()

@@ -475,7 +475,7 @@ def test_reload_under_load(serve, tmp_path):
                     )
                 )
             )
-    assert load.failures == []
+    assert load.failures == [], served.text()
 
 
 def test_signals_to_the_whole_process_group(serve):
@@ -488,7 +488,7 @@ def test_signals_to_the_whole_process_group(serve):
         for number in signal.SIGUSR1, signal.SIGHUP:
             os.killpg(group, number)
         until(lambda: not before & {a.split()[1] for a in load.answers[-50:]})
-    assert load.failures == []
+    assert load.failures == [], served.text()
     os.killpg(group, signal.SIGINT)
     assert served.end() == 0
 
@@ -592,7 +592,7 @@ def test_max_requests(serve):
     served = serve("-w", "1", "--max-requests", "10")
     with Load(served, clients=1) as load:
         until(lambda: len({a.split()[1] for a in load.answers}) > 2)
-    assert load.failures == []
+    assert load.failures == [], served.text()
 
 
 def test_pidfile(serve, tmp_path):

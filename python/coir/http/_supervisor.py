@@ -424,9 +424,10 @@ class Supervisor:
         self._due.clear()
         for worker in list(self._workers.values()):
             if worker.state == STARTING:
-                # What it is about to load may be old already.
+                # What it is about to load may be old already; or it serves,
+                # and has not been heard yet.
                 old, worker.old = worker.old, None
-                self._dismiss(worker, b"q")
+                self._dismiss(worker, b"g")
                 if old is not None and worker.place < self.count:
                     self._start(worker.place, old)
             elif worker.state == SERVING and worker.place < self.count:
