@@ -573,17 +573,15 @@ server_fd(PyObject *op, PyObject *arg)
             : -1);
 }
 
+/* clang-format off */
 #define COUNTERS(X)                                                           \
-    X(connections)                                                            \
-    X(shaking)                                                                \
-    X(idle)                                                                   \
-    X(reading)                                                                \
-    X(queued) X(active) X(lingering) X(buffers) X(accepted) X(requests)       \
-        X(responses) X(upgraded) X(aborted) X(bytes_read) X(bytes_written)    \
-            X(handshake_timeouts) X(head_timeouts) X(idle_timeouts)           \
-                X(request_timeouts) X(read_timeouts) X(write_timeouts)        \
-                    X(handshake_errors) X(bad_requests) X(refused) X(evicted) \
-                        X(accept_pauses) X(accept_errors) X(log_lost)
+    X(connections) X(shaking) X(idle) X(reading) X(queued) X(active)          \
+    X(lingering) X(buffers) X(accepted) X(requests) X(responses) X(upgraded)  \
+    X(aborted) X(bytes_read) X(bytes_written) X(handshake_timeouts)           \
+    X(head_timeouts) X(idle_timeouts) X(request_timeouts) X(read_timeouts)    \
+    X(write_timeouts) X(handshake_errors) X(bad_requests) X(refused)          \
+    X(evicted) X(accept_pauses) X(accept_errors) X(log_lost)
+/* clang-format on */
 
 static PyObject *
 server_counters(PyObject *op, PyObject *Py_UNUSED(unused))
