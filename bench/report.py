@@ -9,6 +9,7 @@ from targets import LIMITS
 BEGIN_LOOP = "<!-- loop tables: bench/run.py --markdown -->"
 BEGIN_HUB = "<!-- hub tables: bench/run.py --markdown -->"
 BEGIN_GEVENT = "<!-- gevent tables: bench/run.py --markdown -->"
+BEGIN_EVENTLET = "<!-- eventlet tables: bench/run.py --markdown -->"
 BEGIN_PARSE = "<!-- parse tables: bench/run.py --markdown -->"
 BEGIN_HTTP = "<!-- http tables: bench/run.py --markdown -->"
 BEGIN = "<!-- tables: bench/run.py --markdown -->"
@@ -120,7 +121,7 @@ def run_title(run):
         "parse": "HTTP messages",
         "echo": "TCP echo, CPU time of the server for a message",
     }
-    titles["gevent echo"] = titles["echo"]
+    titles["gevent echo"] = titles["eventlet echo"] = titles["echo"]
     python = run["facts"].get("python")
     parts = [f"CPython {python}"] if python else []
     return ": ".join(parts + [titles[s] for s in [run["suite"]]
@@ -248,13 +249,14 @@ def replace_tables(page, runs):
     loop = [run for run in runs if run["suite"] == "loop"]
     hub = [run for run in runs if run["suite"] in ("hub", "echo")]
     gevent = [run for run in runs if run["suite"].startswith("gevent")]
+    eventlet = [run for run in runs if run["suite"].startswith("eventlet")]
     parse = [run for run in runs if run["suite"] == "parse"]
     http = [run for run in runs if run["suite"] == "http"]
     others = [run for run in runs
-              if run not in loop + hub + gevent + parse + http]
+              if run not in loop + hub + gevent + eventlet + parse + http]
     for mark, some in ((BEGIN_LOOP, loop), (BEGIN_HUB, hub),
-                       (BEGIN_GEVENT, gevent), (BEGIN_PARSE, parse),
-                       (BEGIN_HTTP, http),
+                       (BEGIN_GEVENT, gevent), (BEGIN_EVENTLET, eventlet),
+                       (BEGIN_PARSE, parse), (BEGIN_HTTP, http),
                        (BEGIN, others)):
         if not some:
             continue
