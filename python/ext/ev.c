@@ -495,7 +495,8 @@ ev_sleep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
                         "do not call blocking functions from the mainloop");
         return NULL;
     }
-    if (!(seconds > 0)) {
+    /* If timers are due, by a timer: it is the last of them. */
+    if (!(seconds > 0) && COIR__LIKELY(!coir__ev_is_late(hub))) {
         if (coir__yield(t, hub) < 0)
             return NULL;
         Py_RETURN_NONE;

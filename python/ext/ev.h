@@ -24,6 +24,19 @@ coir__ev_hub(coir_pythread *t)
     return coir__ev_hub_slowly(t, hub);
 }
 
+/* Nobody is ready, but somebody has kept the processor for so long that timers
+ * may be due which the loop has not seen yet. */
+#define COIR_EV_LATE_NS (COIR_NS_PER_MS / 2)
+
+static inline int
+coir__ev_is_late(const HubObject *hub)
+{
+    return hub->loop != NULL && hub->loop->ready.head == NULL &&
+           hub->loop->loop != NULL &&
+           coir_clock_monotonic() - coir_loop_now(hub->loop->loop) >
+               COIR_EV_LATE_NS;
+}
+
 /* A result, or an exception, for all that wait for it. */
 typedef struct {
     coir_list waiters;

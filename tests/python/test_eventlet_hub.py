@@ -84,6 +84,24 @@ def test_sleepers_and_timers_stand_in_one_line(hub):
     assert order == wanted
 
 
+def test_sleep_0_lets_go_first_what_is_due(hub):
+    """Though nobody has looked at the clock when it became due."""
+    order = []
+
+    def sleeper():
+        eventlet.sleep(0.003)
+        order.append("sleeper")
+
+    hub.schedule_call_global(0.005, order.append, "timer")
+    eventlet.spawn(sleeper)
+    eventlet.sleep(0)
+    end = time.monotonic() + 0.02
+    while time.monotonic() < end:
+        pass
+    eventlet.sleep(0)
+    assert order == ["sleeper", "timer"]
+
+
 def test_cancelled_timers_are_skipped(hub):
     fired = []
     timers = [
