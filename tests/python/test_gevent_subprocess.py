@@ -131,8 +131,9 @@ def test_nothing_is_left_behind():
             subprocess.Popen(["no such program"], stdin=-1, stdout=-1)
         with pytest.raises(subprocess.SubprocessError):
             cat(preexec_fn=lambda: 1 / 0)
-        with pytest.raises(TypeError):
-            cat(group=1.5)
+        if sys.version_info >= (3, 11, 4):  # Python's own did before that
+            with pytest.raises(TypeError):
+                cat(group=1.5)
 
     once()
     before = descriptors()
