@@ -78,7 +78,8 @@ typedef struct coir_http_server_options {
     int64_t idle_timeout_ns;      /* between two requests: 75 s */
     int64_t request_timeout_ns;   /* from a complete head to the end of the
                                      response; then the handler is cancelled,
-                                     and the answer is 503. No limit */
+                                     and the answer is 503. Not of one that was
+                                     upgraded. No limit */
     int64_t linger_timeout_ns;    /* after the last response, for what the
                                      client still sends: 5 s */
     /* How long reading a body, or writing, may wait for the client, all its

@@ -290,8 +290,9 @@ wait_at(const coir_node *n)
 static inline __attribute__((always_inline)) void
 fetch(const void *at, size_t size)
 {
+    /* A number: there may be nothing yet. */
     for (size_t i = 0; i < size; i += 64)
-        __builtin_prefetch((const char *)at + i);
+        __builtin_prefetch((const void *)((uintptr_t)at + i));
 }
 
 static inline __attribute__((always_inline)) void

@@ -373,7 +373,7 @@ static inline uint64_t
 active(const coir_http_server *s)
 {
     return s->lists[COIR__HTTP_ACTIVE].count +
-           s->lists[COIR__HTTP_OVERDUE].count;
+           s->lists[COIR__HTTP_UNTIMED].count;
 }
 
 /* Into ACTIVE or QUEUED; the time it may take counts from its head. */
@@ -669,7 +669,7 @@ static void
 lose(coir__http_conn *c)
 {
     c->lost = 1;
-    if (c->state == COIR__HTTP_ACTIVE || c->state == COIR__HTTP_OVERDUE)
+    if (c->state == COIR__HTTP_ACTIVE || c->state == COIR__HTTP_UNTIMED)
         coir__http_conn_kill(c, COIR_ECLOSED);
     else
         destroy(c);
@@ -684,7 +684,7 @@ on_edge(coir_loop *loop, coir_edge *w, int revents)
     coir__http_hold(s);
     if (coir__unlikely(revents & COIR_ERROR))
         lose(c);
-    else if (c->state == COIR__HTTP_ACTIVE || c->state == COIR__HTTP_OVERDUE)
+    else if (c->state == COIR__HTTP_ACTIVE || c->state == COIR__HTTP_UNTIMED)
         wake(c, revents);
     else {
         c->dry = 0;
@@ -773,7 +773,7 @@ coir__http_conn_overdue(coir__http_conn *c)
         break;
     case COIR__HTTP_ACTIVE:
         counters->request_timeouts++;
-        coir__http_conn_move(c, COIR__HTTP_OVERDUE, COIR_FOREVER);
+        coir__http_conn_move(c, COIR__HTTP_UNTIMED, COIR_FOREVER);
         coir__http_conn_kill(c, COIR_ETIMEDOUT);
         break;
     default:

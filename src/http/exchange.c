@@ -368,6 +368,8 @@ coir_http_upgrade(coir_http_exchange *pub)
          x->body.state != COIR_HTTP_BODY_DONE))
         return COIR_EINVAL;
     x->upgraded = 1;
+    if (x->conn->state == COIR__HTTP_ACTIVE)
+        coir__http_conn_move(x->conn, COIR__HTTP_UNTIMED, COIR_FOREVER);
     int err = coir_http_flush(pub);
     x->pub.server->counters.upgraded += err == 0;
     return err;

@@ -267,7 +267,7 @@ close_all(coir_http_server *s, int state)
 static void
 kill_all(coir_http_server *s, int error)
 {
-    static const uint8_t states[] = {COIR__HTTP_ACTIVE, COIR__HTTP_OVERDUE};
+    static const uint8_t states[] = {COIR__HTTP_ACTIVE, COIR__HTTP_UNTIMED};
     for (size_t i = 0; i < sizeof states; i++) {
         coir__http_conn *next;
         for (coir__http_conn *c = s->lists[states[i]].head; c != NULL;
@@ -379,7 +379,7 @@ coir_http_server_counters(const coir_http_server *s, coir_http_counters *out)
     out->reading = lists[COIR__HTTP_DRAINING].count;
     out->queued = lists[COIR__HTTP_QUEUED].count;
     out->active =
-        lists[COIR__HTTP_ACTIVE].count + lists[COIR__HTTP_OVERDUE].count;
+        lists[COIR__HTTP_ACTIVE].count + lists[COIR__HTTP_UNTIMED].count;
     out->lingering = lists[COIR__HTTP_LINGERING].count;
     out->buffers = s->buffers;
     for (const coir__http_conn *c = lists[COIR__HTTP_HEAD].head; c != NULL;

@@ -59,7 +59,7 @@ enum coir__http_state {
     COIR__HTTP_IDLE,
     COIR__HTTP_QUEUED,
     COIR__HTTP_ACTIVE,
-    COIR__HTTP_OVERDUE, /* ACTIVE, past its deadline */
+    COIR__HTTP_UNTIMED, /* ACTIVE, past its deadline, or upgraded */
     COIR__HTTP_DRAINING,
     COIR__HTTP_LINGERING,
     COIR__HTTP_STATES

@@ -67,9 +67,10 @@ fetch_ahead(const coir_green *next)
 {
     if (next == NULL)
         return;
-    const char *frame = next->co->ctx.sp;
-    __builtin_prefetch(frame);
-    __builtin_prefetch(frame + 64);
+    /* A number: one that has not begun has no frame yet. */
+    uintptr_t frame = (uintptr_t)next->co->ctx.sp;
+    __builtin_prefetch((const void *)frame);
+    __builtin_prefetch((const void *)(frame + 64));
     if (next->next_ready != NULL) {
         __builtin_prefetch(next->next_ready);
         __builtin_prefetch(&next->next_ready->coro);

@@ -504,6 +504,37 @@ TEST(http_time, a_request_has_a_deadline_if_that_is_asked_for)
     end(s);
 }
 
+TEST(http_time, the_deadline_of_a_request_ends_with_its_upgrade)
+{
+    coir_http_server_options options = {.request_timeout_ns = 30 * S};
+    coir_http_server *s = new_server(&options);
+    int fd = dial(s);
+    say(fd, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n"
+            "Upgrade: x\r\n\r\n");
+    CHECK_EQ(coir_http_begin(started[0], 101, NULL), 0);
+    CHECK_EQ(coir_http_add_field(started[0], "Upgrade", "x"), 0);
+    CHECK_EQ(coir_http_upgrade(started[0]), 0);
+    pass(20 * S);
+    int other = dial(s);
+    say(other, GET);
+    pass(20 * S);
+    CHECK_EQ(cancel_reason, 0);
+    /* Others have theirs. */
+    pass(20 * S);
+    CHECK_EQ(cancel_reason, COIR_ETIMEDOUT);
+    CHECK_EQ(counters(s).request_timeouts, 1);
+    struct iovec a = {(char[]){"a"}, 1};
+    CHECK(coir_http_raw_writev(started[0], &a, 1, COIR_FOREVER) >= 0);
+    CHECK_EQ(coir_http_finish(started[0]), 0);
+    CHECK_EQ(coir_http_finish(started[1]), 0);
+    CHECK_EQ(status_heard(fd), 101);
+    CHECK_EQ(status_heard(other), 503);
+    (void)close(fd);
+    (void)close(other);
+    turn();
+    end(s);
+}
+
 TEST(http_time, a_handler_that_is_late_may_still_answer)
 {
     coir_http_server_options options = {.request_timeout_ns = 30 * S,
