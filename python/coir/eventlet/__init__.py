@@ -20,8 +20,7 @@ from . import (
     support,
     timeout,
 )
-
-from .support import greenlets as greenlet
+from .support import greenlets as greenlet  # noqa: F401
 
 #: The eventlet whose API this is.
 __version__ = "0.41.3"
