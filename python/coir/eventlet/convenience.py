@@ -146,7 +146,7 @@ def serve(
             conn, addr = sock.accept()
             green = pool.spawn(handle, conn, addr)
             green.link(_stop_checker, server, conn)
-            conn = addr = green = None
+            del conn, addr, green
         except StopServe:
             return
 
