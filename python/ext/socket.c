@@ -29,6 +29,17 @@
  * Closing takes all out, who find the number gone. Who closes the number
  * behind our back is found out by the loop; the socket has no number then.
  *
+ * Kinds. What a socket needs of Python depends on whose API it is of, and so
+ * do some habits: an instance of the class that was given with `lenient` is
+ * eventlet's. There who comes while others are in line tries nevertheless, and
+ * has to wait at their end only if that is allowed (`crowded`).
+ *
+ * Twins. Two objects may stand for one number. A guest is a green face of
+ * another object: that one owns the number, and is closed by it; if that is a
+ * socket, too, the guest looks before each call whether it still has it. Else
+ * the twin is a plain socket which was made of the number of this one, for
+ * those who ask for it, and loses it when this one is closed.
+ *
  * The edge lies in memory of its own, struct link: when the last reference to
  * the socket goes in another thread while its loop blocks, that is left to
  * the loop. */

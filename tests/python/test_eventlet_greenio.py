@@ -550,3 +550,50 @@ def test_serve_passes_errors_on():
     with pytest.raises(KeyError):
         server.wait()
     listener.close()
+
+
+# --- failures ----------------------------------------------------------------
+
+
+def test_accepting_that_fails_closes_the_connection(monkeypatch):
+    class Mine(greenio.GreenSocket):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            if isinstance(args[0], greenio.GreenSocket):
+                raise KeyError("adopted")
+
+    for cls in (greenio.GreenSocket, Mine):
+        listener = cls(std.AF_INET)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with eventlet.connect(listener.getsockname()) as client:
+            with monkeypatch.context() as patch:
+                if cls is not Mine:
+                    patch.setattr(hubs, "notify_opened", lambda fd: 1 / 0)
+                with pytest.raises((KeyError, ZeroDivisionError)):
+                    listener.accept()
+            gc.collect()
+            assert client.recv(1) == b""
+        listener.close()
+
+
+def test_views_are_of_the_same_descriptor(pair):
+    a, b = pair
+    other = greenio.base._original_socket()
+    for view in (b, other, None):
+        with pytest.raises(TypeError):
+            a._set_view(view)
+    other.close()
+    with pytest.raises(TypeError):
+        a._share()
+    with pytest.raises(OSError):
+        greenio.GreenSocket()._share(None, 10**6, 2, 1, 0, True)
+
+
+def test_hooks_are_for_a_class():
+    from coir._core import set_socket_hooks
+
+    with pytest.raises(TypeError, match="whose"):
+        set_socket_hooks(lenient=True)
+    with pytest.raises(TypeError):
+        set_socket_hooks(accepted=int, lenient=True)
