@@ -42,17 +42,18 @@ static PyObject *last_values[COIR_FIELD_IDS];
 static PyObject *
 key_of(const char *name, size_t len)
 {
-    static const char prefix[5] = {'H', 'T', 'T', 'P', '_'};
-    PyObject *key = PyUnicode_New((Py_ssize_t)len + 5, 127);
+    static const char prefix[] = {'H', 'T', 'T', 'P', '_'};
+    PyObject *key = PyUnicode_New((Py_ssize_t)(sizeof prefix + len), 127);
     if (key == NULL)
         return NULL;
     char *to = (char *)PyUnicode_1BYTE_DATA(key);
     memcpy(to, prefix, sizeof prefix);
+    to += sizeof prefix;
     for (size_t i = 0; i < len; i++) {
         char c = name[i];
         if (c >= 'a' && c <= 'z')
             c = (char)(c - 'a' + 'A');
-        to[5 + i] = c == '-' ? '_' : c;
+        to[i] = c == '-' ? '_' : c;
     }
     return key;
 }

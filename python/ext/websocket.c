@@ -244,7 +244,7 @@ codec_receive_data(PyObject *op, PyObject *data)
         return NULL;
     char *copy = PyMem_Malloc((size_t)view.len + 1);
     PyObject *list = copy != NULL ? PyList_New(0) : PyErr_NoMemory();
-    if (list != NULL) {
+    if (copy != NULL && list != NULL) {
         memcpy(copy, view.buf, (size_t)view.len);
         if (take_all(SELF, copy, (size_t)view.len, list) < 0) {
             /* What came before the error is told first; the codec will say

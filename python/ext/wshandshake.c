@@ -33,14 +33,15 @@ protocols_of(PyObject *list)
         PyErr_NoMemory();
     for (Py_ssize_t i = 0; out != NULL && i < count; i++) {
         const char *name = PyUnicode_AsUTF8(PySequence_Fast_GET_ITEM(fast, i));
-        if (name != NULL && (out[i] = PyMem_Malloc(strlen(name) + 1)) == NULL)
+        size_t size = name != NULL ? strlen(name) + 1 : 0;
+        if (name != NULL && (out[i] = PyMem_Malloc(size)) == NULL)
             PyErr_NoMemory();
         if (name == NULL || out[i] == NULL) {
             free_protocols(out);
             out = NULL;
             break;
         }
-        strcpy(out[i], name);
+        memcpy(out[i], name, size);
     }
     Py_DECREF(fast);
     return out;

@@ -90,15 +90,17 @@ coir_ws_strerror(int error)
 int
 coir_ws_error_code(int error)
 {
-    switch (error) {
-#define CASE(name, value, code, text)                                         \
-    case name:                                                                \
-        return code;
-        COIR_WS_ERRORS(CASE)
-#undef CASE
-    default:
-        return 1011;
-    }
+    static const struct {
+        int error, code;
+    } codes[] = {
+#define CODE(name, value, code, text) {name, code},
+        COIR_WS_ERRORS(CODE)
+#undef CODE
+    };
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (codes[i].error == error)
+            return codes[i].code;
+    return 1011;
 }
 
 int
