@@ -35,9 +35,16 @@ def ask_patiently(port, number):
 
 
 def fan_out(port, silent_port, count):
-    ports = [port if n % 50 else silent_port for n in range(count)]
+    answers = Counter()
+
+    def note_answer(port, number):
+        answers[ask_patiently(port, number)] += 1
+
     pool = eventlet.GreenPool(AT_ONCE)
-    return Counter(pool.imap(ask_patiently, ports, range(count)))
+    for n in range(count):
+        pool.spawn_n(note_answer, port if n % 50 else silent_port, n)
+    pool.waitall()
+    return answers
 
 
 def echo(connection, address):
