@@ -513,14 +513,16 @@ queue_format(PyObject *op, PyObject *Py_UNUSED(unused))
     if (maxsize != NULL)
         text = PyUnicode_FromFormat("maxsize=%R", maxsize);
     Py_XDECREF(maxsize);
-    if (coir__queue_base_qsize(SELF) > 0) {
+    Py_ssize_t size = text != NULL ? coir__queue_base_qsize(SELF) : 0;
+    if (size < 0)
+        PyErr_Clear(); /* it holds them in some way of its own */
+    if (size > 0) {
         PyObject *items = queue_get_queue(op, NULL);
         if (items == NULL)
             Py_CLEAR(text);
         COIR__APPEND(text, " queue=%R", items);
         Py_XDECREF(items);
     }
-    PyErr_Clear();
     Py_ssize_t n = standing(&SELF->getters);
     if (n > 0)
         COIR__APPEND(text, " getters[%zd]", n);
