@@ -44,6 +44,25 @@ def _install(env: Environment, packages: list[str]) -> None:
         stamp.touch()
 
 
+def _install_apart(env: Environment, packages: list[str]) -> dict[str, str]:
+    """Install versions that only one program uses, where others do not see.
+
+    :returns: the variables by which that program finds them.
+    :raises SetupError: if that is not possible.
+    """
+    if not packages:
+        return {}
+    key = hashlib.sha256("\0".join(packages).encode()).hexdigest()[:16]
+    directory = env.dir / f"apart-{key}"
+    stamp = directory / "done"
+    if not stamp.exists():
+        print("installing", *packages, flush=True)
+        env.pip("install", "--no-deps", "--target", str(directory),
+                *packages, what=f"installing {' '.join(packages)}")
+        stamp.touch()
+    return {"PYTHONPATH": str(directory)}
+
+
 class _Running:
     """The servers that were started, each when it was first needed."""
 
@@ -123,7 +142,8 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
                 continue
             try:
                 _install(env, program["packages"])
-                more = running.variables(program["servers"])
+                more = {**running.variables(program["servers"]),
+                        **_install_apart(env, program.get("apart", []))}
             except (SetupError, _servers.Missing) as exc:
                 report.note(name, "skipped", str(exc))
                 report.lines["absent"].append(f"{name}: {exc}")
