@@ -108,17 +108,19 @@ base_init(PyObject *op, PyObject *args, PyObject *kwargs)
         return -1;
     }
     PyObject *sendall = PyObject_GetAttrString(stream, "sendall");
+    if (sendall == NULL)
+        return -1;
     PyObject *recv = PyObject_GetAttrString(stream, "recv_into");
     SELF->has_recv_into = recv != NULL;
     if (recv == NULL) {
         PyErr_Clear();
         recv = PyObject_GetAttrString(stream, "recv");
     }
-    PyObject *buffer = PyByteArray_FromStringAndSize(initial, len);
-    if (sendall == NULL || recv == NULL || buffer == NULL) {
-        Py_XDECREF(sendall);
+    PyObject *buffer =
+        recv != NULL ? PyByteArray_FromStringAndSize(initial, len) : NULL;
+    if (buffer == NULL) {
+        Py_DECREF(sendall);
         Py_XDECREF(recv);
-        Py_XDECREF(buffer);
         return -1;
     }
     SELF->sendall = sendall;

@@ -554,6 +554,15 @@ def test_stream_that_fails():
         WebSocket(object())
 
 
+def test_stream_that_can_only_receive():
+    class Deaf:
+        def recv(self, size):
+            return b""
+
+    with pytest.raises(AttributeError, match="sendall"):
+        WebSocket(Deaf())
+
+
 def test_base_needs_init():
     base = _core.WebSocketBase.__new__(_core.WebSocketBase)
     for call in (base.recv, lambda: base.send("x"), lambda: next(base)):
