@@ -703,7 +703,7 @@ class Loop:
 class HubBase(greenlet):
     loop: Any
     parent: Any
-    uses_eventlet: bool
+    _uses_eventlet: bool
     def switch(self, *args: Any) -> Any: ...
 
 def get_hub(*args: Any, **kwargs: Any) -> Any: ...

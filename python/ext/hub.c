@@ -606,7 +606,7 @@ static PyMethodDef hub_methods[] = {
 };
 
 static PyMemberDef hub_members[] = {
-    {"uses_eventlet", T_BOOL, offsetof(HubObject, uses_eventlet), 0,
+    {"_uses_eventlet", T_BOOL, offsetof(HubObject, uses_eventlet), 0,
      "Whether code written for eventlet waits in it."},
     {NULL, 0, 0, 0, NULL},
 };

@@ -262,10 +262,10 @@ class Hub(WaitOperationsGreenlet):
     _threadpool: Any = None
 
     # For coir.eventlet, whose hubs are views of this one.
-    eventlet: Any = None
-    eventlet_report: Any = None
-    eventlet_idle: Any = None
-    aborted = False
+    _eventlet: Any = None
+    _eventlet_report: Any = None
+    _eventlet_idle: Any = None
+    _aborted = False
     _joins = 0
 
     @Lazy
@@ -345,7 +345,7 @@ class Hub(WaitOperationsGreenlet):
         type, value, tb = self._normalize_exception(type, value, tb)
         if type is HubDestroyed:
             raise value  # it ends run()
-        if self.uses_eventlet and self.eventlet_report(
+        if self._uses_eventlet and self._eventlet_report(
             self, context, type, value, tb
         ):
             return
@@ -430,8 +430,8 @@ class Hub(WaitOperationsGreenlet):
                 loop.run()
             finally:
                 loop.error_handler = None
-            if self.uses_eventlet and not self._joins:
-                self.eventlet_idle(self)
+            if self._uses_eventlet and not self._joins:
+                self._eventlet_idle(self)
                 continue
             exc = LoopExit(*self._why_it_hangs())
             self.parent.throw(exc)

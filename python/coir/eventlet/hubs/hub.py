@@ -178,8 +178,8 @@ class BaseHub:
         self._use(self._engine)
 
     def _use(self, engine: Any) -> None:
-        engine.eventlet = self
-        engine.uses_eventlet = True
+        engine._eventlet = self
+        engine._uses_eventlet = True
         self._engine = engine
 
     # --- the greenlet
@@ -196,7 +196,7 @@ class BaseHub:
     def running(self) -> bool:
         """Whether the loop was started, and not aborted."""
         engine = self._engine
-        return bool(engine) and not engine.aborted
+        return bool(engine) and not engine._aborted
 
     def ensure_greenlet(self) -> None:
         """See to it that there is a greenlet to switch to."""
@@ -607,8 +607,8 @@ def second_simultaneous(evtype: str, fileno: int, mine: Any, other: Any
 def _replace(engine: Any) -> Any:
     """A new hub for the loop of one that has ended."""
     fresh = type(engine)(loop=engine.loop)
-    fresh.uses_eventlet = engine.uses_eventlet
-    fresh.eventlet = engine.eventlet
+    fresh._uses_eventlet = engine._uses_eventlet
+    fresh._eventlet = engine._eventlet
     _gevent_hub.set_hub(fresh)
     # Who still has the old one as its parent ends in the new one.
     engine.parent = fresh
@@ -637,7 +637,7 @@ def _report(engine: Any, context: Any, kind: Any, value: Any, tb: Any) -> bool:
     if issubclass(kind, BaseHub.SYSTEM_EXCEPTIONS):
         engine.handle_system_error(kind, value, tb)
     elif not issubclass(kind, GreenletExit):
-        report = getattr(engine.eventlet, "squelch_timer_exception", None)
+        report = getattr(engine._eventlet, "squelch_timer_exception", None)
         if report is not None:
             report(None, (kind, value, tb))
         else:
@@ -647,12 +647,12 @@ def _report(engine: Any, context: Any, kind: Any, value: Any, tb: Any) -> bool:
 
 def _idle(engine: Any) -> None:
     """The loop has returned; it is to be run again after this."""
-    hub = engine.eventlet
+    hub = engine._eventlet
     if hub is not None and hub.stopping:
         hub._stop()
-        engine.aborted = True
+        engine._aborted = True
         engine.parent.switch()
-        engine.aborted = False
+        engine._aborted = False
         return
     # Somebody may yet come: a signal handler, another thread.
     loop = engine.loop
@@ -675,6 +675,6 @@ def revive() -> None:
         _replace(engine)
 
 
-_gevent_hub.Hub.eventlet_report = staticmethod(_report)
-_gevent_hub.Hub.eventlet_idle = staticmethod(_idle)
+_gevent_hub.Hub._eventlet_report = staticmethod(_report)
+_gevent_hub.Hub._eventlet_idle = staticmethod(_idle)
 
