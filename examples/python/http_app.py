@@ -33,4 +33,5 @@ if __name__ == "__main__":
     from gevent.pywsgi import WSGIServer
 
     _, name, port = sys.argv
-    WSGIServer(("127.0.0.1", int(port)), globals()[name], log=None).serve_forever()
+    address = ("127.0.0.1", int(port))
+    WSGIServer(address, globals()[name], log=None).serve_forever()

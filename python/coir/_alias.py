@@ -18,8 +18,9 @@ imports it under its own.
 
 What we do not have is found in the original, if that is installed as well.
 Of greenlet this is everything: its directory comes second on ``__path__``.
-gevent's and eventlet's modules rest on each other's private parts, so what else is there must
-not mix with ours: only what ``BORROWED`` lists is found there.
+gevent's modules rest on each other's private parts, and so do eventlet's, so
+what else is there must not mix with ours: only what ``BORROWED`` lists is
+found there.
 
 ``importlib.metadata`` asks the same finder for distributions.
 
