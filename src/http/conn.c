@@ -244,16 +244,18 @@ coir__http_conn_half_close(coir__http_conn *c)
 static void
 end(coir__http_conn *c)
 {
-    if (!coir__http_conn_half_close(c) ||
-        c->server->state >= COIR_HTTP_CLOSING) {
+    coir_http_server *s = c->server;
+    if (!coir__http_conn_half_close(c) || s->state >= COIR_HTTP_CLOSING) {
         destroy(c);
         return;
     }
     if (c->x != NULL)
         coir__http_x_give(c);
     c->left = COIR__HTTP_LINGER_MAX;
-    coir__http_conn_move(c, COIR__HTTP_LINGERING,
-                         c->server->options.linger_timeout_ns);
+    int64_t timeout_ns = s->options.linger_timeout_ns;
+    if (coir__http_stops(s) && timeout_ns > COIR__HTTP_LAST_NS)
+        timeout_ns = COIR__HTTP_LAST_NS;
+    coir__http_conn_move(c, COIR__HTTP_LINGERING, timeout_ns);
     linger(c);
 }
 

@@ -312,15 +312,18 @@ begin_to_stop(coir_http_server *s)
     coir__http_accept_rest(s);
     coir_timer_start(s->loop, &s->queue_timer);
     int64_t last = coir__http_after(s, COIR__HTTP_LAST_NS);
-    for (coir__http_conn *c = s->lists[COIR__HTTP_HEAD].head; c != NULL;
-         c = c->next)
-        if (c->deadline_ns > last)
-            c->deadline_ns = last;
+    static const uint8_t hurried[] = {COIR__HTTP_HEAD, COIR__HTTP_LINGERING};
+    for (size_t i = 0; i < sizeof hurried; i++)
+        for (coir__http_conn *c = s->lists[hurried[i]].head; c != NULL;
+             c = c->next)
+            if (c->deadline_ns > last)
+                c->deadline_ns = last;
     coir__http_list *idle = &s->lists[COIR__HTTP_IDLE];
     while (idle->head != NULL)
         coir__http_conn_stop(idle->head);
     coir__http_wake_at(s, last);
-    for (coir__http_conn *c = s->lists[COIR__HTTP_ACTIVE].head; c != NULL;
+    /* Who heeds it has been upgraded. */
+    for (coir__http_conn *c = s->lists[COIR__HTTP_UNTIMED].head; c != NULL;
          c = c->next)
         coir__http_conn_tell(c);
 }

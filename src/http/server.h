@@ -48,7 +48,7 @@
 /* Who is younger is not closed for another one before its first request. */
 #define COIR__HTTP_YOUNG_NS (500 * COIR_NS_PER_MS)
 /* While the server stops a new connection, or one that was in use so long ago,
- * may take so long for one more request. */
+ * may take so long for one more request; and one that was answered, to end. */
 #define COIR__HTTP_LAST_NS (500 * COIR_NS_PER_MS)
 #define COIR__HTTP_LINGER_MAX                                                 \
     (1024 * 1024) /* bytes read and dropped at most */

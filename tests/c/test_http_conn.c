@@ -37,7 +37,7 @@ say_who(coir_http_exchange *x, void *arg)
 TEST(http_conn, come_by_several_listeners)
 {
     coir_http_server *s;
-    struct sockaddr_in6 any;
+    struct sockaddr_in6 any = {.sin6_family = AF_UNSPEC};
     socklen_t len = sizeof any;
     char path[200], host[220];
     (void)snprintf(path, sizeof path, "%s/socket", coir_test_dir());

@@ -615,6 +615,27 @@ TEST(http_time, a_new_client_does_not_hold_the_end_up_for_long)
     end(s);
 }
 
+TEST(http_time, clients_that_were_answered_and_stay_do_not_hold_the_end_up)
+{
+    coir_http_server *s = new_server(NULL);
+    int before = dial(s), after = dial(s);
+    say(before, "nonsense\r\n\r\n");
+    say(after, GET);
+    CHECK_EQ(counters(s).lingering, 1);
+    coir_http_server_stop(s, 100 * S, 100 * S);
+    pass(500 * MS + MS);
+    CHECK_EQ(counters(s).lingering, 0);
+    CHECK_EQ(stopped_count, 0);
+    answer();
+    CHECK_EQ(status_heard(after), 200);
+    CHECK_EQ(counters(s).lingering, 1);
+    pass(500 * MS + MS);
+    CHECK_EQ(stopped_count, 1);
+    (void)close(before);
+    (void)close(after);
+    end(s);
+}
+
 TEST(http_time, a_client_that_was_just_served_may_ask_once_more)
 {
     coir_http_server *s = new_server(NULL);

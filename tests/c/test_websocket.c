@@ -300,7 +300,7 @@ check_frames(const frame_case *c, size_t step)
         CHECK_EQ(e.type, c->type);
         CHECK_EQ(e.code, c->code);
         CHECK_EQ(e.len, strlen(c->text));
-        CHECK_EQ(memcmp(e.data, c->text, e.len), 0);
+        CHECK(e.len == 0 || memcmp(e.data, c->text, e.len) == 0);
     }
     coir_ws_free(ws);
 }
@@ -860,37 +860,36 @@ TEST(websocket, handshake_of_the_rfc)
 TEST(websocket, requests_that_are_refused)
 {
     static const struct {
-        int error;
+        int error, minor;
         const char *method;
-        int minor;
         const char *name, *value; /* added to a good one */
         const char *without;
     } cases[] = {
-        {COIR_WS_EMETHOD, "POST", 1, "", "", ""},
-        {COIR_WS_EHTTP, "GET", 0, "", "", ""},
-        {COIR_WS_EUPGRADE, "GET", 1, "", "", "Upgrade"},
-        {COIR_WS_EUPGRADE, "GET", 1, "", "", "Connection"},
-        {COIR_WS_EVERSION, "GET", 1, "", "", "Sec-WebSocket-Version"},
-        {COIR_WS_EKEY, "GET", 1, "", "", "Sec-WebSocket-Key"},
-        {COIR_WS_EVERSION, "GET", 1, "Sec-WebSocket-Version", "13", ""},
-        {COIR_WS_EVERSION, "GET", 1, "Sec-WebSocket-Version", "8",
+        {COIR_WS_EMETHOD, 1, "POST", "", "", ""},
+        {COIR_WS_EHTTP, 0, "GET", "", "", ""},
+        {COIR_WS_EUPGRADE, 1, "GET", "", "", "Upgrade"},
+        {COIR_WS_EUPGRADE, 1, "GET", "", "", "Connection"},
+        {COIR_WS_EVERSION, 1, "GET", "", "", "Sec-WebSocket-Version"},
+        {COIR_WS_EKEY, 1, "GET", "", "", "Sec-WebSocket-Key"},
+        {COIR_WS_EVERSION, 1, "GET", "Sec-WebSocket-Version", "13", ""},
+        {COIR_WS_EVERSION, 1, "GET", "Sec-WebSocket-Version", "8",
          "Sec-WebSocket-Version"},
-        {COIR_WS_EKEY, "GET", 1, "Sec-WebSocket-Key", rfc_key, ""},
-        {COIR_WS_EKEY, "GET", 1, "Sec-WebSocket-Key",
+        {COIR_WS_EKEY, 1, "GET", "Sec-WebSocket-Key", rfc_key, ""},
+        {COIR_WS_EKEY, 1, "GET", "Sec-WebSocket-Key",
          "dGhlIHNhbXBsZSBub25jZQ=", "Sec-WebSocket-Key"},
-        {COIR_WS_EKEY, "GET", 1, "Sec-WebSocket-Key",
+        {COIR_WS_EKEY, 1, "GET", "Sec-WebSocket-Key",
          "dGhlIHNhbXBsZSBub25jZR==", "Sec-WebSocket-Key"},
-        {COIR_WS_EKEY, "GET", 1, "Sec-WebSocket-Key",
+        {COIR_WS_EKEY, 1, "GET", "Sec-WebSocket-Key",
          "dGhlIHNhbXBsZS!ub25jZQ==", "Sec-WebSocket-Key"},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "a b", ""},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "a;", ""},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "a; b=", ""},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "a; b=\"", ""},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "a; b=\"\"",
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "a b", ""},
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "a;", ""},
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "a; b=", ""},
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "a; b=\"", ""},
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "a; b=\"\"",
          ""},
-        {COIR_WS_EFIELD, "GET", 1, "Sec-WebSocket-Extensions", "=", ""},
-        {0, "GET", 1, "Sec-WebSocket-Extensions", ", a; b=\"c\" , d;e", ""},
-        {0, "GET", 1, "Sec-WebSocket-Extensions", "", ""},
+        {COIR_WS_EFIELD, 1, "GET", "Sec-WebSocket-Extensions", "=", ""},
+        {0, 1, "GET", "Sec-WebSocket-Extensions", ", a; b=\"c\" , d;e", ""},
+        {0, 1, "GET", "Sec-WebSocket-Extensions", "", ""},
     };
     static const char *const good[][2] = {{"Upgrade", "websocket"},
                                           {"Connection", "upgrade"},
