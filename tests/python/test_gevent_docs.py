@@ -93,6 +93,8 @@ def test_class(cls):
     for base in (greenlet, BaseException):
         if issubclass(cls, base):
             names -= set(dir(base))
+    # What the hub has for coir.eventlet is that one's.
+    names -= {name for name in names if "eventlet" in name} | {"aborted"}
     assert sorted(names - WORDS) == []
 
 
