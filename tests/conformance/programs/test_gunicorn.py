@@ -5,58 +5,23 @@ from gevent import monkey
 monkey.patch_all()
 
 import contextlib  # noqa: E402
-import os  # noqa: E402
 import pathlib  # noqa: E402
-import shutil  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import time  # noqa: E402
 import unittest  # noqa: E402
 
 import gevent  # noqa: E402
 import requests  # noqa: E402
+import serving  # noqa: E402
 from helper import together  # noqa: E402
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-
-
-@contextlib.contextmanager
-def running(command, log):
-    """A process that is ended with its context."""
-    with open(log, "ab") as output:
-        proc = subprocess.Popen(command, cwd=HERE, stdout=output,
-                                stderr=output)
-    try:
-        yield proc
-    finally:
-        if proc.poll() is None:
-            proc.terminate()
-        proc.wait(30)
-
-
-def until(condition, log):
-    """Wait for it."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(pathlib.Path(log).read_text())
-        gevent.sleep(0.05)
+from serving import free_port, running, until  # noqa: E402
 
 
 def answers(port):
     with contextlib.suppress(OSError):
         return requests.get(f"http://127.0.0.1:{port}/", timeout=10).ok
     return False
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Common:
@@ -75,10 +40,11 @@ class Common:
 
     def start(self):
         self.proc = self.enterContext(running(
-            [sys.executable, "-m", "gunicorn", "-k", self.worker,
-             "-b", f"127.0.0.1:{self.port}", "--graceful-timeout", "20",
-             "--access-logfile", str(self.access), *self.options,
-             "wsgi_apps:plain"], self.log))
+            serving.gunicorn(
+                self.worker, "wsgi_apps:plain", self.port,
+                "--graceful-timeout", "20",
+                "--access-logfile", str(self.access), *self.options),
+            self.log))
 
     def test_requests(self):
         with requests.Session() as session:
@@ -126,7 +92,7 @@ class TestTwoWorkers(Common, unittest.TestCase):
     options = ("-w", "2", "--max-requests", "1000")
 
 
-@unittest.skipIf(NGINX is None, "no nginx: install Debian package nginx")
+@unittest.skipIf(serving.NGINX is None, "no nginx: install Debian package nginx")
 class TestBehindNginx(Common, unittest.TestCase):
     """pywsgi, on a Unix socket."""
 
@@ -147,32 +113,8 @@ class TestBehindNginx(Common, unittest.TestCase):
             [sys.executable, "-c", script, str(unix), str(self.access)],
             self.log))
         until(unix.exists, self.log)
-        config = self.tmp / "nginx.conf"
-        # As root it would give up the right to reach the socket.
-        user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(f"""\
-{user}
-daemon off; master_process off; pid {self.tmp}/pid;
-error_log {self.log};
-events {{ worker_connections 100; }}
-http {{
-    access_log off; client_max_body_size 10m;
-    client_body_temp_path {self.tmp}/a; proxy_temp_path {self.tmp}/b;
-    fastcgi_temp_path {self.tmp}/c; uwsgi_temp_path {self.tmp}/d;
-    scgi_temp_path {self.tmp}/e;
-    upstream app {{ server unix:{unix}; keepalive 4; }}
-    server {{
-        listen 127.0.0.1:{self.port};
-        location / {{
-            proxy_pass http://app; proxy_http_version 1.1;
-            proxy_set_header Connection ""; proxy_set_header Host $host;
-            proxy_request_buffering off;
-        }}
-    }}
-}}
-""")
-        self.enterContext(running(
-            [NGINX, "-c", str(config), "-p", str(self.tmp)], self.log))
+        self.enterContext(serving.nginx(
+            self.tmp, self.port, unix, self.log))
 
     def test_reload(self):
         self.skipTest("is gunicorn's")
