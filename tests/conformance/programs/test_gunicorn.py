@@ -92,7 +92,8 @@ class TestTwoWorkers(Common, unittest.TestCase):
     options = ("-w", "2", "--max-requests", "1000")
 
 
-@unittest.skipIf(serving.NGINX is None, "no nginx: install Debian package nginx")
+@unittest.skipIf(serving.NGINX is None,
+                 "no nginx: install Debian package nginx")
 class TestBehindNginx(Common, unittest.TestCase):
     """pywsgi, on a Unix socket."""
 

@@ -168,12 +168,12 @@ class Common:
         for load in loads:
             load.start()
         try:
-            until(lambda: all(len(x.pids) > 5 for x in loads), self.log)
+            until(lambda: all(len(load.pids) > 5 for load in loads), self.log)
             for _ in range(2):
                 old = {pid for load in loads for pid in load.pids}
                 self.proc.send_signal(signal.SIGHUP)
-                until(lambda: all(old.isdisjoint(x.pids[-20:])
-                                  for x in loads), self.log)
+                until(lambda old=old: all(old.isdisjoint(load.pids[-20:])
+                                          for load in loads), self.log)
         finally:
             for load in loads:
                 load.ends = True
@@ -236,7 +236,8 @@ class GunicornCoir:
 class GunicornGevent(GunicornCoir):
     needs_coir = False
     worker = "gevent"
-    # While it stops, it closes listeners with connections that wait.
+    # gunicorn may close a listener before it asks it for its name, for a
+    # connection that it has accepted, which then fails.
     reloads = False
 
     def test_client_that_pretends_to_be_a_proxy(self):
