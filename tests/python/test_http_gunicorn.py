@@ -52,8 +52,8 @@ class Gunicorn:
         self.log = directory / "log"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "-k", worker, "-b",
-             f"127.0.0.1:{self.port}", "--log-file", self.log, *args,
-             "mod:app"],
+             f"127.0.0.1:{self.port}", "--log-file", self.log,
+             "--no-control-socket", *args, "mod:app"],
             cwd=directory,
         )  # fmt: skip
         until(self._is_up)

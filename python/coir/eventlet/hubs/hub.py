@@ -17,6 +17,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from time import monotonic
 from typing import Any
 
@@ -34,6 +35,8 @@ from coir.gevent import greenlet as _gevent_greenlet
 from coir.gevent import hub as _gevent_hub
 
 from . import timer as _timer
+
+_when = itemgetter(0)
 
 __all__ = [
     "BaseHub",
@@ -269,7 +272,7 @@ class BaseHub:
             else:
                 timer = _timer.Timer(seconds, green.throw, timeout)
             found.append((now + seconds, timer))
-        found.sort(key=lambda item: item[0])
+        found.sort(key=_when)
         return found
 
     @property
