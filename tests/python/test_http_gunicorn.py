@@ -153,13 +153,15 @@ def test_reload_under_load(gunicorn):
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: len(answers) > 20)
-    before = set(answers)
-    started.process.send_signal(signal.SIGHUP)
-    until(lambda: len(answers) > 200 and not before & set(answers[-100:]))
-    over.append(1)
-    for thread in threads:
-        thread.join()
+    try:
+        until(lambda: len(answers) > 20)
+        before = set(answers)
+        started.process.send_signal(signal.SIGHUP)
+        until(lambda: len(answers) > 200 and not before & set(answers[-100:]))
+    finally:
+        over.append(1)
+        for thread in threads:
+            thread.join()
     assert failures == []
 
 
