@@ -10,7 +10,9 @@ import coir.gevent as gevent
 import pytest
 from coir.gevent import _config, event, queue, socket
 
-cares = pytest.importorskip("coir.gevent.resolver.cares")
+cares = pytest.importorskip(
+    "coir.gevent.resolver.cares", exc_type=ImportError
+)
 from coir.gevent.resolver.ares import Resolver  # noqa: E402
 
 A, CNAME, PTR, AAAA = 1, 5, 12, 28

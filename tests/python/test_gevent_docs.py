@@ -40,6 +40,8 @@ def modules():
 def test_module(name):
     if name == "resolver.dnspython":
         pytest.importorskip("dns")
+    if "ares" in name:  # a build without c-ares has none of them
+        pytest.importorskip(f"coir.gevent.{name}", exc_type=ImportError)
     module = importlib.import_module(f"coir.gevent.{name}")
     assert module.__doc__, "no docstring"
     names = set(getattr(module, "__all__", ())) - NOT_FOR_USERS
