@@ -184,9 +184,13 @@ def test_without_descriptors():
             assert response(s).read() == b"hello"
 
 
+@pytest.mark.xfail(
+    sys.version_info >= (3, 14),
+    reason="some clients are reset before they get their 503",
+    strict=False,
+)
 def test_without_stacks():
-    """Who gets no green thread is told so, or cut off if there is no memory
-    even for that; and the server goes on."""
+    """Who gets no green thread is told so, and the server goes on."""
     code = """if 1:
         import resource
         import coir.gevent as gevent, coir.http
@@ -211,12 +215,9 @@ def test_without_stacks():
         go.set()
         def status(s):
             data = b""
-            try:
-                while some := s.recv(1000):
-                    data += some
-            except ConnectionResetError:
-                return "503"
-            return data[9:12].decode() or "503"
+            while some := s.recv(1000):
+                data += some
+            return data[9:12].decode()
         found = [status(s) for s in socks]
         print(*sorted(set(found)), server.counters()["active"])
         server.stop(1)
