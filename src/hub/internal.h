@@ -108,6 +108,9 @@ typedef struct coir__listed {
     int mode;    /* enum coir_deadlock_mode */
     int asleep;  /* nothing can happen in it by itself */
     int is_told; /* of a deadlock that another hub has found */
+    int looks;   /* again, in a row, whether there is a deadlock */
+    int has_looked;
+    coir_timer look;
     coir__watch watch;
 } coir__listed;
 

@@ -18,7 +18,9 @@
  * loop that watches signals is not asleep, nor the watchdog's.
  *
  * Rather silent than wrong: other threads that only look as if they could
- * wake somebody keep the report from being made. */
+ * wake somebody keep the report from being made. Such a thread may be about to
+ * end: one that was joined is still there for a moment. So while it is only
+ * they that keep it from being made, a hub looks again, a few times. */
 #include "look/internal.h"
 
 #include <coir/sync.h>
@@ -207,17 +209,22 @@ nothing_sent(void)
     return 1;
 }
 
+/* `*unsure` is set if it is, but for threads that are nobody's here. */
 static int
-is_deadlock(const coir_hub *hub)
+is_deadlock(const coir_hub *hub, int *unsure)
 {
     unsigned count;
+    *unsure = 0;
     if (hub->listed.mode == COIR_DEADLOCK_NEVER)
         return 0;
     if (hub->listed.mode == COIR_DEADLOCK_IDLE || hub->sim != NULL)
         return atomic_load(&hub->inbox) == NULL &&
                atomic_load(&hub->calls) == NULL;
-    return all_asleep(&count) && count_threads() == count && nothing_sent() &&
-           !has_signal_handlers();
+    if (!all_asleep(&count))
+        return 0;
+    unsigned threads = count_threads();
+    *unsure = threads > count;
+    return threads == count && nothing_sent() && !has_signal_handlers();
 }
 
 /* --- the report ---------------------------------------------------------- */
@@ -266,12 +273,35 @@ tell_others(const coir_hub *own)
     }
 }
 
+/* The hub has been woken by it, and will fall asleep anew. */
+static void
+on_look(coir_loop *loop, coir_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    ((coir_hub *)w->data)->listed.has_looked = 1;
+}
+
+static void
+look_again(coir_hub *hub)
+{
+    static const int64_t after[] = {COIR_NS_PER_MS * 10, COIR_NS_PER_MS * 100,
+                                    COIR_NS_PER_S, COIR_NS_PER_S * 10};
+    coir__listed *l = &hub->listed;
+    if ((size_t)l->looks == sizeof after / sizeof *after)
+        return;
+    coir_timer_init(&l->look, on_look, after[l->looks++], 0);
+    l->look.data = hub;
+    coir_timer_start(hub->loop, &l->look);
+}
+
 int
 coir__hub_falls_asleep(coir_hub *hub)
 {
+    int unsure;
     coir__hubs_lock();
     hub->listed.asleep = 1;
-    int found = is_deadlock(hub);
+    int found = is_deadlock(hub, &unsure);
     if (found) {
         report(hub);
         if (hub->listed.mode == COIR_DEADLOCK_AUTO && hub->sim == NULL)
@@ -280,6 +310,8 @@ coir__hub_falls_asleep(coir_hub *hub)
         hub->listed.asleep = !found;
     }
     coir__hubs_unlock();
+    if (unsure)
+        look_again(hub);
     return found;
 }
 
@@ -291,6 +323,11 @@ coir__hub_awakes(coir_hub *hub)
     int is_told = hub->listed.is_told;
     hub->listed.is_told = 0;
     coir__hubs_unlock();
+    if (!hub->listed.has_looked) { /* something else has woken it */
+        coir_timer_stop(hub->loop, &hub->listed.look);
+        hub->listed.looks = 0;
+    }
+    hub->listed.has_looked = 0;
     if (is_told)
         (void)tell(hub);
 }

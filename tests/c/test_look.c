@@ -588,6 +588,27 @@ TEST(look, no_deadlock_while_others_could_wake)
     CHECK_EQ(coir_hub_fini(), 0);
 }
 
+static void *
+sleep_briefly(void *unused)
+{
+    (void)usleep(30 * 1000);
+    return unused;
+}
+
+/* It is there when the hub falls asleep, and nobody says when it ends. */
+TEST(look, a_thread_that_ends_hides_no_deadlock)
+{
+    skip_where_threads_hide();
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, sleep_briefly, NULL), 0);
+    CHECK_EQ(pthread_detach(thread), 0);
+    capture_begin();
+    CHECK_EQ(coir_park("me", NULL, COIR_FOREVER), COIR_EDEADLK);
+    capture_end();
+    check_says("waits for me");
+    CHECK_EQ(coir_hub_fini(), 0);
+}
+
 static void
 post_in_handler(int signum)
 {

@@ -597,8 +597,9 @@ def test_nothing_leaks():
             one()
         gc.collect()
         growth.append(sys.getallocatedblocks() - before)
-    # What grows once, somewhere else, is no leak.
-    assert min(growth) < 50, growth
+    # What grows somewhere else, a JIT's code for instance, is no leak: that
+    # is one block for each pair at least.
+    assert min(growth) < 100, growth
 
 
 # --- the handshake -----------------------------------------------------------

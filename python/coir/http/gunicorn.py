@@ -84,12 +84,17 @@ class Worker(_Base):  # type: ignore[misc]
             if self.ppid != os.getppid():
                 self.log.info("Parent changed, shutting down: %s", self)
                 break
-            self._changed.wait(1.0)
+            self._changed.wait(self._notify_interval)
         # gunicorn kills who takes longer.
         server._core.stop(float(self.cfg.graceful_timeout), 1.0)
-        while not server.join(1.0):
+        while not server.join(self._notify_interval):
             self.notify()
         server.close()
+
+    @property
+    def _notify_interval(self) -> float:
+        """Seconds; gunicorn kills who is silent for its ``timeout``."""
+        return min(1.0, self.cfg.timeout / 3 or 1.0)
 
     _changed: Any = SimpleNamespace(set=lambda: None)
 
