@@ -323,7 +323,7 @@ static PyMethodDef channel_methods[] = {
      "wait for one, at most `timeout` seconds; or, if not `block`, do not\n"
      "wait: then Full is raised. In the hub it never waits."},
     {"put_nowait", channel_put_nowait, METH_O,
-     "put_nowait(item) -> None\n\nput(item, False)."},
+     "put_nowait($self, item, /)\n--\n\nput(item, False)."},
     {"qsize", channel_qsize, METH_NOARGS,
      "qsize() -> int\n\n0: a channel holds no items."},
     {"empty", channel_true, METH_NOARGS,

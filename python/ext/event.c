@@ -38,7 +38,7 @@ typedef struct {
     uint8_t queued; /* enum */
 } link_entry;
 
-enum { LINK_IDLE, LINK_QUEUED, LINK_NOW };
+enum { LINK_IDLE, LINK_QUEUED, LINK_ASK, LINK_NOW };
 
 static unsigned forks;
 
@@ -133,7 +133,7 @@ link_free(link_entry *k)
 static int
 link_dequeue(link_entry *k)
 {
-    int held = k->queued == LINK_QUEUED;
+    int held = k->queued == LINK_QUEUED || k->queued == LINK_ASK;
     coir__list_remove(&k->in_loop);
     coir__list_remove(&k->ready.node);
     k->queued = LINK_IDLE;
@@ -206,7 +206,7 @@ is_alive(const LoopObject *loop)
 }
 
 /* Have it called by its hub; or by this thread's, if that is gone; or, if
- * there is none, at once: whether that is so. */
+ * there is none, at once. Whether there is more to do, by call_those_now(). */
 static int
 link_queue(link_entry *k)
 {
@@ -220,9 +220,14 @@ link_queue(link_entry *k)
             return 1;
         }
     }
-    k->queued = LINK_QUEUED;
     Py_INCREF(k->owner);
     coir__list_append(&k->loop->links, &k->in_loop);
+    if (COIR__UNLIKELY(k->loop->stand_in != NULL)) {
+        k->queued = LINK_ASK;
+        coir__list_append(&k->loop->held, &k->ready.node);
+        return 1;
+    }
+    k->queued = LINK_QUEUED;
     coir__loop_ready(k->loop, &k->ready);
     return 0;
 }
@@ -234,11 +239,17 @@ call_those_now(LinkableObject *self)
     coir_node *n = self->links.head;
     while (n != NULL) {
         link_entry *k = OWNER(link_entry, node, n);
-        if (k->queued != LINK_NOW) {
+        if (k->queued == LINK_ASK) {
+            k->queued = LINK_QUEUED;
+            coir__standin_ask(k->loop);
+        }
+        else if (k->queued == LINK_NOW) {
+            link_call(k, NULL);
+        }
+        else {
             n = n->next;
             continue;
         }
-        link_call(k, NULL);
         n = self->links.head; /* any may have gone */
     }
     Py_DECREF(self);
@@ -584,11 +595,12 @@ coir__linkable_dealloc(PyObject *op)
 
 static PyMethodDef linkable_methods[] = {
     {"rawlink", linkable_rawlink, METH_O,
-     "rawlink(callback) -> None\n\n"
+     "rawlink($self, callback, /)\n--\n\n"
      "Call it once, with this object, in the hub when the object is ready.\n"
      "It must not block; its errors are reported to the hub."},
     {"unlink", linkable_unlink, METH_O,
-     "unlink(callback) -> None\n\nDo not call it; nothing, if that was done."},
+     "unlink($self, callback, /)\n--\n\nDo not call it; nothing, if that was "
+     "done."},
     {"linkcount", linkable_linkcount, METH_NOARGS,
      "linkcount() -> int\n\nHow many wait for it or are linked to it."},
     {"ready", linkable_ready, METH_NOARGS,

@@ -74,6 +74,7 @@ forget_watcher(const coir_pythread *t, LoopObject *loop)
 void
 coir__loop_forget(const coir_pythread *t, LoopObject *loop)
 {
+    coir__standin_release(loop);
     while (forget_ready(t, loop))
         ;
     while (forget_watcher(t, loop))

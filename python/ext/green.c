@@ -173,7 +173,7 @@ schedule_links(GreenObject *g)
     g->notifies = 1;
     g->ready.run = run_links;
     Py_INCREF(g);
-    coir__loop_ready(loop, &g->ready);
+    coir__loop_soon(loop, &g->ready);
     return 0;
 }
 
@@ -353,15 +353,7 @@ coir__green_cancel_start(GreenObject *g)
     if (timer == NULL)
         return;
     (void)coir__green_set_rare(g, COIR_GREEN_TIMER, NULL);
-    static const char *const names[] = {"stop", "close"};
-    PyObject *exc = coir__error_take();
-    for (size_t i = 0; i < 2; i++) {
-        PyObject *res = PyObject_CallMethod(timer, names[i], NULL);
-        if (res == NULL)
-            PyErr_WriteUnraisable(timer);
-        Py_XDECREF(res);
-    }
-    coir__error_give(exc);
+    coir__standin_stop(timer);
     Py_DECREF(timer);
 }
 
@@ -567,8 +559,8 @@ coir__green_start(GreenObject *g)
     g->start = COIR_GREEN_QUEUED;
     g->ready.run = run_start;
     Py_INCREF(g);
-    coir__loop_ready(loop, &g->ready);
     hide(g);
+    coir__loop_soon(loop, &g->ready);
     return 0;
 }
 
@@ -604,8 +596,10 @@ coir__green_start_later(GreenObject *g, PyObject *seconds)
     if (loop == NULL)
         return -1;
     PyObject *res = NULL;
-    PyObject *timer =
-        PyObject_CallMethod((PyObject *)loop, "timer", "(O)", seconds);
+    PyObject *by =
+        Py_NewRef(loop->stand_in != NULL ? loop->stand_in : (PyObject *)loop);
+    PyObject *timer = PyObject_CallMethod(by, "timer", "(O)", seconds);
+    Py_DECREF(by);
     PyObject *func = PyCFunction_New(&start_by_timer_def, (PyObject *)g);
     if (timer != NULL && func != NULL &&
         coir__green_set_rare(g, COIR_GREEN_TIMER, Py_NewRef(timer)) == 0) {

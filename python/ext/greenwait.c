@@ -244,7 +244,7 @@ kill_soon(GreenObject *g, PyObject *exception, int block)
     k->exception = Py_NewRef(exception);
     k->refs = 1 + block;
     k->ready.run = run_killing;
-    coir__loop_ready(loop, &k->ready);
+    coir__loop_soon(loop, &k->ready);
     if (!block)
         return 0;
     coir_pythread *t = coir__pythread_get();

@@ -367,6 +367,15 @@ input_iternext(PyObject *op)
 }
 
 static PyObject *
+input_next(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    PyObject *line = input_iternext(op);
+    if (line == NULL && !PyErr_Occurred())
+        PyErr_SetNone(PyExc_StopIteration);
+    return line;
+}
+
+static PyObject *
 input_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_ssize_t hint = 0, sum = 0;
@@ -601,6 +610,7 @@ static PyMethodDef input_methods[] = {
     {"readlines", FAST(input_readlines), METH_FASTCALL,
      "readlines(hint=None) -> list[bytes]\n\n"
      "Read lines up to the end, or until they are that many bytes."},
+    {"next", input_next, METH_NOARGS, "next() -> bytes\n\nThe next line."},
     {"drain", FAST(input_drain), METH_FASTCALL,
      "drain(limit=None) -> bool\n\n"
      "Read the rest and drop it, but no more than that many bytes. Whether\n"

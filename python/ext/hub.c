@@ -549,21 +549,28 @@ hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static PyObject *
 hub_get_loop(PyObject *op, void *Py_UNUSED(closure))
 {
-    PyObject *loop =
-        SELF->stand_in != NULL ? SELF->stand_in : (PyObject *)SELF->loop;
-    return Py_NewRef(loop != NULL ? loop : Py_None);
+    LoopObject *loop = SELF->loop;
+    if (loop == NULL)
+        Py_RETURN_NONE;
+    return Py_NewRef(loop->stand_in != NULL ? loop->stand_in
+                                            : (PyObject *)loop);
 }
 
 static int
 hub_set_loop(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    Py_CLEAR(SELF->stand_in);
-    if (value == NULL || value == Py_None) {
-        Py_CLEAR(SELF->loop);
+    LoopObject *old = SELF->loop;
+    int is_loop = value != NULL && PyObject_TypeCheck(value, &coir__loop_type);
+    if (!is_loop && value != NULL && value != Py_None && old != NULL) {
+        Py_XSETREF(old->stand_in, Py_NewRef(value));
         return 0;
     }
-    if (!PyObject_TypeCheck(value, &coir__loop_type)) {
-        SELF->stand_in = Py_NewRef(value);
+    if (old != NULL && old->stand_in != NULL) {
+        coir__standin_release(old);
+        Py_CLEAR(old->stand_in);
+    }
+    if (!is_loop) {
+        Py_CLEAR(SELF->loop);
         return 0;
     }
     Py_XSETREF(SELF->loop, (LoopObject *)Py_NewRef(value));
@@ -574,7 +581,6 @@ static int
 hub_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(SELF->loop);
-    Py_VISIT(SELF->stand_in);
     return coir__greenlet_type.tp_traverse(op, visit, arg);
 }
 
@@ -582,7 +588,6 @@ static int
 hub_clear(PyObject *op)
 {
     Py_CLEAR(SELF->loop);
-    Py_CLEAR(SELF->stand_in);
     return coir__greenlet_type.tp_clear(op);
 }
 
@@ -592,7 +597,6 @@ hub_dealloc(PyObject *op)
     if (coir__greenlet_resurrect(op))
         return;
     Py_CLEAR(SELF->loop);
-    Py_CLEAR(SELF->stand_in);
     coir__ev_forget_canceled(SELF);
     coir__greenlet_type.tp_dealloc(op);
 }

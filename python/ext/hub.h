@@ -119,6 +119,8 @@ struct coir_loop_object {
     coir_list watchers;      /* that are active: see watcher.c */
     coir_list timeouts;      /* that are pending: see timeout.c */
     coir_list links;         /* that will be called in it: see event.c */
+    PyObject *stand_in;      /* strong: hub.loop instead of it, or NULL */
+    coir_list held;          /* for that, see standin.c */
     int watches_signals;
     coir_io signal_io;
     coir_timer signal_guard;
@@ -128,9 +130,6 @@ struct coir_loop_object {
 struct coir_hub_object {
     GreenletObject base;
     LoopObject *loop; /* strong, or NULL once destroyed */
-    /* What was put in the loop's place and is no loop, to look at what Python
-     * code does with it: strong, or NULL. The engine goes on using `loop`. */
-    PyObject *stand_in;
     /* Code written for eventlet waits in it: that has its own ideas of errors,
      * and of what it means that nothing is left to do. */
     char uses_eventlet;
@@ -155,6 +154,35 @@ coir__loop_use_budget(LoopObject *loop)
 /* Put it at the end, and wake the loop if it sleeps. It must stay until it ran
  * or was removed (coir__list_remove(&r->node)). */
 COIR__HIDDEN void coir__loop_ready(LoopObject *loop, coir_ready *r);
+
+/* For what gevent calls methods of `hub.loop`: if that was replaced by what is
+ * no Loop, these are called. In standin.c. */
+COIR__HIDDEN void coir__standin_ready(LoopObject *loop, coir_ready *r);
+/* Have one more happen of those that are held. */
+COIR__HIDDEN void coir__standin_ask(LoopObject *loop);
+/* Those that are held are ready now. */
+COIR__HIDDEN void coir__standin_release(LoopObject *loop);
+/* Its timer(seconds, ref=, priority=), a new reference, or NULL with an
+ * exception; start(func, update=True) of that: 0, or -1; and stop() with
+ * close(). */
+COIR__HIDDEN PyObject *coir__standin_timer(LoopObject *loop, PyObject *seconds,
+                                           int ref, int priority);
+COIR__HIDDEN int coir__standin_start(PyObject *timer, PyObject *func);
+COIR__HIDDEN void coir__standin_stop(PyObject *timer);
+/* sleep() on it. */
+COIR__HIDDEN PyObject *coir__standin_sleep(HubObject *hub, double seconds,
+                                           int ref);
+
+/* As coir__loop_ready(), but may run any code: as run_callback() of what is
+ * `hub.loop`. */
+static inline void
+coir__loop_soon(LoopObject *loop, coir_ready *r)
+{
+    if (COIR__LIKELY(loop->stand_in == NULL))
+        coir__loop_ready(loop, r);
+    else
+        coir__standin_ready(loop, r);
+}
 
 /* loop.run_callback(func, *args): a new reference to the callback, or NULL
  * with an exception. `args` is a tuple, or NULL for none. */

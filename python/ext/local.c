@@ -390,7 +390,7 @@ all_local_dicts_for_greenlet(PyObject *Py_UNUSED(module), PyObject *op)
 
 static PyMethodDef functions[] = {
     {"all_local_dicts_for_greenlet", all_local_dicts_for_greenlet, METH_O,
-     "all_local_dicts_for_greenlet(greenlet) -> list\n\n"
+     "all_local_dicts_for_greenlet($module, greenlet, /)\n--\n\n"
      "What the greenlet has in locals: ((type, id), dict) for each of them."},
     {NULL, NULL, 0, NULL},
 };

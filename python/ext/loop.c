@@ -707,6 +707,7 @@ coir__loop_destroy(LoopObject *self)
     self->loop = NULL;
     self->destroyed = 1;
     coir_loop_free(loop);
+    coir__standin_release(self);
     while (self->ready.head != NULL) {
         coir_ready *r = (coir_ready *)self->ready.head;
         if (r->run == run_callback)
@@ -722,6 +723,7 @@ loop_traverse(PyObject *op, visitproc visit, void *arg)
 {
     LoopObject *self = (LoopObject *)op;
     Py_VISIT(self->error_handler);
+    Py_VISIT(self->stand_in);
     Py_VISIT(self->dict);
     Py_VISIT(self->pending_error);
     for (coir_node *n = self->ready.head; n != NULL; n = n->next)
@@ -735,6 +737,7 @@ loop_clear(PyObject *op)
 {
     LoopObject *self = (LoopObject *)op;
     Py_CLEAR(self->error_handler);
+    Py_CLEAR(self->stand_in);
     Py_CLEAR(self->dict);
     Py_CLEAR(self->pending_error);
     return 0;
@@ -1098,7 +1101,7 @@ static PyMethodDef loop_methods[] = {
     {"fileno", loop_fileno, METH_NOARGS,
      "fileno() -> int | None\n\nThe descriptor of its epoll set or ring."},
     {"closing_fd", loop_closing_fd, METH_O,
-     "closing_fd(fd) -> bool\n\n"
+     "closing_fd($self, fd, /)\n--\n\n"
      "The descriptor is about to be closed: make its watchers pending.\n"
      "Returns whether there were any."},
     {NULL, NULL, 0, NULL},

@@ -786,7 +786,7 @@ static PyMethodDef simple_methods[] = {
      "and the item is not in the queue. In the hub it never waits. ShutDown\n"
      "is raised if the queue was shut down."},
     {"put_nowait", queue_put_nowait, METH_O,
-     "put_nowait(item) -> None\n\nput(item, False)."},
+     "put_nowait($self, item, /)\n--\n\nput(item, False)."},
     {"peek", FAST(queue_peek), METH_FASTCALL | METH_KEYWORDS,
      "peek(block=True, timeout=None) -> object\n\n"
      "The item that get() would take, which stays in the queue."},

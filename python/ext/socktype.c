@@ -360,11 +360,11 @@ static PyMethodDef sock_methods[] = {
      "Take a connection: a new socket, and the peer's address. Waits for\n"
      "one, up to the socket's timeout."},
     {"connect", coir__sock_connect, METH_O,
-     "connect(address) -> None\n\n"
+     "connect($self, address, /)\n--\n\n"
      "Connect to an address, the host of which is looked up. Waits until it\n"
      "is connected, up to the socket's timeout."},
     {"connect_ex", coir__sock_connect_ex, METH_O,
-     "connect_ex(address) -> int\n\n"
+     "connect_ex($self, address, /)\n--\n\n"
      "As connect(), but returns errno, 0 for success, instead of raising\n"
      "OSError."},
     {"_real_close", FAST(sock_real_close), METH_VARARGS,
@@ -379,13 +379,13 @@ static PyMethodDef sock_methods[] = {
      "detach() -> int\n\n"
      "Give up the descriptor, which stays open, and does not block."},
     {"settimeout", sock_settimeout, METH_O,
-     "settimeout(timeout) -> None\n\n"
+     "settimeout($self, howlong, /)\n--\n\n"
      "Limit how long calls may wait, in seconds: None for no limit, 0 not\n"
      "to wait at all."},
     {"gettimeout", sock_gettimeout, METH_NOARGS,
      "gettimeout() -> float | None\n\nWhat settimeout() set."},
     {"setblocking", sock_setblocking, METH_O,
-     "setblocking(flag) -> None\n\n"
+     "setblocking($self, flag, /)\n--\n\n"
      "True: as settimeout(None), False: as settimeout(0)."},
     {"getblocking", sock_getblocking, METH_NOARGS,
      "getblocking() -> bool\n\nFalse if the timeout is 0."},

@@ -102,9 +102,11 @@ coir__timeout_stop(TimeoutObject *self)
         return;
     GreenletObject *green = self->green;
     PyObject *throws = self->throws;
+    PyObject *by = self->by;
     self->loop = NULL;
     self->green = NULL;
     self->throws = NULL;
+    self->by = NULL;
     coir__list_remove(&self->node);
     coir__list_remove(&self->ready.node);
     if (loop->loop != NULL &&
@@ -114,6 +116,10 @@ coir__timeout_stop(TimeoutObject *self)
         coir_timer_stop(loop->loop, &self->timer);
     }
     self->timer.active = self->timer.pending = 0;
+    if (COIR__UNLIKELY(by != NULL)) {
+        coir__standin_stop(by);
+        Py_DECREF(by);
+    }
     Py_DECREF(loop);
     Py_DECREF(green);
     Py_XDECREF(throws);
@@ -220,17 +226,25 @@ timeout_on_expiration(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
-void
-coir__timeout_start(TimeoutObject *self, coir_pythread *t, HubObject *hub,
-                    PyObject *throws)
+/* Pending in the loop, for the running greenlet. */
+static void
+be_pending(TimeoutObject *self, coir_pythread *t, LoopObject *loop,
+           PyObject *throws)
 {
     coir__timeout_stop(self); /* in a loop that was destroyed */
-    LoopObject *loop = hub->loop;
     self->throws = Py_XNewRef(throws);
     self->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
     self->green = (GreenletObject *)Py_NewRef((PyObject *)t->current);
     Py_INCREF(self);
     coir__list_append(&loop->timeouts, &self->node);
+}
+
+void
+coir__timeout_start(TimeoutObject *self, coir_pythread *t, HubObject *hub,
+                    PyObject *throws)
+{
+    LoopObject *loop = hub->loop;
+    be_pending(self, t, loop, throws);
     coir_loop_now_update(loop->loop);
     coir_timer_init(&self->timer, time_is_over, self->ns, 0);
     self->timer.data = self;
@@ -238,6 +252,41 @@ coir__timeout_start(TimeoutObject *self, coir_pythread *t, HubObject *hub,
     coir_timer_start(loop->loop, &self->timer);
     if (!self->ref)
         coir_loop_unref(loop->loop);
+}
+
+static PyObject *
+is_over(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    if (SELF->by != NULL && SELF->loop != NULL &&
+        SELF->ready.node.list == NULL)
+        coir__loop_ready(SELF->loop, &SELF->ready);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef is_over_def = {"is_over", is_over, METH_NOARGS, NULL};
+
+/* The same by a timer of what stands in the loop's place. */
+static COIR__COLD int
+start_by_stand_in(TimeoutObject *self, coir_pythread *t, LoopObject *loop,
+                  PyObject *throws)
+{
+    PyObject *timer =
+        coir__standin_timer(loop, self->seconds, self->ref, self->priority);
+    PyObject *func = PyCFunction_New(&is_over_def, (PyObject *)self);
+    int err = -1;
+    if (timer != NULL && func != NULL && loop->loop != NULL) {
+        be_pending(self, t, loop, throws);
+        self->by = Py_NewRef(timer);
+        err = coir__standin_start(timer, func);
+    }
+    if (err < 0) {
+        PyObject *exc = coir__error_take();
+        coir__timeout_stop(self);
+        coir__error_give(exc);
+    }
+    Py_XDECREF(func);
+    Py_XDECREF(timer);
+    return err;
 }
 
 static int
@@ -262,6 +311,8 @@ start(TimeoutObject *self)
     PyObject *exc = self->exception;
     if (exc == Py_None || exc == Py_False || PyUnicode_Check(exc))
         exc = NULL;
+    if (COIR__UNLIKELY(hub->loop->stand_in != NULL))
+        return start_by_stand_in(self, t, hub->loop, exc);
     coir__timeout_start(self, t, hub, exc);
     return 0;
 }
@@ -565,6 +616,7 @@ coir__timeout_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(SELF->loop);
     Py_VISIT(SELF->green);
     Py_VISIT(SELF->throws);
+    Py_VISIT(SELF->by);
     return ((PyTypeObject *)PyExc_BaseException)->tp_traverse(op, visit, arg);
 }
 
@@ -663,7 +715,7 @@ coir__timeout_arg(PyObject *timeout, int64_t *ns)
         return coir__timeout_ns(timeout, ns);
     const TimeoutObject *given = (TimeoutObject *)timeout;
     *ns = given->ns;
-    if (coir__timeout_is_pending(given)) {
+    if (coir__timeout_is_pending(given) && given->by == NULL) {
         int64_t left = coir_timer_remaining(given->loop->loop, &given->timer);
         *ns = left > 0 ? left : 0;
     }
@@ -1021,7 +1073,7 @@ static PyMethodDef waiter_methods[] = {
      "What it was brought by switch(), or the exception of throw(); waits\n"
      "for it if nothing came yet."},
     {"switch", waiter_switch, METH_O,
-     "switch(value) -> None\n\n"
+     "switch($self, value, /)\n--\n\n"
      "Bring a value to who waits in get(), or keep it for who will call "
      "that."},
     {"switch_args", waiter_switch_args, METH_VARARGS,
@@ -1108,7 +1160,7 @@ static PyMethodDef multiple_methods[] = {
     {"get", multiple_get, METH_NOARGS,
      "get() -> object\n\nThe next value; waits for it."},
     {"switch", multiple_switch, METH_O,
-     "switch(value) -> None\n\nAdd a value."},
+     "switch($self, value, /)\n--\n\nAdd a value."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1176,6 +1228,8 @@ sleep_(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
         return NULL;
+    if (COIR__UNLIKELY(hub->loop->stand_in != NULL))
+        return coir__standin_sleep(hub, seconds, ref);
     if (seconds > 0)
         return do_sleep(t, hub, coir__seconds_to_ns(seconds), ref);
     if (coir__yield(t, hub) < 0)

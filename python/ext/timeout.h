@@ -13,6 +13,7 @@ typedef struct {
     LoopObject *loop;      /* strong while pending, else NULL */
     GreenletObject *green; /* the same: in whom it is raised */
     PyObject *throws;      /* the same: what is raised; NULL for itself */
+    PyObject *by;          /* the same: what stands in for `timer`, or NULL */
     coir_node node;        /* in the loop's list while pending */
     coir_ready ready;      /* its timer has fired */
     coir_timer timer;

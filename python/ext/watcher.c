@@ -1046,7 +1046,7 @@ static PyMethodDef async_methods[] = {
     {"send", async_send, METH_NOARGS,
      "send()\n\nHave it called in its loop. Any thread."},
     {"send_ignoring_arg", async_send, METH_O,
-     "send_ignoring_arg(arg)\n\nAs send()."},
+     "send_ignoring_arg($self, arg, /)\n--\n\nAs send()."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -33,13 +33,23 @@ SIDES = ("original", "coir")
 
 PROBE = """\
 import gevent, gevent.event, gevent.tests, greenlet, json, os
+try:
+    import gevent.resolver.cares
+    has_ares = True
+except ImportError:
+    has_ares = False
 print(json.dumps({
     "file": os.path.realpath(gevent.__file__),
     "version": gevent.__version__,
     "greenlet": repr(greenlet.greenlet),
     "module": gevent.event.__name__,
+    "ares": has_ares,
     "tests": os.path.dirname(gevent.tests.__file__)}))
 """
+
+#: What a build without c-ares has not.
+ARES = ["*[._]ares", "*[._]ares.*", "*[._]cares", "*[._]cares.*",
+        "*_resolver_ares)", "*_resolver_cares)", "test__ares_*"]
 
 
 @dataclasses.dataclass
@@ -276,8 +286,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     env = Environment("gevent", DATA / "requirements.txt")
     env.prepare(coir=options.on == "coir")
     found = probe(env, "original")
-    if options.on == "coir":
-        probe(env, "coir")
+    has_ares = options.on != "coir" or probe(env, "coir")["ares"]
     pairs = _discover(env, options)
     runner = Runner(found["tests"], options, len(pairs))
     runner.run(pairs)
@@ -286,6 +295,8 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
         note_originals(pairs, report)
         return report.totals, report.outcomes
     deviations = Deviations(DATA / "deviations.toml")
+    if not has_ares:
+        deviations.add(ARES, "this build of Coir has no c-ares")
     for pair in pairs:
         failed = [name for name, outcome in pair.named("coir").items()
                   if outcome.outcome == "fail"

@@ -1277,6 +1277,13 @@ def test_errors_of_sources_are_passed_on():
         HTTPReader(object())
 
 
+def test_next_of_an_input():
+    body = Input(io.BytesIO(b"a\nb"), 3)
+    assert [body.next(), body.next()] == [b"a\n", b"b"]
+    with pytest.raises(StopIteration):
+        body.next()
+
+
 def test_inputs_of_files_read_no_further():
     file = io.BytesIO(b"5\r\nhello\r\n0\r\n\r\nrest")
     body = Input(file, None, chunked_input=True)

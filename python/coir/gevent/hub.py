@@ -121,6 +121,22 @@ def spawn_raw(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return g
 
 
+def _sleep_on(hub: Any, seconds: float, ref: bool) -> None:
+    """What sleep() is while `hub.loop` is no loop of Coir's."""
+    loop = hub.loop
+    if seconds <= 0:
+        waiter = Waiter(hub)
+        loop.run_callback(waiter.switch, None)
+        waiter.get()
+        return
+    timer = loop.timer(seconds, ref=ref)
+    try:
+        loop.update_now()
+        hub.wait(timer)
+    finally:
+        timer.close()
+
+
 def _weak(obj: Any) -> Any:
     import weakref
 

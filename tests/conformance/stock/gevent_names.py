@@ -19,6 +19,9 @@ import gevent  # noqa: E402
 
 
 def parameters(func):
+    # Since CPython 3.13 inspect makes up names for what does not tell any.
+    if getattr(func, "__text_signature__", "") is None:
+        return None
     try:
         found = inspect.signature(func).parameters.values()
     except (TypeError, ValueError):
