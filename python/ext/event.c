@@ -1186,7 +1186,29 @@ static PyTypeObject result_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "AsyncResult()\n\n"
               "A value, or an exception, that will come once. May be linked\n"
-              "to a greenlet. May be used from any thread.",
+              "to a greenlet. May be used from any thread.\n\n"
+              "    >>> import gevent\n"
+              "    >>> from gevent.event import AsyncResult\n"
+              "    >>> answer = AsyncResult()\n"
+              "    >>> who = gevent.spawn(answer.get)\n"
+              "    >>> answer.ready()\n"
+              "    False\n"
+              "    >>> answer.set(42)\n"
+              "    >>> who.get(), answer.get(), answer.value\n"
+              "    (42, 42, 42)\n\n"
+              "Linked to a greenlet it takes over how that ends:\n\n"
+              "    >>> copy = AsyncResult()\n"
+              "    >>> gevent.spawn(int, '7').link(copy)\n"
+              "    >>> copy.get(timeout=10)\n"
+              "    7\n"
+              "    >>> failure = AsyncResult()\n"
+              "    >>> failure.set_exception(LookupError('nothing there'))\n"
+              "    >>> failure.successful()\n"
+              "    False\n"
+              "    >>> failure.get()\n"
+              "    Traceback (most recent call last):\n"
+              "    ...\n"
+              "    LookupError: nothing there\n",
     .tp_traverse = result_traverse,
     .tp_clear = result_clear,
     .tp_methods = result_methods,

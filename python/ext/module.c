@@ -78,7 +78,29 @@ getcurrent(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     return coir__getcurrent();
 }
 
+/* The types of coir.gevent are static: their modules are in their names. */
+static PyObject *
+name_types(PyObject *module, PyObject *package)
+{
+    PyObject *prefix = PyUnicode_FromFormat("coir.%U.", package);
+    const char *text = prefix != NULL ? PyUnicode_AsUTF8(prefix) : NULL;
+    PyObject *key, *value, *dict = PyModule_GetDict(module);
+    Py_ssize_t pos = 0;
+    while (text != NULL && PyDict_Next(dict, &pos, &key, &value)) {
+        PyTypeObject *type = (PyTypeObject *)value;
+        if (PyType_Check(value) &&
+            !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
+            strncmp(type->tp_name, text, strlen(text)) == 0)
+            type->tp_name += strlen("coir.");
+    }
+    Py_XDECREF(prefix);
+    return text != NULL ? Py_NewRef(Py_None) : NULL;
+}
+
 static PyMethodDef core_methods[] = {
+    {"name_types", name_types, METH_O,
+     "name_types(package) -> None\n\n"
+     "What of coir.PACKAGE is in C says from now on that it is of PACKAGE."},
     {"getcurrent", getcurrent, METH_NOARGS,
      "getcurrent() -> greenlet\n\nThe greenlet that calls this function."},
     {"settrace", coir__settrace, METH_VARARGS,

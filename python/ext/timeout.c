@@ -588,6 +588,12 @@ timeout_str(PyObject *op)
 }
 
 static PyObject *
+timeout_str_method(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return timeout_str(op);
+}
+
+static PyObject *
 timeout_compare(PyObject *op, PyObject *other, int what)
 {
     if (what != Py_LT)
@@ -664,6 +670,17 @@ static PyMethodDef timeout_methods[] = {
      "It will not be raised; nothing, if it is not pending."},
     {"close", timeout_close, METH_NOARGS,
      "close() -> None\n\nAs cancel(); it cannot be started again."},
+    {"__str__", timeout_str_method, METH_NOARGS | METH_COEXIST,
+     "For users: how long, and what else there is to say.\n\n"
+     "    >>> from gevent import Timeout\n"
+     "    >>> for exception in None, False, 'reading the file', OSError:\n"
+     "    ...     print(Timeout(2, exception))\n"
+     "    2 seconds\n"
+     "    2 seconds (silent)\n"
+     "    2 seconds: reading the file\n"
+     "    2 seconds: <class 'OSError'>\n"
+     "    >>> str(Timeout(1)), str(Timeout(None))\n"
+     "    ('1 second', '')\n"},
     {"__enter__", timeout_enter, METH_NOARGS, NULL},
     {"__exit__", FAST timeout_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -692,7 +709,27 @@ PyTypeObject coir__timeout_type = {
         "An exception that, once started, raises itself, or `exception`, in\n"
         "the greenlet that started it after some seconds, when that waits.\n"
         "As a context manager it is started at the beginning and closed at\n"
-        "the end: it is never raised outside. It is not raised early.",
+        "the end: it is never raised outside. It is not raised early.\n\n"
+        "    >>> import gevent\n"
+        "    >>> from gevent import Timeout\n"
+        "    >>> with Timeout(0.01, False):\n"
+        "    ...     gevent.sleep(60)\n"
+        "    ...     print('not reached')\n"
+        "    >>> with Timeout(0.01, TimeoutError('too slow')):\n"
+        "    ...     gevent.sleep(60)\n"
+        "    Traceback (most recent call last):\n"
+        "    ...\n"
+        "    TimeoutError: too slow\n\n"
+        "Without a `with` it must be closed in any case. Several may be\n"
+        "pending at once, so look whose it is:\n\n"
+        "    >>> limit = Timeout.start_new(0.01)\n"
+        "    >>> try:\n"
+        "    ...     gevent.sleep(60)\n"
+        "    ... except Timeout as raised:\n"
+        "    ...     print(raised is limit)\n"
+        "    ... finally:\n"
+        "    ...     limit.close()\n"
+        "    True\n",
     .tp_traverse = coir__timeout_traverse,
     .tp_clear = coir__timeout_clear,
     .tp_richcompare = timeout_compare,
@@ -1113,7 +1150,26 @@ static PyTypeObject waiter_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "Waiter(hub=None)\n\n"
               "Where one greenlet waits for a value or an exception, which\n"
-              "may also come first.",
+              "may also come first.\n\n"
+              "    >>> import gevent\n"
+              "    >>> from gevent.hub import Waiter\n"
+              "    >>> waiter = Waiter()\n"
+              "    >>> timer = gevent.get_hub().loop.timer(0.01)\n"
+              "    >>> timer.start(waiter.switch, 'time is over')\n"
+              "    >>> waiter.get()\n"
+              "    'time is over'\n"
+              "    >>> timer.close()\n\n"
+              "What comes before anybody waits is kept:\n\n"
+              "    >>> early = Waiter()\n"
+              "    >>> _ = gevent.spawn(early.switch, 'first')\n"
+              "    >>> gevent.sleep(0)\n"
+              "    >>> early.ready(), early.get()\n"
+              "    (True, 'first')\n"
+              "    >>> early.throw(KeyError, 'second')\n"
+              "    >>> early.get()\n"
+              "    Traceback (most recent call last):\n"
+              "    ...\n"
+              "    KeyError: 'second'\n",
     .tp_traverse = waiter_traverse,
     .tp_clear = waiter_clear,
     .tp_methods = waiter_methods,

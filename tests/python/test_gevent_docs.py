@@ -1,9 +1,12 @@
 """The reference of coir.gevent names all there is."""
 
 import importlib
+import os
 import pathlib
 import pkgutil
 import re
+import subprocess
+import sys
 
 import pytest
 from coir import gevent
@@ -110,3 +113,47 @@ def test_docstrings(cls):
         and not getattr(value, "__doc__", None)
     ]
     assert bare == []
+
+
+EXAMPLES = """
+import doctest, importlib, sys
+for name in sys.argv[1:]:
+    module = importlib.import_module(f"gevent.{name}")
+    failed, attempted = doctest.testmod(module)
+    assert attempted and not failed, name
+"""
+
+
+def test_examples_in_docstrings():
+    names = (
+        "_config _waiter event local pywsgi queue subprocess timeout".split()
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMPLES, *names],
+        env={**os.environ, "COIR_AS": "gevent"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+PICKLES = """
+import pickle, gevent, gevent.event, gevent.queue, gevent.lock
+for cls in (gevent.Timeout, gevent.Greenlet, gevent.event.AsyncResult,
+            gevent.queue.Queue, gevent.lock.Semaphore):
+    assert cls.__module__.startswith("gevent."), cls
+    assert pickle.loads(pickle.dumps(cls)) is cls
+    assert b"coir" not in pickle.dumps(cls)
+"""
+
+
+def test_types_are_known_by_the_name_of_the_package():
+    """What is pickled with Coir can be read by the original."""
+    subprocess.run(
+        [sys.executable, "-c", PICKLES],
+        env={**os.environ, "COIR_AS": "gevent"},
+        check=True,
+        timeout=120,
+    )
+    assert gevent.Timeout.__module__ == "coir.gevent.timeout"

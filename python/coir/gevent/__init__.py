@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from coir._core import name_types
+
+if __name__ == "gevent":
+    # As in coir.greenlet: what is pickled can be read by the original, too.
+    name_types(__name__)
+
 from . import _config, core, os
 from ._config import config
 from ._hub_local import get_hub

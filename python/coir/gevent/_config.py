@@ -122,7 +122,21 @@ def make_settings() -> dict[str, Setting]:
 
 
 class Config:
-    """All settings, as attributes; the one in use is ``gevent.config``."""
+    """All settings, as attributes; the one in use is ``gevent.config``.
+
+    >>> from gevent._config import Config
+    >>> config = Config()
+    >>> config.monitor_thread = "yes"
+    >>> config.monitor_thread
+    True
+    >>> config.set("max_memory_usage", "100MB")
+    >>> config.max_memory_usage
+    104857600
+    >>> config.no_such_setting
+    Traceback (most recent call last):
+    ...
+    AttributeError: No configuration setting for: 'no_such_setting'
+    """
 
     settings: dict[str, Setting]
 

@@ -78,6 +78,22 @@ class SecureEnviron(Environ):
     is shown nevertheless. ``print_masked_keys``: whether the keys of the
     others are. Those of the class, ``default_*``, count unless an instance has
     its own.
+
+        >>> from gevent.pywsgi import SecureEnviron
+        >>> environ = SecureEnviron(PATH="/bin", PASSWORD="secret")
+        >>> print(environ)  # doctest: +ELLIPSIS
+        <pywsgi.SecureEnviron dict (keys: 2) at 0x...>
+        >>> environ.whitelist_keys = ("PATH",)
+        >>> environ
+        {'PATH': '/bin', 'PASSWORD': '<MASKED>'}
+        >>> environ.print_masked_keys = False
+        >>> environ
+        {'PATH': '/bin', (hidden keys: 1)}
+        >>> environ["PASSWORD"]
+        'secret'
+        >>> environ.secure_repr = False
+        >>> environ
+        {'PATH': '/bin', 'PASSWORD': 'secret'}
     """
 
     default_secure_repr = True
@@ -115,7 +131,12 @@ class SecureEnviron(Environ):
 
 
 class WSGISecureEnviron(SecureEnviron):
-    """One that shows who asked for which host: for error reports."""
+    """One that shows who asked for which host: for error reports.
+
+    >>> from gevent.pywsgi import WSGISecureEnviron
+    >>> WSGISecureEnviron(HTTP_HOST="example.com", HTTP_COOKIE="id=1")
+    {'HTTP_HOST': 'example.com', (hidden keys: 1)}
+    """
 
     default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
     default_print_masked_keys = False

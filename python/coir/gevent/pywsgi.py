@@ -9,6 +9,16 @@ are, so that classes that override some of them do what they did there.
 Strict, other than gevent's: what RFC 9112 lets a server refuse is refused
 with an answer, and the connection is closed. See ``WSGIServer.lenient``.
 
+    >>> from gevent.pywsgi import WSGIServer
+    >>> def application(environ, start_response):
+    ...     start_response("200 OK", [("Content-Type", "text/plain")])
+    ...     return [b"hello\\n"]
+    >>> server = WSGIServer(("127.0.0.1", 0), application, log=None)
+    >>> server.start()
+    >>> server.server_port > 0
+    True
+    >>> server.stop()
+
 Behaves as ``gevent.pywsgi``, gevent 26.9; docs/reference/deviations.md lists
 what does not.
 """
@@ -72,6 +82,11 @@ __all__ = [
     "SecureEnviron",
     "WSGISecureEnviron",
 ]
+
+# Where they are public.
+for _class in (LoggingLogAdapter, Environ, SecureEnviron, WSGISecureEnviron):
+    _class.__module__ = __name__
+del _class
 
 #: Bytes of a request line, and of a field, at most.
 MAX_REQUEST_LINE = 8192

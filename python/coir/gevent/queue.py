@@ -9,6 +9,27 @@ the hub, where nothing waits: what cannot be done at once raises
 
 Who is killed, or runs out of time, while it waits has not taken an item, and
 has not put one.
+
+    >>> import gevent
+    >>> from gevent.queue import PriorityQueue, Queue
+    >>> work, done = Queue(maxsize=2), Queue()
+    >>> def worker():
+    ...     for number in work:
+    ...         done.put(number * number)
+    >>> team = [gevent.spawn(worker) for _ in range(2)]
+    >>> for number in range(5):
+    ...     work.put(number)
+    >>> for _ in team:
+    ...     work.put(StopIteration)
+    >>> _ = gevent.joinall(team)
+    >>> sorted(done.get_nowait() for _ in range(done.qsize()))
+    [0, 1, 4, 9, 16]
+
+    >>> urgent = PriorityQueue(items=[(2, "later"), (1, "now")])
+    >>> urgent.peek(), urgent.qsize()
+    ((1, 'now'), 2)
+    >>> [text for _, text in (urgent.get(), urgent.get())]
+    ['now', 'later']
 """
 
 from __future__ import annotations

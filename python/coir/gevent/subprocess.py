@@ -423,6 +423,52 @@ _PARENT_ENDS = [
 ]
 
 
+#: Docstrings, of functions whose code is the interpreter's own.
+_DOCS = {
+    "call": """Run a program and return its exit status, when it has ended.
+
+    The arguments are those of `Popen`. After `timeout` seconds the program is
+    killed, and TimeoutExpired raised.
+    """,
+    "check_call": """As call(); CalledProcessError if the status is not 0.""",
+    "check_output": """Run a program and return what it wrote to stdout.
+
+    Bytes; or text, with `text`, `encoding` or `errors`. `input` is what it
+    reads. The other arguments are those of `Popen`, but for `stdout`.
+
+        >>> from gevent import subprocess
+        >>> subprocess.check_output(["echo", "here"], text=True)
+        'here\\n'
+        >>> subprocess.check_output(["tr", "a-z", "A-Z"], input=b"loud")
+        b'LOUD'
+        >>> subprocess.check_output("echo oops >&2; exit 3", shell=True,
+        ...                         stderr=subprocess.STDOUT)
+        Traceback (most recent call last):
+        ...
+        subprocess.CalledProcessError: Command 'echo oops >&2; exit 3' \
+returned non-zero exit status 3.
+
+    :raises CalledProcessError: if its exit status is not 0; has the output.
+    :raises TimeoutExpired: after `timeout` seconds; the program was killed.
+    """,
+    "run": """Run a program; a CompletedProcess when it has ended.
+
+    `input` is what it reads; `capture_output` keeps what it writes; `check`
+    raises CalledProcessError if its exit status is not 0. After `timeout`
+    seconds it is killed, and TimeoutExpired raised. The other arguments are
+    those of `Popen`.
+    """,
+    "getoutput": """The output and the errors of a shell's command, as text.
+
+    Less the newline at the end. Its status is not looked at.
+    """,
+    "getstatusoutput": """Exit status and output of a shell's command.
+
+    The output as getoutput() gives it.
+    """,
+}
+
+
 def _with_globals(func: Any, names: dict[str, Any]) -> Any:
     """The interpreter's function with other globals."""
     ours = FunctionType(
@@ -433,7 +479,7 @@ def _with_globals(func: Any, names: dict[str, Any]) -> Any:
         func.__closure__,
     )
     ours.__kwdefaults__ = func.__kwdefaults__
-    ours.__doc__ = func.__doc__
+    ours.__doc__ = _DOCS[func.__name__]
     return ours
 
 

@@ -24,6 +24,13 @@ def with_timeout(
     A call that takes longer is ended by a `Timeout`. That is raised here; or,
     if the keyword argument `timeout_value` is given, which the function does
     not get, that is returned.
+
+        >>> import gevent
+        >>> from gevent import with_timeout
+        >>> with_timeout(0.01, gevent.sleep, 60, timeout_value="gave up")
+        'gave up'
+        >>> with_timeout(60, max, 1, 2)
+        2
     """
     instead = kwds.pop("timeout_value", _NONE)
     timeout = Timeout.start_new(seconds, _one_shot=True)
