@@ -7,6 +7,7 @@ of, spawned by ``gevent.spawn()``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from coir._core import (  # noqa: F401
@@ -29,6 +30,12 @@ from ._waiter import Waiter
 from .timeout import Timeout
 
 __all__ = ["Greenlet", "joinall", "killall"]
+
+#: What gevent's own code calls, by these names: of a greenlet, of a frame.
+get_my_hub = get_generic_parent = attrgetter("parent")
+Gevent_PyFrame_GetBack = attrgetter("f_back")
+Gevent_PyFrame_GetCode = attrgetter("f_code")
+Gevent_PyFrame_GetLineNumber = attrgetter("f_lineno")
 
 set_track_greenlet_tree(config.track_greenlet_tree)
 set_copy_context(config.copy_context)

@@ -6,11 +6,24 @@ without any, may use the same object. An `RLock` belongs to a greenlet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from coir._core import BoundedSemaphore, RLock, Semaphore
 
 __all__ = ["Semaphore", "BoundedSemaphore", "DummySemaphore", "RLock"]
+
+
+def atomic(meth: Callable[..., Any]) -> Callable[..., Any]:
+    """Make it a method during which the lock ``self._atomic`` is held."""
+
+    @wraps(meth)
+    def with_lock(self: Any, *args: Any) -> Any:
+        with self._atomic:
+            return meth(self, *args)
+
+    return with_lock
 
 
 class DummySemaphore:

@@ -40,6 +40,8 @@ from typing import TYPE_CHECKING, Any
 
 from coir._core import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
+from ._waiter import Waiter
+
 if sys.version_info >= (3, 13):
     from queue import ShutDown
 else:
@@ -61,6 +63,24 @@ __all__ = [
 ]
 
 JoinableQueue = Queue
+
+
+class ItemWaiter(Waiter):
+    """A waiter for room in a queue, with the item that is to go there."""
+
+    __slots__ = ("item", "queue")
+
+    def __init__(self, item: Any, queue: Any) -> None:
+        super().__init__()
+        self.item = item
+        self.queue = queue
+
+    def put_and_switch(self) -> Any:
+        """There is room: put the item, and wake who waits, with this."""
+        item, queue = self.item, self.queue
+        self.item = self.queue = None
+        queue._put(item)
+        return self.switch(self)
 
 
 class UnboundQueue(Queue[Any]):

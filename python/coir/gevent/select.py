@@ -14,7 +14,7 @@ from errno import EBADF
 from time import monotonic
 from typing import Any
 
-from coir._core import wait_fd, wait_fds
+from coir._core import Event, wait_fd, wait_fds
 
 from ._util import _NONE, copy_globals
 from .timeout import sleep as _g_sleep
@@ -168,7 +168,50 @@ def select(
             return ready  # type: ignore[no-any-return]
 
 
+class SelectResult:
+    """select() of descriptors to be read from and to be written to."""
+
+    __slots__ = ()
+
+    def select(
+        self,
+        rlist: Iterable[Any],
+        wlist: Iterable[Any],
+        timeout: float | None,
+    ) -> tuple[list[Any], list[Any], list[Any]]:
+        """As the function; the third list is empty."""
+        return select(rlist, wlist, (), timeout)
+
+
 # --- poll --------------------------------------------------------------------
+
+
+class PollResult:
+    """For callbacks of watchers: notes what came, and tells who waits.
+
+    `events` are pairs of a descriptor and flags of poll(), `event` is set as
+    soon as there are any that came by waiting.
+    """
+
+    __slots__ = ("events", "event")
+
+    def __init__(self) -> None:
+        self.events: set[tuple[int, int]] = set()
+        self.event = Event()
+
+    def add_event(self, events: int, fd: int) -> None:
+        """Note those of a watcher; negative: the descriptor is no good."""
+        if events < 0:
+            flags = __select__.POLLNVAL
+        else:
+            flags = __select__.POLLIN if events & _EV_READ else 0
+            flags |= __select__.POLLOUT if events & _EV_WRITE else 0
+        self.events.add((fd, flags))
+        self.event.set()
+
+    def add_error_before_io(self, fd: int) -> None:
+        """The descriptor is no good, as was found before any wait."""
+        self.events.add((fd, __select__.POLLNVAL))
 
 
 class poll:

@@ -495,6 +495,8 @@ class ThreadResult:
         self._call_when_ready = None
         self.receiver = _ignore
 
+    destroy_in_main_thread = destroy
+
     def _on_async(self) -> None:
         hub = self.hub
         try:

@@ -1,0 +1,89 @@
+"""What gevent's modules define without exporting it, and programs may use."""
+
+import os
+import select as native
+import sys
+import threading
+
+import pytest
+
+gevent = pytest.importorskip("coir.gevent")
+
+from coir.gevent import greenlet, lock, queue, select, threadpool  # noqa: E402
+
+
+def test_functions_of_greenlets_and_frames():
+    g = gevent.spawn(gevent.sleep)
+    assert greenlet.get_my_hub(g) is gevent.get_hub()
+    assert greenlet.get_generic_parent(g) is g.parent
+    g.join()
+    frame = sys._getframe()
+    assert greenlet.Gevent_PyFrame_GetBack(frame) is frame.f_back
+    assert greenlet.Gevent_PyFrame_GetCode(frame) is frame.f_code
+    assert greenlet.Gevent_PyFrame_GetLineNumber(frame) == frame.f_lineno
+
+
+def test_atomic_methods():
+    class Counter:
+        def __init__(self):
+            self._atomic = threading.Lock()
+
+        @lock.atomic
+        def add(self, number):
+            """Documented."""
+            assert self._atomic.locked()
+            return number + 1
+
+    counter = Counter()
+    assert counter.add(1) == 2
+    assert not counter._atomic.locked()
+    assert Counter.add.__doc__ == "Documented."
+
+
+def test_item_waiter():
+    some = queue.Queue()
+    waiter = queue.ItemWaiter("item", some)
+    assert (waiter.item, waiter.queue) == ("item", some)
+    g = gevent.spawn(waiter.get)
+    gevent.sleep(0)
+    waiter.put_and_switch()
+    assert g.get() is waiter
+    assert waiter.item is None and waiter.queue is None
+    assert some.get_nowait() == "item"
+
+
+def test_select_result():
+    r, w = os.pipe()
+    try:
+        found = select.SelectResult().select([r], [w], 10)
+        assert [list(files) for files in found] == [[], [w], []]
+        os.write(w, b"x")
+        found = select.SelectResult().select([r], [], None)
+        assert [list(files) for files in found] == [[r], [], []]
+    finally:
+        os.close(r)
+        os.close(w)
+
+
+def test_poll_result():
+    result = select.PollResult()
+    result.add_error_before_io(3)
+    assert not result.event.is_set()
+    result.add_event(1, 4)
+    assert result.event.is_set()
+    result.add_event(3, 5)
+    result.add_event(-1, 6)
+    assert result.events == {
+        (3, native.POLLNVAL),
+        (4, native.POLLIN),
+        (5, native.POLLIN | native.POLLOUT),
+        (6, native.POLLNVAL),
+    }
+
+
+def test_thread_result_that_is_not_to_tell():
+    seen = []
+    result = threadpool.ThreadResult(seen.append, gevent.get_hub(), seen.clear)
+    result.destroy_in_main_thread()
+    assert result.hub is None
+    assert seen == []
