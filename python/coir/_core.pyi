@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
-from types import FrameType, TracebackType
+from types import FrameType, GenericAlias, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -198,7 +198,7 @@ class GroupBase:
 
 @disjoint_base
 class SpawnedLink:
-    def __init__(self, callback: Callable[[Any], Any]) -> None: ...
+    def __new__(cls, callback: Callable[[Any], Any]) -> Self: ...
     def __call__(self, source: Any, /) -> None: ...
     @property
     def callback(self) -> Callable[[Any], Any]: ...
@@ -413,6 +413,7 @@ class Timeout(BaseException):
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: Any) -> bool | None: ...
     def __lt__(self, other: Any, /) -> bool: ...
+    def __gt__(self, other: Any, /) -> bool: ...
 
 @disjoint_base
 class Waiter:
@@ -440,7 +441,9 @@ def get_green_ident(gr: Any = ...) -> int: ...
 
 _T = TypeVar("_T")
 
+@disjoint_base
 class SimpleQueue(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     maxsize: int | None
     queue: Any
     def __init__(
@@ -492,7 +495,9 @@ class Queue(SimpleQueue[_T]):
 class LifoQueue(Queue[_T]): ...
 class PriorityQueue(Queue[_T]): ...
 
+@disjoint_base
 class Channel(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __init__(self, maxsize: Literal[1] = ...) -> None: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
@@ -522,6 +527,7 @@ if sys.version_info < (3, 13):
 
 # --- locals
 
+@disjoint_base
 class local:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __copy__(self) -> Self: ...
@@ -737,6 +743,7 @@ class BodyError(RequestError): ...
 class BodyTooLarge(RequestError): ...
 class RequestTimeout(BaseException): ...
 
+@disjoint_base
 class HTTPServer:
     def __new__(
         cls,
@@ -762,6 +769,7 @@ class HTTPServer:
     def fd(self, number: int, /) -> int: ...
     def counters(self) -> dict[str, int]: ...
 
+@final
 class FileWrapper:
     def __new__(cls, filelike: Any, block_size: int = ...) -> Self: ...
     @property
@@ -1016,6 +1024,7 @@ class WebSocketHandshake:
         max_fragments: int | None = ...,
     ) -> WebSocketCodec: ...
 
+@disjoint_base
 class WebSocketBase:
     stream: Any
     codec: WebSocketCodec
@@ -1048,6 +1057,7 @@ class WebSocketBase:
 
 EV_NOT_USED: Any
 
+@disjoint_base
 class EvEvent:
     def wait(self, timeout: float | None = ...) -> Any: ...
     def send(self, result: Any = ..., exc: Any = ...) -> None: ...
@@ -1066,6 +1076,7 @@ class EvEvent:
     @property
     def _waiters(self) -> set[greenlet]: ...
 
+@disjoint_base
 class EvGreenThread(greenlet):
     def __init__(self, parent: greenlet | None) -> None: ...
     def __await__(self) -> Iterator[Any]: ...
@@ -1089,6 +1100,7 @@ class EvGreenThread(greenlet):
     @property
     def _resolving_links(self) -> bool: ...
 
+@disjoint_base
 class EvSemaphore:
     counter: int
     def __init__(self, value: Any = ...) -> None: ...
@@ -1111,6 +1123,7 @@ class EvBoundedSemaphore(EvSemaphore):
 class EvLock(EvSemaphore):
     def _at_fork_reinit(self) -> None: ...
 
+@disjoint_base
 class EvTimeout(BaseException):
     seconds: float | None
     exception: Any
@@ -1128,7 +1141,9 @@ class EvTimeout(BaseException):
     @property
     def is_timeout(self) -> bool: ...
 
+@disjoint_base
 class EvLightQueue(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     maxsize: int | None
     queue: Any
     def __init__(self, maxsize: int | None = ...) -> None: ...
@@ -1158,6 +1173,7 @@ class EvQueue(EvLightQueue[_T]):
 class EvPriorityQueue(EvQueue[_T]): ...
 class EvLifoQueue(EvQueue[_T]): ...
 
+@disjoint_base
 class EvGreenPool:
     sem: Any
     coroutines_running: set[Any]

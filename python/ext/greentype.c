@@ -563,33 +563,33 @@ PyDoc_STRVAR(spawn_later_doc,
              "spawn_later(seconds, run, *args, **kwargs) -> Greenlet\n\n"
              "The same, started after so many seconds.");
 PyDoc_STRVAR(start_doc,
-             "start()\n--\n\n"
+             "start($self, /)\n--\n\n"
              "Have it run at the next turn of its hub. Only the first call "
              "counts.");
 PyDoc_STRVAR(start_later_doc,
-             "start_later(seconds)\n--\n\n"
+             "start_later($self, seconds, /)\n--\n\n"
              "Have it run after so many seconds. Only the first call counts.");
-PyDoc_STRVAR(run_doc, "run()\n--\n\n"
+PyDoc_STRVAR(run_doc, "run($self, /)\n--\n\n"
                       "What happens in the greenlet: calls _run().");
-PyDoc_STRVAR(ready_doc, "ready()\n--\n\nWhether it has ended.");
+PyDoc_STRVAR(ready_doc, "ready($self, /)\n--\n\nWhether it has ended.");
 PyDoc_STRVAR(successful_doc,
-             "successful()\n--\n\n"
+             "successful($self, /)\n--\n\n"
              "Whether it has ended and not by an error; GreenletExit is "
              "none.");
 PyDoc_STRVAR(join_doc,
-             "join(timeout=None)\n--\n\n"
+             "join($self, timeout=None)\n--\n\n"
              "Wait until it has ended, or until the timeout is over.\n\n"
              ":param timeout: seconds, None for no limit");
 PyDoc_STRVAR(
     get_doc,
-    "get(block=True, timeout=None)\n--\n\n"
+    "get($self, block=True, timeout=None)\n--\n\n"
     "Wait until it has ended and return its value, or raise its error.\n\n"
     ":param block: False not to wait\n"
     ":param timeout: seconds, None for no limit\n"
     ":raises gevent.Timeout: if it has not ended by then");
 PyDoc_STRVAR(
     kill_doc,
-    "kill(exception=GreenletExit, block=True, timeout=None)\n--\n\n"
+    "kill($self, exception=GreenletExit, block=True, timeout=None)\n--\n\n"
     "Have the exception raised in it, where it waits. One that never ran\n"
     "never will, and has failed with the exception.\n\n"
     ":param block: wait until it has ended, too; it may catch the exception\n"
@@ -600,29 +600,33 @@ PyDoc_STRVAR(throw_doc,
              "hub: any other\n"
              "greenlet that calls it is not resumed by anybody. See kill().");
 PyDoc_STRVAR(rawlink_doc,
-             "rawlink(callback)\n--\n\n"
+             "rawlink($self, callback, /)\n--\n\n"
              "Have callback(greenlet) called in the hub, where it must not "
              "wait, when this\nhas ended; also if it has already.");
 PyDoc_STRVAR(link_doc,
-             "link(callback, SpawnedLink=SpawnedLink)\n--\n\n"
+             "link($self, callback, SpawnedLink=SpawnedLink)\n--\n\n"
              "Have callback(greenlet) called in a raw greenlet of its own "
              "when this has\nended; also if it has already.");
-PyDoc_STRVAR(link_value_doc,
-             "link_value(callback, SpawnedLink=SuccessSpawnedLink)\n--\n\n"
-             "As link(), if it ends without an error.");
-PyDoc_STRVAR(link_exception_doc,
-             "link_exception(callback, SpawnedLink=FailureSpawnedLink)\n--\n\n"
-             "As link(), if it ends by an error.");
-PyDoc_STRVAR(unlink_doc, "unlink(callback)\n--\n\n"
+PyDoc_STRVAR(
+    link_value_doc,
+    "link_value($self, callback, SpawnedLink=SuccessSpawnedLink)\n--\n\n"
+    "As link(), if it ends without an error.");
+PyDoc_STRVAR(
+    link_exception_doc,
+    "link_exception($self, callback, SpawnedLink=FailureSpawnedLink)\n--\n\n"
+    "As link(), if it ends by an error.");
+PyDoc_STRVAR(unlink_doc, "unlink($self, callback, /)\n--\n\n"
                          "Forget a callback, however it was linked.");
-PyDoc_STRVAR(unlink_all_doc, "unlink_all()\n--\n\nForget all callbacks.");
-PyDoc_STRVAR(has_links_doc,
-             "has_links()\n--\n\nHow many callbacks and waiters there are.");
+PyDoc_STRVAR(unlink_all_doc,
+             "unlink_all($self, /)\n--\n\nForget all callbacks.");
+PyDoc_STRVAR(
+    has_links_doc,
+    "has_links($self, /)\n--\n\nHow many callbacks and waiters there are.");
 PyDoc_STRVAR(add_spawn_callback_doc,
-             "add_spawn_callback(callback)\n--\n\n"
+             "add_spawn_callback(callback, /)\n--\n\n"
              "Have callback(greenlet) called by each start of a Greenlet.");
 PyDoc_STRVAR(remove_spawn_callback_doc,
-             "remove_spawn_callback(callback)\n--\n\n"
+             "remove_spawn_callback(callback, /)\n--\n\n"
              "Undo add_spawn_callback(); nothing if it was not added.");
 
 #define FAST METH_FASTCALL | METH_KEYWORDS

@@ -451,7 +451,7 @@ group_dealloc(PyObject *op)
 
 PyDoc_STRVAR(
     add_doc,
-    "add(greenlet, blocking=True, timeout=None)\n--\n\n"
+    "add($self, greenlet, blocking=True, timeout=None)\n--\n\n"
     "Make a greenlet one of the group until it ends. In a pool, wait for "
     "room\n"
     "first; best for one that is not started: what runs meanwhile is not\n"
@@ -460,12 +460,12 @@ PyDoc_STRVAR(
     ":param timeout: seconds to wait, None for no limit; in a pool\n"
     ":raises PoolFull: if there is no room by then");
 PyDoc_STRVAR(start_doc,
-             "start(greenlet, *args, **kwargs)\n--\n\n"
+             "start($self, greenlet, *args, **kwargs)\n--\n\n"
              "Add a greenlet, with the arguments of add(), and start it.");
 PyDoc_STRVAR(spawn_doc,
-             "spawn(*args, **kwargs)\n--\n\n"
+             "spawn($self, *args, **kwargs)\n--\n\n"
              "Make a greenlet of these arguments, add it, start it.");
-PyDoc_STRVAR(discard_doc, "discard(greenlet)\n--\n\n"
+PyDoc_STRVAR(discard_doc, "discard($self, greenlet, /)\n--\n\n"
                           "Have nothing more to do with a greenlet.");
 
 #define FAST METH_FASTCALL | METH_KEYWORDS
