@@ -719,7 +719,7 @@ PyDoc_STRVAR(
     "GreenletExit that is not caught ends a greenlet normally, and is\n"
     "returned in its parent.");
 
-PyDoc_STRVAR(getcurrent_doc, "getcurrent() -> greenlet\n\n"
+PyDoc_STRVAR(getcurrent_doc, "getcurrent()\n--\n\n"
                              "The greenlet that calls this function.");
 
 static PyMethodDef greenlet_methods[] = {
@@ -842,7 +842,7 @@ static PyMethodDef class_functions[] = {
      "callback(event, (origin, target)) after each switch. Returns the\n"
      "previous one."},
     {"gettrace", coir__gettrace, METH_NOARGS,
-     "gettrace() -> object\n\nThis thread's trace function, or None."},
+     "gettrace()\n--\n\nThis thread's trace function, or None."},
     {NULL, NULL, 0, NULL},
 };
 

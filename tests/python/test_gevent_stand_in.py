@@ -281,9 +281,20 @@ def test_in_the_child_of_a_fork(hub):
     assert seen == [1]
 
 
+class Plain:
+    """Makes no functions, which CPython 3.13.0 cannot without memory."""
+
+    def __init__(self, loop):
+        self.loop = loop
+
+    def __getattr__(self, name):
+        return getattr(self.loop, name)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_memory(hub):
     testcapi = pytest.importorskip("_testcapi")
-    hub.loop = Proxy(hub.loop)
+    hub.loop = Plain(hub.loop)
     event = Event()
     seen = []
 
@@ -302,8 +313,8 @@ def test_without_memory(hub):
             testcapi.set_nomemory(n, n + 1)
             try:
                 once()
-            except MemoryError:
-                failed += 1
+            except (MemoryError, gevent.hub.LoopExit):
+                failed += 1  # LoopExit: what was to end a wait had failed
             finally:
                 testcapi.remove_mem_hooks()
     finally:

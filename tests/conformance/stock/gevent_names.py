@@ -19,16 +19,16 @@ import gevent  # noqa: E402
 
 
 def parameters(func):
-    # Since CPython 3.13 inspect makes up names for what does not tell any.
-    if getattr(func, "__text_signature__", "") is None:
-        return None
     try:
         found = inspect.signature(func).parameters.values()
     except (TypeError, ValueError):
         return None
     names = [param.name for param in found
              if param.kind not in (param.VAR_POSITIONAL, param.VAR_KEYWORD)]
-    return names if names[:1] != ["self"] else names[1:]
+    names = names if names[:1] != ["self"] else names[1:]
+    # Since CPython 3.13 it is what the argument of C functions that do not
+    # tell its name is called.
+    return names if names != ["object"] else None
 
 
 def methods(cls):
