@@ -391,6 +391,9 @@ COIR_API void coir_timer_stop(coir_loop *loop, coir_timer *w);
 COIR_API void coir_timer_again(coir_loop *loop, coir_timer *w);
 /* Until it fires, or if not active, `timeout_ns`. */
 COIR_API int64_t coir_timer_remaining(coir_loop *loop, const coir_timer *w);
+/* When the next timer is due, by coir_clock_monotonic(), or earlier: of one
+ * that is far off no more is known. COIR_FOREVER: there are none. */
+COIR_API int64_t coir_loop_next_timer(coir_loop *loop);
 /* Put the deadline of an active or a new timer off to now + `timeout_ns`. If
  * that is later than the present one nothing but a number is written and the
  * timer is moved when the old deadline comes: cheap for timeouts that are put

@@ -116,7 +116,7 @@ put(ChannelObject *c, PyObject *item, PyObject *block, PyObject *timeout)
         if (!may_wait)
             return res;
         HubObject *hub = coir__hub_get(p.t);
-        if (hub == NULL || coir__yield(p.t, hub) < 0)
+        if (hub == NULL || coir__yield(p.t, hub, 0) < 0)
             Py_CLEAR(res);
         return coir__patience_end(&p, res);
     }

@@ -468,7 +468,10 @@ coir__ev_yield(void)
 {
     coir_pythread *t = coir__pythread_get();
     HubObject *hub = t != NULL ? coir__ev_hub(t) : NULL;
-    return hub != NULL ? coir__yield(t, hub) : -1;
+    if (hub == NULL)
+        return -1;
+    coir__loop_want_look(hub->loop);
+    return coir__yield(t, hub, 0);
 }
 
 static PyObject *
@@ -495,9 +498,10 @@ ev_sleep(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
                         "do not call blocking functions from the mainloop");
         return NULL;
     }
-    /* If timers are due, by a timer: it is the last of them. */
-    if (!(seconds > 0) && COIR__LIKELY(!coir__ev_is_late(hub))) {
-        if (coir__yield(t, hub) < 0)
+    if (!(seconds > 0)) {
+        coir__loop_want_look(hub->loop);
+        int64_t ago = seconds < 0 ? coir__seconds_to_ns(-seconds) : 0;
+        if (coir__yield(t, hub, ago) < 0)
             return NULL;
         Py_RETURN_NONE;
     }
@@ -521,6 +525,7 @@ ev_hurry(PyObject *Py_UNUSED(module), PyObject *op)
         coir_list *list = w->ready.node.list;
         coir__list_remove(&w->ready.node);
         coir__list_prepend(list, &w->ready.node);
+        w->ready.batch = w->loop->batch;
     }
     Py_RETURN_NONE;
 }

@@ -8,6 +8,15 @@
 
 COIR__HIDDEN HubObject *coir__ev_hub_slowly(coir_pythread *t, HubObject *hub);
 
+/* Code written for eventlet uses it. */
+static inline void
+coir__ev_use(HubObject *hub)
+{
+    hub->uses_eventlet = 1;
+    if (COIR__UNLIKELY(!hub->loop->in_order))
+        coir__loop_keep_order(hub->loop);
+}
+
 /* This thread's hub, for the running greenlet to wait in: borrowed, or NULL
  * with an exception. Who waits is from then on a child of the hub. */
 static inline HubObject *
@@ -16,25 +25,12 @@ coir__ev_hub(coir_pythread *t)
     HubObject *hub = coir__hub_get(t);
     if (COIR__UNLIKELY(hub == NULL))
         return NULL;
-    hub->uses_eventlet = 1;
+    coir__ev_use(hub);
     const GreenletObject *parent = t->current->block->parent;
     if (COIR__LIKELY((parent == &hub->base || parent == NULL) &&
                      hub->base.block->state != GREENLET_DEAD))
         return hub;
     return coir__ev_hub_slowly(t, hub);
-}
-
-/* Nobody is ready, but somebody has kept the processor for so long that timers
- * may be due which the loop has not seen yet. */
-#define COIR_EV_LATE_NS (COIR_NS_PER_MS / 2)
-
-static inline int
-coir__ev_is_late(const HubObject *hub)
-{
-    return hub->loop != NULL && hub->loop->ready.head == NULL &&
-           hub->loop->loop != NULL &&
-           coir_clock_monotonic() - coir_loop_now(hub->loop->loop) >
-               COIR_EV_LATE_NS;
 }
 
 /* A result, or an exception, for all that wait for it. */
@@ -98,9 +94,6 @@ COIR__HIDDEN ThreadObject *coir__evthread_new(PyObject *func, PyObject *args,
                                               PyObject *kwargs);
 /* Have the hub start it. */
 COIR__HIDDEN void coir__evthread_start(SpawnObject *s, HubObject *hub);
-/* The loop is destroyed: what it has in the queue will not happen. Whether it
- * was that; then it is out of the queue. */
-COIR__HIDDEN int coir__evthread_drop(coir_ready *r);
 /* Whose start it is in the ready queue, borrowed; or NULL. */
 COIR__HIDDEN SpawnObject *coir__evthread_of(coir_ready *r);
 /* (args[n:], kwnames) as what a function is called with: new references, or
@@ -144,5 +137,6 @@ coir__evtimeout_types_init(PyObject *module);                /* evtimeout.c */
 COIR__HIDDEN int coir__evqueue_types_init(PyObject *module); /* evqueue.c */
 COIR__HIDDEN int coir__evhub_types_init(PyObject *module);   /* evhub.c */
 COIR__HIDDEN int coir__evpool_types_init(PyObject *module);  /* evpool.c */
+COIR__HIDDEN int coir__evalarm_types_init(PyObject *module); /* evalarm.c */
 
 #endif

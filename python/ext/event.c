@@ -186,6 +186,14 @@ run_link(coir_ready *r, LoopObject *loop)
     Py_DECREF(self);
 }
 
+static void
+drop_link(coir_ready *r)
+{
+    coir__linkable_drop_node(&OWNER(link_entry, ready, r)->in_loop);
+}
+
+static const coir_ready_kind link_kind = {run_link, drop_link, NULL};
+
 /* The loop of this thread's hub, borrowed, or NULL. */
 static LoopObject *
 own_loop(void)
@@ -457,7 +465,7 @@ linkable_rawlink(PyObject *op, PyObject *callback)
     link_entry *k = PyMem_Calloc(1, sizeof *k);
     if (k == NULL)
         return PyErr_NoMemory();
-    k->ready.run = run_link;
+    k->ready.kind = &link_kind;
     k->owner = SELF;
     k->loop = (LoopObject *)Py_XNewRef((PyObject *)own_loop());
     k->callback = Py_NewRef(callback);
@@ -703,7 +711,7 @@ let_woken_run(LinkableObject *self)
     HubObject *hub = coir__hub_if_any(t);
     if (hub == NULL || t->current == &hub->base)
         return 0;
-    return coir__yield(t, hub);
+    return coir__yield(t, hub, 0);
 }
 
 /* The argument `timeout` of a method that has no other. */

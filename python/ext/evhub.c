@@ -26,8 +26,7 @@ struct coir_ev_canceled {
 uint64_t
 coir__ev_stamp(const LoopObject *loop)
 {
-    /* Each that runs uses up some of the budget of a turn. */
-    return ((uint64_t)coir_loop_iteration(loop->loop) << 16) + loop->left + 1;
+    return ((uint64_t)coir_loop_iteration(loop->loop) << 32) + loop->batch + 1;
 }
 
 static void

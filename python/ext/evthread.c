@@ -58,33 +58,32 @@ run_start(coir_ready *r, LoopObject *loop)
     }
 }
 
-void
-coir__evthread_start(SpawnObject *s, HubObject *hub)
+static void
+drop_start(coir_ready *r)
 {
-    s->ready.run = run_start;
-    s->queued = 1;
-    Py_INCREF(s);
-    coir__loop_ready(hub->loop, &s->ready);
-    PyObject_GC_UnTrack(s); /* no use to look at, see green.c */
-}
-
-SpawnObject *
-coir__evthread_of(coir_ready *r)
-{
-    return r->run == run_start ? spawn_of(r) : NULL;
-}
-
-int
-coir__evthread_drop(coir_ready *r)
-{
-    if (r->run != run_start)
-        return 0;
     SpawnObject *s = spawn_of(r);
     coir__list_remove(&r->node);
     s->queued = 0;
     PyObject_GC_Track(s);
     Py_DECREF(s);
-    return 1;
+}
+
+static const coir_ready_kind start_kind = {run_start, drop_start, drop_start};
+
+SpawnObject *
+coir__evthread_of(coir_ready *r)
+{
+    return r->kind == &start_kind ? spawn_of(r) : NULL;
+}
+
+void
+coir__evthread_start(SpawnObject *s, HubObject *hub)
+{
+    s->ready.kind = &start_kind;
+    s->queued = 1;
+    Py_INCREF(s);
+    coir__loop_ready(hub->loop, &s->ready);
+    PyObject_GC_UnTrack(s); /* no use to look at, see green.c */
 }
 
 /* --- running ------------------------------------------------------------- */

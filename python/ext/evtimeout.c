@@ -34,7 +34,7 @@ start(PyObject *op)
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
         return -1;
-    hub->uses_eventlet = 1;
+    coir__ev_use(hub);
     PyObject *exc = self->exception;
     if (exc == Py_None || PyBool_Check(exc))
         exc = NULL;
@@ -43,7 +43,9 @@ start(PyObject *op)
     coir__timeout_start(self, t, hub, exc);
     if (self->ns == 0) {
         coir_timer_stop(self->loop->loop, &self->timer);
-        coir__loop_ready(self->loop, &self->ready);
+        double seconds = PyFloat_AsDouble(self->seconds); /* it was one */
+        coir__loop_ready_past(self->loop, &self->ready,
+                              coir__seconds_to_ns(-seconds));
     }
     return 0;
 }
@@ -67,6 +69,8 @@ static PyObject *
 evtimeout_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *op = coir__timeout_new(type, args, kwargs);
+    if (op != NULL)
+        BASE->priority = 0; /* as all that is due, by its time */
     if (op != NULL && args != NULL)
         Py_XSETREF(BASE->base.args, Py_NewRef(args));
     return op;

@@ -39,16 +39,14 @@ forget_ready(const coir_pythread *t, LoopObject *loop)
 {
     for (coir_node *n = loop->ready.head; n != NULL; n = n->next) {
         coir_ready *r = (coir_ready *)n; /* its first member */
-        PyObject *func = coir__callback_func(r);
-        if (func != NULL) {
-            PyObject *op = bound_to(func);
-            if (op != NULL && (is_kept(t, op) || coir__is_waiter(op)))
-                continue; /* who waits there may be one of the two */
-            coir__callback_drop(r);
-            return 1;
-        }
-        if (coir__green_forget(r) || coir__evthread_drop(r))
-            return 1;
+        if (r->kind == NULL || r->kind->forget == NULL)
+            continue;
+        const CallbackObject *cb = coir__callback_of(r);
+        PyObject *op = cb != NULL ? bound_to(cb->func) : NULL;
+        if (op != NULL && (is_kept(t, op) || coir__is_waiter(op)))
+            continue; /* who waits there may be one of the two */
+        r->kind->forget(r);
+        return 1;
     }
     return 0;
 }
@@ -75,6 +73,7 @@ void
 coir__loop_forget(const coir_pythread *t, LoopObject *loop)
 {
     coir__standin_release(loop);
+    (void)coir__ready_any(loop);
     while (forget_ready(t, loop))
         ;
     while (forget_watcher(t, loop))

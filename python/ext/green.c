@@ -127,6 +127,8 @@ run_links(coir_ready *r, LoopObject *loop)
     Py_DECREF(g);
 }
 
+static const coir_ready_kind links_kind; /* see below */
+
 /* Where its links are to be called, borrowed; NULL if there is no such place:
  * its thread ends, for instance. */
 static LoopObject *
@@ -171,7 +173,7 @@ schedule_links(GreenObject *g)
     if (loop == NULL)
         return 0;
     g->notifies = 1;
-    g->ready.run = run_links;
+    g->ready.kind = &links_kind;
     Py_INCREF(g);
     coir__loop_soon(loop, &g->ready);
     return 0;
@@ -459,13 +461,9 @@ run_start(coir_ready *r, LoopObject *loop)
     }
 }
 
-int
-coir__green_drop(coir_ready *r)
+static void
+drop(coir_ready *r)
 {
-    if (coir__green_drop_killing(r))
-        return 1;
-    if (r->run != run_start && r->run != run_links)
-        return 0;
     GreenObject *g = green_of(r);
     coir__list_remove(&r->node);
     if (g->start == COIR_GREEN_QUEUED) {
@@ -474,7 +472,6 @@ coir__green_drop(coir_ready *r)
     }
     g->notifies = 0;
     Py_DECREF(g);
-    return 1;
 }
 
 /* It will never run: as if it had been killed, but nobody is told. */
@@ -492,17 +489,17 @@ end_unstarted(GreenObject *g)
     coir__green_drop_run(g);
 }
 
-int
-coir__green_forget(coir_ready *r)
+static void
+forget_start(coir_ready *r)
 {
-    if (r->run != run_start)
-        return coir__green_drop(r);
     GreenObject *g = green_of(r);
     Py_INCREF(g);
     end_unstarted(g);
     Py_DECREF(g);
-    return 1;
 }
+
+static const coir_ready_kind links_kind = {run_links, drop, drop};
+static const coir_ready_kind start_kind = {run_start, drop, forget_start};
 
 void
 coir__green_forget_later(PyObject *op)
@@ -520,7 +517,7 @@ coir__green_queued(PyObject *Py_UNUSED(module), PyObject *op)
     coir_node *at = list ? ((LoopObject *)op)->ready.head : NULL;
     for (; at != NULL; at = at->next) {
         coir_ready *r = (coir_ready *)at; /* its first member */
-        if (r->run == run_start &&
+        if (r->kind == &start_kind &&
             PyList_Append(list, (PyObject *)green_of(r)) < 0) {
             Py_DECREF(list);
             return NULL;
@@ -557,7 +554,7 @@ coir__green_start(GreenObject *g)
     if (loop == NULL)
         return -1;
     g->start = COIR_GREEN_QUEUED;
-    g->ready.run = run_start;
+    g->ready.kind = &start_kind;
     Py_INCREF(g);
     hide(g);
     coir__loop_soon(loop, &g->ready);

@@ -178,8 +178,6 @@ COIR__HIDDEN PyObject *coir__green_kill(PyObject *op, PyObject *const *args,
                                         Py_ssize_t nargs, PyObject *kwnames);
 COIR__HIDDEN PyObject *coir__green_throw(PyObject *op, PyObject *const *args,
                                          Py_ssize_t nargs);
-/* For coir__green_drop(): was it a kill()? */
-COIR__HIDDEN int coir__green_drop_killing(coir_ready *r);
 /* Raise what it failed with. */
 COIR__HIDDEN PyObject *coir__green_reraise(GreenObject *g);
 /* Make what throw() is given the pending exception, as if raised. */

@@ -218,15 +218,15 @@ run_killing(coir_ready *r, LoopObject *loop)
     killing_release(k);
 }
 
-int
-coir__green_drop_killing(coir_ready *r)
+static void
+drop_killing(coir_ready *r)
 {
-    if (r->run != run_killing)
-        return 0;
     coir__list_remove(&r->node);
     killing_release((killing *)r);
-    return 1;
 }
+
+static const coir_ready_kind killing_kind = {run_killing, drop_killing,
+                                             drop_killing};
 
 /* Have it thrown into `g` by the hub; if `block`, wait until it was. */
 static int
@@ -243,7 +243,7 @@ kill_soon(GreenObject *g, PyObject *exception, int block)
     k->green = Py_NewRef((PyObject *)g);
     k->exception = Py_NewRef(exception);
     k->refs = 1 + block;
-    k->ready.run = run_killing;
+    k->ready.kind = &killing_kind;
     coir__loop_soon(loop, &k->ready);
     if (!block)
         return 0;

@@ -397,7 +397,7 @@ take_turns(HTTPReaderObject *r)
         coir_pythread *t = coir__pythread_get();
         HubObject *hub = t != NULL ? coir__hub_if_any(t) : NULL;
         if (hub != NULL && t->current != &hub->base)
-            return coir__yield(t, hub);
+            return coir__yield(t, hub, 0);
         return t != NULL ? 0 : -1;
     }
     return 0;

@@ -129,11 +129,14 @@ coir__list_traverse(const coir_list *list, visitproc visit, void *arg)
 }
 
 static void
-make_ready(coir_wait *w, int woken)
+make_ready(coir_wait *w)
 {
     coir__list_remove(&w->node);
-    w->woken = (uint8_t)woken;
-    coir__loop_ready(w->loop, &w->ready);
+    w->woken = COIR_WOKEN_BY_WAKE;
+    if (COIR__UNLIKELY(w->loop->tells))
+        coir__loop_told(w->loop, &w->ready);
+    else
+        coir__loop_ready(w->loop, &w->ready);
 }
 
 void
@@ -142,7 +145,7 @@ coir__wake(coir_wait *w, PyObject *value)
     assert(w->is_waiting && w->woken == COIR_WOKEN_WAITS);
     w->value = value;
     w->throws = 0;
-    make_ready(w, COIR_WOKEN_BY_WAKE);
+    make_ready(w);
 }
 
 void
@@ -151,7 +154,7 @@ coir__wake_with_error(coir_wait *w, PyObject *exc)
     assert(w->is_waiting && w->woken == COIR_WOKEN_WAITS);
     w->value = exc;
     w->throws = 1;
-    make_ready(w, COIR_WOKEN_BY_WAKE);
+    make_ready(w);
 }
 
 static void
@@ -159,8 +162,11 @@ time_is_over(coir_loop *Py_UNUSED(loop), coir_timer *timer,
              int Py_UNUSED(revents))
 {
     coir_wait *w = timer->data;
-    if (w->is_waiting && w->woken == COIR_WOKEN_WAITS)
-        make_ready(w, COIR_WOKEN_BY_TIME);
+    if (!w->is_waiting || w->woken != COIR_WOKEN_WAITS)
+        return;
+    coir__list_remove(&w->node);
+    w->woken = COIR_WOKEN_BY_TIME;
+    coir__loop_due(w->loop, &w->ready, timer);
 }
 
 /* --- leaving ------------------------------------------------------------- */
@@ -274,7 +280,7 @@ may_leave(coir_pythread *t, HubObject *hub)
 static inline const coir_wait *
 wait_at(const coir_node *n)
 {
-    return n != NULL && ((const coir_ready *)n)->run == NULL
+    return n != NULL && ((const coir_ready *)n)->kind == NULL
                ? (const coir_wait *)n
                : NULL;
 }
@@ -323,11 +329,13 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
 {
     LoopObject *loop = hub->loop;
     coir_node *n = loop->ready.head;
+    const coir_ready *r = (const coir_ready *)n; /* its first member */
     coir_payload p = {NULL, NULL, 0};
     GreenletObject *to = &hub->base;
     if (COIR__LIKELY(
-            n != NULL && loop->left > 0 && ((coir_ready *)n)->run == NULL &&
-            (t->tracefunc == NULL || coir__trace_only_counts(t->tracefunc)))) {
+            n != NULL && loop->left > 0 && r->kind == NULL &&
+            (t->tracefunc == NULL || coir__trace_only_counts(t->tracefunc)) &&
+            (r->batch == loop->batch || coir__batch_begins(loop, r)))) {
         coir__loop_use_budget(loop);
         coir__list_remove(n);
         coir_wait *next = (coir_wait *)n; /* ready, its first member */
@@ -386,6 +394,7 @@ park(coir_pythread *t, HubObject *hub, coir_list *list, int flags,
         coir_timer_init(&w->timer, time_is_over, timeout_ns, 0);
         w->timer.data = w;
         coir_timer_start(loop->loop, &w->timer);
+        coir__loop_armed(loop);
     }
     return leave(t, hub, w, how);
 }
@@ -414,7 +423,7 @@ coir__park_own(coir_pythread *t, HubObject *hub, coir_list *list,
 }
 
 int
-coir__yield(coir_pythread *t, HubObject *hub)
+coir__yield(coir_pythread *t, HubObject *hub, int64_t ago_ns)
 {
     coir_wait *w = coir__wait_get(t);
     if (COIR__UNLIKELY(w == NULL || may_leave(t, hub) < 0))
@@ -431,7 +440,10 @@ coir__yield(coir_pythread *t, HubObject *hub)
     w->is_waiting = 1;
     w->holds = 1;
     Py_INCREF(w->green);
-    coir__list_append(&hub->loop->ready, &w->ready.node);
+    if (COIR__LIKELY(ago_ns == 0))
+        coir__ready_append(hub->loop, &w->ready);
+    else
+        coir__loop_ready_past(hub->loop, &w->ready, ago_ns);
     int how;
     PyObject *res = leave(t, hub, w, &how);
     Py_XDECREF(res);

@@ -82,12 +82,23 @@ typedef struct coir_loop_object LoopObject;
 typedef struct coir_hub_object HubObject;
 typedef struct coir_ready coir_ready;
 
-/* Something that is to happen in the hub, soon. `run` is called there, without
- * a pending exception, and leaves none; it may do anything. It has been taken
- * out of the queue before. NULL: it is a coir_wait, a greenlet to go on. */
+/* What is to be done with one. */
+typedef struct coir_ready_kind {
+    /* Its turn has come: called in the hub, without a pending exception, and
+     * leaves none; it may do anything. It has been taken out before. */
+    void (*run)(coir_ready *r, LoopObject *loop);
+    /* It is not going to happen, as the loop goes: take it out. */
+    void (*drop)(coir_ready *r);
+    /* The same in the child of a fork; NULL: there, too, it is to happen. */
+    void (*forget)(coir_ready *r);
+} coir_ready_kind;
+
+/* Something that is to happen in the hub, soon. */
 struct coir_ready {
     coir_node node;
-    void (*run)(coir_ready *r, LoopObject *loop);
+    const coir_ready_kind *kind; /* NULL: a coir_wait, a greenlet to go on */
+    int64_t stamp_ns;            /* see ready.c, as for the next one */
+    uint32_t batch;
 };
 
 /* `loop.run_callback()` as a type: `func(*args)` in the hub. */
@@ -110,11 +121,22 @@ struct coir_loop_object {
     unsigned left;        /* that may run before libcoir's loop is looked at */
     int depth;            /* of run() */
     int is_default;
-    int stop;                /* break_() */
-    int destroyed;           /* or it is to be, once it has returned */
-    int may_block;           /* in this turn */
-    int blocks;              /* waits without the GIL */
-    int foreign_waits;       /* in it that other threads could end */
+    int stop;          /* break_() */
+    int destroyed;     /* or it is to be, once it has returned */
+    int may_block;     /* in this turn */
+    int blocks;        /* waits without the GIL */
+    int foreign_waits; /* in it that other threads could end */
+    uint8_t in_order;  /* this and the next ones: see ready.c */
+    uint8_t is_timed;
+    uint8_t has_past;
+    uint8_t wants_look;
+    uint8_t tells;
+    uint8_t has_told;
+    uint8_t looks;
+    uint32_t batch;
+    coir_list due, told;
+    int waits_fds;           /* sockets and others that it may be told of */
+    coir_list alarms;        /* that are pending: see evalarm.c */
     PyObject *pending_error; /* that is to leave run() */
     coir_list watchers;      /* that are active: see watcher.c */
     coir_list timeouts;      /* that are pending: see timeout.c */
@@ -151,9 +173,61 @@ coir__loop_use_budget(LoopObject *loop)
         coir__loop_check_budget(loop);
 }
 
-/* Put it at the end, and wake the loop if it sleeps. It must stay until it ran
- * or was removed (coir__list_remove(&r->node)). */
+/* Put it at the end. It must stay until it ran or was removed
+ * (coir__list_remove(&r->node)). */
+static inline void
+coir__ready_append(LoopObject *loop, coir_ready *r)
+{
+    r->batch = loop->batch + loop->in_order;
+    r->stamp_ns = COIR__UNLIKELY(loop->is_timed) ? coir_clock_monotonic() : 0;
+    coir__list_append(&loop->ready, &r->node);
+}
+
+/* The same, and wake the loop if it sleeps. */
 COIR__HIDDEN void coir__loop_ready(LoopObject *loop, coir_ready *r);
+/* It is a wait for what the loop has just been told of: a descriptor. */
+COIR__HIDDEN void coir__loop_told(LoopObject *loop, coir_ready *r);
+/* Its timer has just fired: in order, among all that is due. */
+COIR__HIDDEN void coir__loop_due(LoopObject *loop, coir_ready *r,
+                                 const coir_timer *timer);
+/* It was to happen so long ago. */
+COIR__HIDDEN void coir__loop_ready_past(LoopObject *loop, coir_ready *r,
+                                        int64_t ago_ns);
+/* From now on all happens in eventlet's order. */
+COIR__HIDDEN void coir__loop_keep_order(LoopObject *loop);
+/* `r`, the head of the queue, is of another batch than what ran last: may that
+ * begin? If not, the loop is to look at timers and descriptors first. */
+COIR__HIDDEN int coir__batch_begins(LoopObject *loop, const coir_ready *r);
+/* In the hub: bring in what the loop was told of. Whether there is something
+ * to run. */
+COIR__HIDDEN int coir__ready_any(LoopObject *loop);
+/* The loop has looked; `is_between`: between two batches, at the first of
+ * which, `is_first`, there was nothing to run. */
+COIR__HIDDEN void coir__ready_looked(LoopObject *loop, int is_between,
+                                     int is_first);
+
+/* Is the next one of the queue of another batch than what ran last? */
+static inline int
+coir__is_between(const LoopObject *loop)
+{
+    const coir_ready *r = (const coir_ready *)loop->ready.head;
+    return r == NULL || r->batch != loop->batch;
+}
+
+/* Before the next batch the loop is to look at descriptors, if there are any.
+ */
+static inline void
+coir__loop_want_look(LoopObject *loop)
+{
+    loop->wants_look = loop->waits_fds > 0 || loop->watchers.head != NULL;
+}
+
+/* A timer of something that goes into the queue when it fires is armed. */
+static inline void
+coir__loop_armed(LoopObject *loop)
+{
+    loop->is_timed = loop->in_order;
+}
 
 /* For what gevent calls methods of `hub.loop`: if that was replaced by what is
  * no Loop, these are called. In standin.c. */
@@ -205,21 +279,20 @@ COIR__HIDDEN void coir__watcher_stop_node(coir_node *n);
 /* The same for a pending Timeout; and for whom it is. */
 COIR__HIDDEN void coir__timeout_stop_node(coir_node *n);
 COIR__HIDDEN GreenletObject *coir__timeout_of(coir_node *n);
+/* The same for an alarm. */
+COIR__HIDDEN void coir__alarm_stop_node(coir_node *n);
 /* A link that was to be called in the loop is not. */
 COIR__HIDDEN void coir__linkable_drop_node(coir_node *n);
 
 /* In the child of a fork: of what was to happen in the loop only that is left
  * which is for the running greenlet, or the main one. In fork.c. */
 COIR__HIDDEN void coir__loop_forget(const coir_pythread *t, LoopObject *loop);
-/* For that. What a callback calls, borrowed; NULL: it is none. */
-COIR__HIDDEN PyObject *coir__callback_func(coir_ready *r);
-COIR__HIDDEN void coir__callback_drop(coir_ready *r);
+/* The callback that it stands for, borrowed; NULL: it is none. In ready.c. */
+COIR__HIDDEN CallbackObject *coir__callback_of(coir_ready *r);
 COIR__HIDDEN int coir__is_waiter(PyObject *op);
 /* What the watcher calls, borrowed, or NULL. */
 COIR__HIDDEN PyObject *coir__watcher_callback(coir_node *n);
-/* As coir__green_drop(); one that was to start has ended. In green.c. */
-COIR__HIDDEN int coir__green_forget(coir_ready *r);
-/* The same, if it is a Greenlet, with what a timer was to start. */
+/* If it is a Greenlet that a timer was to start: it has ended. In green.c. */
 COIR__HIDDEN void coir__green_forget_later(PyObject *op);
 
 /* --- this thread's hub --------------------------------------------------- */
@@ -243,7 +316,7 @@ enum coir_woken {
 /* What a greenlet waits in; owned by its block, made when it first waits. A
  * greenlet waits in one list at a time. */
 typedef struct coir_wait {
-    coir_ready ready;      /* first; node: in the ready queue */
+    coir_ready ready;      /* first */
     coir_node node;        /* in the list it waits in */
     LoopObject *loop;      /* strong: of the hub it waits in, or did last */
     GreenletObject *green; /* borrowed: whose it is */
@@ -338,13 +411,10 @@ COIR__HIDDEN void coir__hub_thread_ends(HubObject *hub);
 /* How many other threads there are that may do anything. */
 COIR__HIDDEN int coir__other_threads(void);
 
-/* Let the running greenlet go on after all that are ready now: sleep(0).
+/* Let the running greenlet go on after all that are ready now: sleep(0); or,
+ * in eventlet's order, as if it had been made ready so long ago.
  * 0, or -1 with an exception. */
-COIR__HIDDEN int coir__yield(coir_pythread *t, HubObject *hub);
-
-/* Switch to `g` when its turn comes, from the ready queue; for a NEW one:
- * start it. Used by spawn. `r` must be embedded in what lives as long as `g`
- * and is queued as coir__loop_ready() does; its `run` is set. */
+COIR__HIDDEN int coir__yield(coir_pythread *t, HubObject *hub, int64_t ago_ns);
 
 /* --- helpers ------------------------------------------------------------- */
 
@@ -354,14 +424,9 @@ COIR__HIDDEN int coir__timeout_ns(PyObject *seconds, int64_t *ns);
 /* The same for a number of seconds. */
 COIR__HIDDEN int64_t coir__seconds_to_ns(double seconds);
 
-/* The loop is destroyed: what a Greenlet has in the queue is not going to
- * happen. Whether it was that; then it is out of the queue. In green.c. */
-COIR__HIDDEN int coir__green_drop(coir_ready *r);
-/* The same for the request of a server. In wsgi.c. */
-COIR__HIDDEN int coir__request_drop(coir_ready *r);
-
 /* Each adds its types to coir._core; 0, or -1 with an exception. Called once
  * per module object; static types are to be made ready only once. */
+COIR__HIDDEN int coir__ready_types_init(PyObject *module);   /* ready.c */
 COIR__HIDDEN int coir__loop_types_init(PyObject *module);    /* loop.c */
 COIR__HIDDEN int coir__watcher_types_init(PyObject *module); /* watcher.c */
 COIR__HIDDEN int coir__hub_types_init(PyObject *module);     /* hub.c */

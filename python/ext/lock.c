@@ -500,7 +500,7 @@ yield_if_possible(void)
     HubObject *hub = coir__hub_if_any(t);
     if (hub == NULL || t->current == &hub->base)
         return 0;
-    return coir__yield(t, hub);
+    return coir__yield(t, hub, 0);
 }
 
 static PyObject *

@@ -1,4 +1,4 @@
-/* loop.c - the type Loop: the ready queue, callbacks, and running it.
+/* loop.c - the type Loop: running what is ready, and the loop of libcoir.
  *
  * A turn of run() first runs what is ready, callbacks and greenlets in the
  * order in which they came, up to a budget; then the loop of libcoir, which
@@ -57,198 +57,6 @@ coir__timeout_ns(PyObject *seconds, int64_t *ns)
     *ns = coir__seconds_to_ns(s);
     return 0;
 }
-
-/* --- callbacks ----------------------------------------------------------- */
-
-void
-coir__loop_ready(LoopObject *loop, coir_ready *r)
-{
-    coir__list_append(&loop->ready, &r->node);
-    if (loop->blocks)
-        coir_loop_wakeup(loop->loop);
-}
-
-static CallbackObject *
-callback_of(coir_ready *r)
-{
-    return (CallbackObject *)((char *)r - offsetof(CallbackObject, ready));
-}
-
-static void
-run_callback(coir_ready *r, LoopObject *loop)
-{
-    CallbackObject *cb = callback_of(r);
-    PyObject *func = cb->func, *args = cb->args;
-    cb->func = cb->args = NULL;
-    Py_CLEAR(cb->loop); /* who runs us holds it */
-    if (func != NULL) {
-        PyObject *res = args == NULL ? PyObject_CallNoArgs(func)
-                                     : PyObject_Call(func, args, NULL);
-        if (res == NULL)
-            coir__loop_error(loop, (PyObject *)cb);
-        else
-            Py_DECREF(res);
-        Py_DECREF(func);
-        Py_XDECREF(args);
-    }
-    Py_DECREF(cb);
-}
-
-static void
-callback_take_out(CallbackObject *cb)
-{
-    if (cb->loop != NULL && cb->ready.node.list != NULL) {
-        coir__list_remove(&cb->ready.node);
-        LoopObject *loop = cb->loop;
-        cb->loop = NULL;
-        Py_DECREF(loop);
-        Py_DECREF(cb);
-    }
-}
-
-PyObject *
-coir__callback_func(coir_ready *r)
-{
-    return r->run == run_callback ? callback_of(r)->func : NULL;
-}
-
-CallbackObject *
-coir__loop_call(LoopObject *loop, PyObject *func, PyObject *args)
-{
-    if (loop->loop == NULL) {
-        PyErr_SetString(PyExc_ValueError, "operation on destroyed loop");
-        return NULL;
-    }
-    CallbackObject *cb = PyObject_GC_New(CallbackObject, &coir__callback_type);
-    if (cb == NULL)
-        return NULL;
-    cb->ready.node.list = NULL;
-    cb->ready.run = run_callback;
-    cb->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
-    cb->func = Py_NewRef(func);
-    cb->args = Py_XNewRef(args);
-    PyObject_GC_Track(cb);
-    Py_INCREF(cb); /* the queue's */
-    coir__loop_ready(loop, &cb->ready);
-    return cb;
-}
-
-static PyObject *
-callback_stop(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    CallbackObject *cb = (CallbackObject *)op;
-    PyObject *func = cb->func, *args = cb->args;
-    cb->func = cb->args = NULL;
-    callback_take_out(cb); /* the caller holds it still */
-    Py_XDECREF(func);
-    Py_XDECREF(args);
-    Py_RETURN_NONE;
-}
-
-void
-coir__callback_drop(coir_ready *r)
-{
-    PyObject *op = Py_NewRef((PyObject *)callback_of(r));
-    (void)callback_stop(op, NULL);
-    Py_DECREF(op);
-}
-
-static int
-callback_is_pending(PyObject *op)
-{
-    return ((CallbackObject *)op)->func != NULL;
-}
-
-static PyObject *
-callback_get_pending(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(callback_is_pending(op));
-}
-
-static PyObject *
-callback_get(PyObject *op, void *closure)
-{
-    CallbackObject *cb = (CallbackObject *)op;
-    PyObject *value = closure == NULL ? cb->func : cb->args;
-    if (value == NULL && closure != NULL && cb->func != NULL)
-        value = coir__core.empty_tuple;
-    return Py_NewRef(value != NULL ? value : Py_None);
-}
-
-static PyObject *
-callback_repr(PyObject *op)
-{
-    CallbackObject *cb = (CallbackObject *)op;
-    if (cb->func == NULL)
-        return PyUnicode_FromFormat("<callback at %p stopped>", op);
-    if (cb->args == NULL)
-        return PyUnicode_FromFormat("<callback at %p pending callback=%R>", op,
-                                    cb->func);
-    return PyUnicode_FromFormat("<callback at %p pending callback=%R args=%R>",
-                                op, cb->func, cb->args);
-}
-
-static int
-callback_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    CallbackObject *cb = (CallbackObject *)op;
-    Py_VISIT(cb->loop);
-    Py_VISIT(cb->func);
-    Py_VISIT(cb->args);
-    return 0;
-}
-
-static int
-callback_clear(PyObject *op)
-{
-    (void)callback_stop(op, NULL);
-    return 0;
-}
-
-/* The queue has a reference, so it stands in none. */
-static void
-callback_dealloc(PyObject *op)
-{
-    CallbackObject *cb = (CallbackObject *)op;
-    PyObject_GC_UnTrack(op);
-    Py_CLEAR(cb->func);
-    Py_CLEAR(cb->args);
-    Py_CLEAR(cb->loop);
-    PyObject_GC_Del(op);
-}
-
-static PyMethodDef callback_methods[] = {
-    {"stop", callback_stop, METH_NOARGS,
-     "stop() -> None\n\nDo not call it, if that has not happened yet."},
-    {"close", callback_stop, METH_NOARGS, "close() -> None\n\nAs stop()."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef callback_getset[] = {
-    {"pending", callback_get_pending, NULL, "Whether it will be called.",
-     NULL},
-    {"callback", callback_get, NULL, "What is called; None once it was.",
-     NULL},
-    {"args", callback_get, NULL, "With what.", (void *)1},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyNumberMethods callback_number = {.nb_bool = callback_is_pending};
-
-PyTypeObject coir__callback_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir._core.callback",
-    .tp_basicsize = sizeof(CallbackObject),
-    .tp_dealloc = callback_dealloc,
-    .tp_repr = callback_repr,
-    .tp_as_number = &callback_number,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-                Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_doc = "What Loop.run_callback() returns. True until it was called.",
-    .tp_traverse = callback_traverse,
-    .tp_clear = callback_clear,
-    .tp_methods = callback_methods,
-    .tp_getset = callback_getset,
-};
 
 /* --- errors -------------------------------------------------------------- */
 
@@ -352,14 +160,15 @@ static void
 run_ready(LoopObject *self)
 {
     self->left = BUDGET;
-    while (self->ready.head != NULL && self->left > 0 && !self->stop &&
+    while (coir__ready_any(self) && self->left > 0 && !self->stop &&
            self->pending_error == NULL) {
+        coir_ready *r = (coir_ready *)self->ready.head; /* its first member */
+        if (r->batch != self->batch && !coir__batch_begins(self, r))
+            break;
         coir__loop_use_budget(self);
-        coir_node *n = self->ready.head;
-        coir_ready *r = (coir_ready *)n; /* its first member */
-        coir__list_remove(n);
-        if (r->run != NULL)
-            r->run(r, self);
+        coir__list_remove(&r->node);
+        if (r->kind != NULL)
+            r->kind->run(r, self);
         else
             coir__resume(r, self);
     }
@@ -436,6 +245,7 @@ turn(LoopObject *self, int flags)
         }
     }
     self->may_block = !(flags & COIR_RUN_NOWAIT);
+    int is_between = coir__is_between(self), is_first = !self->ready.head;
     int active;
     if (COIR__UNLIKELY(signals_go_elsewhere && self->is_default &&
                        self->may_block))
@@ -443,12 +253,13 @@ turn(LoopObject *self, int flags)
     else
         active = coir_loop_run(self->loop, flags);
     self->may_block = 0;
+    coir__ready_looked(self, is_between, is_first);
     if (held && self->loop != NULL) {
         coir_loop_unref(self->loop);
         active = 1;
     }
     check_signals(self);
-    return active > 0 || self->ready.head != NULL;
+    return active > 0 || coir__ready_any(self);
 }
 
 /* Nothing was done to the loop while it ran; or `destroy` is late. */
@@ -702,18 +513,20 @@ coir__loop_destroy(LoopObject *self)
         coir__watcher_stop_node(self->watchers.head);
     while (self->timeouts.head != NULL)
         coir__timeout_stop_node(self->timeouts.head);
+    while (self->alarms.head != NULL)
+        coir__alarm_stop_node(self->alarms.head);
     while (self->links.head != NULL)
         coir__linkable_drop_node(self->links.head);
     self->loop = NULL;
     self->destroyed = 1;
+    self->in_order = self->is_timed = 0;
     coir_loop_free(loop);
     coir__standin_release(self);
-    while (self->ready.head != NULL) {
+    while (coir__ready_any(self)) {
         coir_ready *r = (coir_ready *)self->ready.head;
-        if (r->run == run_callback)
-            (void)callback_stop((PyObject *)callback_of(r), NULL);
-        else if (!coir__green_drop(r) && !coir__request_drop(r) &&
-                 !coir__evthread_drop(r))
+        if (r->kind != NULL)
+            r->kind->drop(r);
+        else
             coir__list_remove(&r->node);
     }
 }
@@ -727,8 +540,7 @@ loop_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->dict);
     Py_VISIT(self->pending_error);
     for (coir_node *n = self->ready.head; n != NULL; n = n->next)
-        if (((coir_ready *)n)->run == run_callback)
-            Py_VISIT((PyObject *)callback_of((coir_ready *)n));
+        Py_VISIT((PyObject *)coir__callback_of((coir_ready *)n));
     return 0;
 }
 
@@ -936,10 +748,8 @@ loop_callbacks(PyObject *op, void *Py_UNUSED(closure))
     PyObject *list = PyList_New(0);
     for (coir_node *n = SELF->ready.head; list != NULL && n != NULL;
          n = n->next) {
-        coir_ready *r = (coir_ready *)n;
-        PyObject *item =
-            r->run == run_callback ? (PyObject *)callback_of(r) : Py_None;
-        if (PyList_Append(list, item) < 0)
+        PyObject *item = (PyObject *)coir__callback_of((coir_ready *)n);
+        if (PyList_Append(list, item != NULL ? item : Py_None) < 0)
             Py_CLEAR(list);
     }
     return list;
@@ -1207,12 +1017,8 @@ static PyMethodDef functions[] = {
 int
 coir__loop_types_init(PyObject *module)
 {
-    if (PyType_Ready(&coir__callback_type) < 0 ||
-        PyType_Ready(&coir__loop_type) < 0 ||
+    if (PyType_Ready(&coir__loop_type) < 0 ||
         PyModule_AddFunctions(module, functions) < 0)
-        return -1;
-    if (PyModule_AddObjectRef(module, "callback",
-                              (PyObject *)&coir__callback_type) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Loop", (PyObject *)&coir__loop_type);
 }

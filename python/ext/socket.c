@@ -65,6 +65,8 @@ struct link {
 static void
 link_free(struct link *l)
 {
+    if (l->loop != NULL)
+        l->loop->waits_fds--;
     Py_XDECREF((PyObject *)l->loop);
     PyMem_Free(l);
 }
@@ -76,6 +78,16 @@ parcel_came(coir_ready *r, LoopObject *loop)
     coir_edge_stop(loop->loop, &l->edge);
     link_free(l);
 }
+
+/* The loop has gone, with its edges. */
+static void
+drop_parcel(coir_ready *r)
+{
+    coir__list_remove(&r->node);
+    link_free((struct link *)r);
+}
+
+static const coir_ready_kind parcel_kind = {parcel_came, drop_parcel, NULL};
 
 /* May this thread change the loop's watchers now? */
 static inline int
@@ -103,8 +115,9 @@ coir__sock_unlink(struct sock *s)
         link_free(l);
     }
     else {
+        loop->waits_fds--;
         l->loop = NULL;
-        l->parcel.run = parcel_came;
+        l->parcel.kind = &parcel_kind;
         coir__loop_ready(loop, &l->parcel);
         Py_DECREF((PyObject *)loop);
     }
@@ -148,6 +161,7 @@ edge_tells(coir_loop *Py_UNUSED(loop), coir_edge *edge, int revents)
     if (op == NULL)
         return;
     struct sock *s = sock_of(op);
+    LoopObject *loop = l->loop;
     if (COIR__UNLIKELY(revents & COIR_ERROR)) {
         /* The loop has stopped it: the number was closed, and may be somebody
          * else's by now, or there was no memory. */
@@ -157,11 +171,13 @@ edge_tells(coir_loop *Py_UNUSED(loop), coir_edge *edge, int revents)
         coir__sock_wake(s);
         return;
     }
+    loop->tells = loop->in_order;
     for (int dir = IN; dir <= OUT; dir++)
         if (revents & event_of[dir]) {
             s->drained &= (uint8_t)~BIT(dir);
             give_turn(s, dir);
         }
+    loop->tells = 0;
 }
 
 /* Have the edge tell in this loop, if it does not in another one. */
@@ -187,6 +203,7 @@ link_edge(PyObject *op, LoopObject *loop)
     }
     l->socket = op;
     l->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
+    loop->waits_fds++;
     s->link = l;
     return 0;
 }

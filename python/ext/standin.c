@@ -26,7 +26,7 @@ run_held(PyObject *op, PyObject *Py_UNUSED(unused))
         PyErr_Clear();
     if (t != NULL && t->hub != NULL && t->hub->loop == loop &&
         t->current == &t->hub->base)
-        r->run(r, loop);
+        r->kind->run(r, loop);
     else
         coir__loop_ready(loop, r);
     Py_RETURN_NONE;

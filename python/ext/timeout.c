@@ -146,7 +146,7 @@ time_is_over(coir_loop *loop, coir_timer *timer, int Py_UNUSED(revents))
     TimeoutObject *self = timer->data;
     if (!self->ref)
         coir_loop_ref(loop); /* it counted as long as it was active */
-    coir__loop_ready(self->loop, &self->ready);
+    coir__loop_due(self->loop, &self->ready, timer);
 }
 
 static int
@@ -208,6 +208,15 @@ deliver(coir_ready *r, LoopObject *loop)
     Py_DECREF(op);
 }
 
+static void
+drop(coir_ready *r)
+{
+    coir__timeout_stop(
+        (TimeoutObject *)((char *)r - offsetof(TimeoutObject, ready)));
+}
+
+static const coir_ready_kind deliver_kind = {deliver, drop, NULL};
+
 static PyObject *
 timeout_on_expiration(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -250,6 +259,7 @@ coir__timeout_start(TimeoutObject *self, coir_pythread *t, HubObject *hub,
     self->timer.data = self;
     self->timer.priority = self->priority;
     coir_timer_start(loop->loop, &self->timer);
+    coir__loop_armed(loop);
     if (!self->ref)
         coir_loop_unref(loop->loop);
 }
@@ -361,7 +371,7 @@ coir__timeout_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     self->seconds = Py_NewRef(Py_None);
     self->exception = Py_NewRef(Py_None);
     self->ns = COIR_FOREVER;
-    self->ready.run = deliver;
+    self->ready.kind = &deliver_kind;
     self->ref = 1;
     self->priority = -1;
     return (PyObject *)self;
@@ -1288,7 +1298,7 @@ sleep_(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
         return coir__standin_sleep(hub, seconds, ref);
     if (seconds > 0)
         return do_sleep(t, hub, coir__seconds_to_ns(seconds), ref);
-    if (coir__yield(t, hub) < 0)
+    if (coir__yield(t, hub, 0) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

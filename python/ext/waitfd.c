@@ -54,8 +54,10 @@ is_ready(coir_loop *Py_UNUSED(loop), coir_io *io, int revents)
     }
     stop_one(w, one);
     w->revents = revents;
+    w->loop->tells = w->loop->in_order;
     if (w->wait->is_waiting && w->wait->woken == COIR_WOKEN_WAITS)
         coir__wake(w->wait, NULL);
+    w->loop->tells = 0;
 }
 
 static struct watch *
@@ -76,6 +78,7 @@ watch_new(coir_pythread *t, HubObject *hub, Py_ssize_t count)
     }
     w->wait = wait;
     w->loop = (LoopObject *)Py_NewRef((PyObject *)hub->loop);
+    w->loop->waits_fds++;
     return w;
 }
 
@@ -83,6 +86,7 @@ static void
 watch_free(struct watch *w)
 {
     stop_all(w);
+    w->loop->waits_fds--;
     Py_DECREF((PyObject *)w->loop);
     PyMem_Free(w);
 }

@@ -166,6 +166,17 @@ begin(coir_ready *ready, LoopObject *loop)
     Py_DECREF(g);
 }
 
+static void
+drop(coir_ready *ready)
+{
+    RequestObject *r = request_of(ready);
+    coir__list_remove(&ready->node);
+    r->is_queued = 0;
+    Py_DECREF(r);
+}
+
+static const coir_ready_kind begin_kind = {begin, drop, NULL};
+
 int
 coir__request_start(ServerObject *s, coir_http_exchange *x)
 {
@@ -179,7 +190,7 @@ coir__request_start(ServerObject *s, coir_http_exchange *x)
     b->entry = body;
     b->args = Py_NewRef((PyObject *)r); /* until it has ended */
     x->user = r;
-    r->ready.run = begin;
+    r->ready.kind = &begin_kind;
     r->is_queued = 1;
     coir__loop_ready(s->loop, &r->ready); /* our reference is the queue's */
     return 0;
@@ -188,18 +199,6 @@ fail:
     PyErr_Clear();
     Py_XDECREF((PyObject *)r);
     return COIR_ENOMEM;
-}
-
-int
-coir__request_drop(coir_ready *ready)
-{
-    if (ready->run != begin)
-        return 0;
-    RequestObject *r = request_of(ready);
-    coir__list_remove(&ready->node);
-    r->is_queued = 0;
-    Py_DECREF(r);
-    return 1;
 }
 
 /* --- cancelling ---------------------------------------------------------- */
@@ -224,6 +223,8 @@ throw_in(coir_ready *ready, LoopObject *loop)
     Py_DECREF(r);
 }
 
+static const coir_ready_kind throw_kind = {throw_in, drop, NULL};
+
 void
 coir__request_cancel(coir_http_exchange *x, int reason)
 {
@@ -233,7 +234,7 @@ coir__request_cancel(coir_http_exchange *x, int reason)
     r->cancelled = reason;
     if (r->is_queued) /* it has not begun, and will see it */
         return;
-    r->ready.run = throw_in;
+    r->ready.kind = &throw_kind;
     r->is_queued = 1;
     Py_INCREF(r);
     coir__loop_ready(r->server->loop, &r->ready);

@@ -631,6 +631,14 @@ coir__timers_next(coir_loop *loop)
 }
 
 int64_t
+coir_loop_next_timer(coir_loop *loop)
+{
+    const coir__timers *t = loop->timers;
+    return t->root != NULL || t->levels != 0 ? coir__timers_next(loop)
+                                             : COIR_FOREVER;
+}
+
+int64_t
 coir__timers_wake(coir_loop *loop)
 {
     if (loop->timers->root == NULL && loop->timers->levels == 0)

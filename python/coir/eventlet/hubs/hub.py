@@ -23,6 +23,7 @@ from typing import Any
 
 from coir._core import (
     GreenletExit,
+    ev_alarm,
     ev_count_canceled,
     ev_forget_canceled,
     ev_note_canceled,
@@ -295,17 +296,9 @@ class BaseHub:
         when: float = self.clock() + timer.seconds
         self._timers[timer] = when
         timer._stamp = ev_stamp()
-        timer._handle = self._arm(timer, timer.seconds)
+        self.ensure_greenlet()
+        timer._handle = ev_alarm(timer.seconds, self._fire, timer)
         return when
-
-    def _arm(self, timer: Any, seconds: float) -> Any:
-        loop = self.greenlet.loop
-        if seconds <= 0:
-            return loop.run_callback(self._fire, timer)
-        # As greenlets that sleep: it is put in line when its time comes.
-        watcher = loop.timer(seconds)
-        watcher.start(loop.run_callback, self._fire, timer)
-        return watcher
 
     def timer_canceled(self, timer: Any) -> None:
         """Take it out; called by its `cancel()`."""
@@ -314,7 +307,6 @@ class BaseHub:
         timer._handle = None
         if handle is not None:
             handle.stop()
-            handle.close()
         if when is not None:
             ev_note_canceled(when - self.clock(), timer._stamp)
 
@@ -329,16 +321,12 @@ class BaseHub:
             handle = timer._handle
             if handle is not None:
                 handle.stop()
-                handle.close()
             self._fire(timer)
 
     def _fire(self, timer: Any) -> None:
         if self._timers.pop(timer, None) is None:
             return
-        handle = timer._handle
         timer._handle = None
-        if hasattr(handle, "close"):
-            handle.close()
         try:
             timer()
         except self.SYSTEM_EXCEPTIONS:
