@@ -38,7 +38,7 @@
 #include <valgrind/memcheck.h>
 #endif
 
-enum { SCRATCH_SIZE = 64 * 1024 };
+enum { SCRATCH_SIZE = 64 * 1024, VALGRIND_FRAME = 16 * 1024 };
 
 typedef struct move {
     coir__thread *thread;
@@ -182,8 +182,10 @@ relocate(void *arg)
     to->flags &= (uint8_t)~COIR__CORO_PREPARED;
 #if COIR__HAVE_VALGRIND
     /* Memcheck misses that the first pushes make the stack grow, when they
-     * come right after the move to it. */
-    VALGRIND_MAKE_MEM_UNDEFINED(stack_stop(to) - 128, 128);
+     * come right after the move to it; that the first frame does, too, where
+     * it begins a page. */
+    VALGRIND_MAKE_MEM_UNDEFINED(stack_stop(to) - VALGRIND_FRAME,
+                                VALGRIND_FRAME);
 #endif
     coir_ctx gone;
     (void)coir_ctx_start(&gone, stack_stop(to), coir__coro_entry, t);
