@@ -428,6 +428,7 @@ COIR__HIDDEN int64_t coir__seconds_to_ns(double seconds);
  * per module object; static types are to be made ready only once. */
 COIR__HIDDEN int coir__ready_types_init(PyObject *module);   /* ready.c */
 COIR__HIDDEN int coir__loop_types_init(PyObject *module);    /* loop.c */
+COIR__HIDDEN int coir__syserr_init(PyObject *module);        /* syserr.c */
 COIR__HIDDEN int coir__watcher_types_init(PyObject *module); /* watcher.c */
 COIR__HIDDEN int coir__hub_types_init(PyObject *module);     /* hub.c */
 COIR__HIDDEN int coir__green_types_init(PyObject *module);   /* green.c */

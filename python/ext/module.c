@@ -200,18 +200,19 @@ core_exec(PyObject *m)
         PyModule_AddIntConstant(m, "CLOCKS_PER_SEC", CLOCKS_PER_SEC) < 0)
         return -1;
     static int (*const inits[])(PyObject *) = {
-        coir__ready_types_init,     coir__loop_types_init,
-        coir__watcher_types_init,   coir__hub_types_init,
-        coir__green_types_init,     coir__event_types_init,
-        coir__lock_types_init,      coir__timeout_types_init,
-        coir__queue_types_init,     coir__local_types_init,
-        coir__socket_types_init,    coir__tracing_types_init,
-        coir__wsgi_types_init,      coir__http_types_init,
-        coir__websocket_types_init, coir__ev_types_init,
-        coir__evthread_types_init,  coir__evsem_types_init,
-        coir__evtimeout_types_init, coir__evqueue_types_init,
-        coir__ares_types_init,      coir__evhub_types_init,
-        coir__evpool_types_init,    coir__evalarm_types_init,
+        coir__ready_types_init,   coir__loop_types_init,
+        coir__syserr_init,        coir__watcher_types_init,
+        coir__hub_types_init,     coir__green_types_init,
+        coir__event_types_init,   coir__lock_types_init,
+        coir__timeout_types_init, coir__queue_types_init,
+        coir__local_types_init,   coir__socket_types_init,
+        coir__tracing_types_init, coir__wsgi_types_init,
+        coir__http_types_init,    coir__websocket_types_init,
+        coir__ev_types_init,      coir__evthread_types_init,
+        coir__evsem_types_init,   coir__evtimeout_types_init,
+        coir__evqueue_types_init, coir__ares_types_init,
+        coir__evhub_types_init,   coir__evpool_types_init,
+        coir__evalarm_types_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)
