@@ -2,7 +2,11 @@
  *
  * The one that was used last is the next one, as it is in the cache. Those
  * whose buffers have grown are not kept: a few large requests would hold what
- * they needed for ever. */
+ * they needed for ever.
+ *
+ * One is put by when the server is made (`spare`), and taken when there is no
+ * memory for another: to read the request, and to answer it with 503. No
+ * handler is started while it is in use, so that it comes back at once. */
 #include "http/server.h"
 
 #include <string.h>
@@ -73,15 +77,34 @@ x_new(coir_http_server *s)
 }
 
 int
-coir__http_x_take(coir__http_conn *c)
+coir__http_x_reserve_spare(coir_http_server *s)
 {
-    coir_http_server *s = c->server;
+    s->spare = x_new(s);
+    return s->spare != NULL ? 0 : COIR_ENOMEM;
+}
+
+static coir__http_x *
+x_get(coir_http_server *s)
+{
     coir__http_x *x = s->unused;
     if (coir__likely(x != NULL)) {
         s->unused = x->next_free;
         s->unused_count--;
+        return x;
     }
-    else if ((x = x_new(s)) == NULL)
+    x = x_new(s);
+    if (x == NULL) {
+        x = s->spare;
+        s->spare = NULL;
+    }
+    return x;
+}
+
+int
+coir__http_x_take(coir__http_conn *c)
+{
+    coir__http_x *x = x_get(c->server);
+    if (coir__unlikely(x == NULL))
         return COIR_ENOMEM;
     x->conn = c;
     x->len = 0;
@@ -108,6 +131,10 @@ coir__http_x_give(coir__http_conn *c)
     coir__http_x *x = c->x;
     c->x = NULL;
     x->conn = NULL;
+    if (coir__unlikely(s->spare == NULL)) {
+        s->spare = x;
+        return;
+    }
     if (s->unused_count >= COIR__HTTP_POOL || x->size > COIR__HTTP_BUFFER ||
         x->out_size > 4 * COIR__HTTP_OUT) {
         x_free(s, x);
@@ -127,4 +154,7 @@ coir__http_x_free_all(coir_http_server *s)
         x_free(s, x);
     }
     s->unused_count = 0;
+    if (s->spare != NULL)
+        x_free(s, s->spare);
+    s->spare = NULL;
 }

@@ -284,6 +284,37 @@ refuse(coir__http_conn *c, int status)
     }
 }
 
+/* There is no head, or no complete one. */
+static void
+refuse_headless(coir__http_conn *c, int status)
+{
+    c->x->head_len = 0;
+    c->x->started_ns = coir_loop_now(c->server->loop);
+    refuse(c, status);
+}
+
+/* No memory for it. */
+static void
+refuse_poor(coir__http_conn *c)
+{
+    c->server->counters.refused++;
+    if (c->x != NULL)
+        refuse_headless(c, 503);
+    else
+        destroy(c);
+}
+
+static void
+refuse_bad(coir__http_conn *c, int why)
+{
+    if (coir__unlikely(why == COIR_ENOMEM)) {
+        refuse_poor(c);
+        return;
+    }
+    c->server->counters.bad_requests++;
+    refuse_headless(c, coir_http_error_status(why));
+}
+
 /* --- heads --------------------------------------------------------------- */
 
 enum next { NEXT_HEAD, NEXT_WAIT, NEXT_END, NEXT_BAD };
@@ -329,8 +360,11 @@ next_head(coir__http_conn *c, int *why)
                 *why = (int)used;
                 return NEXT_BAD;
             }
-            if (x->len == x->size && coir__http_x_reserve(x, x->size + 1) < 0)
-                return NEXT_END;
+            if (x->len == x->size &&
+                coir__http_x_reserve(x, x->size + 1) < 0) {
+                *why = COIR_ENOMEM;
+                return NEXT_BAD;
+            }
         }
         ssize_t n = coir__http_conn_read(c, x->buf + x->len, x->size - x->len);
         if (coir__likely(n > 0))
@@ -361,7 +395,7 @@ rest(coir__http_conn *c)
     }
     c->partial = coir_malloc((x->len + 63) & ~(size_t)63);
     if (c->partial == NULL) {
-        destroy(c);
+        refuse_poor(c);
         return;
     }
     memcpy(c->partial, x->buf, x->len);
@@ -439,7 +473,7 @@ static void
 dispatch(coir__http_conn *c)
 {
     coir_http_server *s = c->server;
-    if (make_room(c->x) < 0) {
+    if (coir__unlikely(s->spare == NULL || make_room(c->x) < 0)) {
         s->counters.refused++;
         refuse(c, 503);
     }
@@ -447,15 +481,6 @@ dispatch(coir__http_conn *c)
         move_from_head(c, COIR__HTTP_QUEUED);
     else
         start(c);
-}
-
-static void
-refuse_bad(coir__http_conn *c, int why)
-{
-    c->server->counters.bad_requests++;
-    c->x->head_len = 0; /* there is none */
-    c->x->started_ns = coir_loop_now(c->server->loop);
-    refuse(c, coir_http_error_status(why));
 }
 
 /* There may be something to read for the next head. */
@@ -482,7 +507,7 @@ static void
 read_first(coir__http_conn *c)
 {
     if (coir__unlikely(coir__http_x_take(c) < 0))
-        destroy(c);
+        refuse_poor(c);
     else
         read_head(c);
 }
@@ -759,11 +784,8 @@ coir__http_conn_overdue(coir__http_conn *c)
         counters->head_timeouts++;
         if (c->partial == NULL || coir__http_x_take(c) < 0)
             close_quietly(c);
-        else {
-            c->x->head_len = 0;
-            c->x->started_ns = coir_loop_now(c->server->loop);
-            refuse(c, 408);
-        }
+        else
+            refuse_headless(c, 408);
         break;
     case COIR__HTTP_IDLE:
         counters->idle_timeouts++;

@@ -185,7 +185,8 @@ coir_http_server_new_on(coir_http_server **out, coir_loop *loop,
     s->host = host;
     s->ctx = ctx;
     set_options(s, options);
-    if (copy_name(s) < 0) {
+    if (copy_name(s) < 0 || coir__http_x_reserve_spare(s) < 0) {
+        coir_free(s->server_name);
         coir_free(s);
         return COIR_ENOMEM;
     }

@@ -184,6 +184,7 @@ struct coir_http_server {
     coir__http_list lists[COIR__HTTP_STATES];
     uint64_t connections;
     coir__http_x *unused;
+    coir__http_x *spare; /* for when there is no memory; NULL: in use */
     unsigned unused_count;
     size_t buffers; /* bytes */
 
@@ -303,13 +304,15 @@ void coir__http_conn_end(coir__http_conn *c, enum coir__http_end how);
 
 /* --- buffers.c ----------------------------------------------------------- */
 
-/* For this connection, with the part of a head that it had. 0 or COIR_ENOMEM.
- */
+/* For this connection, with the part of a head that it had. 0, or COIR_ENOMEM:
+ * it may have got one, with room for an answer. */
 int coir__http_x_take(coir__http_conn *c);
 void coir__http_x_give(coir__http_conn *c);
 /* Room for `size` bytes in all. COIR_ENOMEM. */
 int coir__http_x_reserve(coir__http_x *x, size_t size);
 int coir__http_x_reserve_out(coir__http_x *x, size_t size);
+/* Put one by, for when there is no memory. 0 or COIR_ENOMEM. */
+int coir__http_x_reserve_spare(coir_http_server *s);
 void coir__http_x_free_all(coir_http_server *s);
 
 /* --- exchange.c ---------------------------------------------------------- */

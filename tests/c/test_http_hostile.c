@@ -455,6 +455,48 @@ TEST(http_hostile, without_memory_clients_are_refused)
     leave();
 }
 
+/* Also who sends a part of a head, or one that does not fit into a buffer. */
+TEST(http_hostile, without_memory_each_client_is_told)
+{
+    enum { CLIENTS = 9 };
+    coir_http_options parser = {.max_line = 2 * COIR__HTTP_BUFFER};
+    coir_http_server_options options = {.parser = &parser};
+    coir_http_server *s = serve(hello, NULL, &options);
+    coir_socket *c[CLIENTS];
+    static char large[COIR__HTTP_BUFFER + 1];
+    reply r;
+    memset(large, 'a', sizeof large);
+    memcpy(large, "GET /", 5);
+    for (int i = 0; i < CLIENTS; i++)
+        c[i] = dial(s);
+    UNTIL(s, idle, CLIENTS);
+    coir_test_fail_call(COIR_TEST_ALLOC, 0, 1000, ENOMEM);
+    for (int i = 0; i < CLIENTS; i++) {
+        if (i % 3 == 0)
+            say(c[i], GET);
+        else if (i % 3 == 1)
+            say(c[i], "GET / HT");
+        else
+            say_n(c[i], large, sizeof large);
+        if (i < CLIENTS / 2) /* then all in one turn */
+            (void)coir_sleep(1 * MS);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        hear(c[i], &r);
+        CHECK_EQ(r.status, 503);
+        CHECK(r.closes);
+        hear_end(c[i]);
+    }
+    CHECK_EQ(counters(s).refused, CLIENTS);
+    coir_test_fail_none();
+    c[0] = dial(s);
+    ask(c[0], GET, &r);
+    CHECK_EQ(r.status, 200);
+    (void)coir_socket_close(c[0]);
+    drop(s);
+    leave();
+}
+
 /* --- threads ------------------------------------------------------------- */
 
 static atomic_int asked;

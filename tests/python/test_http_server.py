@@ -184,11 +184,6 @@ def test_without_descriptors():
             assert response(s).read() == b"hello"
 
 
-@pytest.mark.xfail(
-    sys.version_info >= (3, 14),
-    reason="some clients are reset before they get their 503",
-    strict=False,
-)
 def test_without_stacks():
     """Who gets no green thread is told so, and the server goes on."""
     code = """if 1:
