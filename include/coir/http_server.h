@@ -399,9 +399,9 @@ enum coir_http_slot { COIR_HTTP_READER, COIR_HTTP_WRITER };
  *     } while (coir_http_finish(x));
  *
  * in a green thread per call of start(), and lets others run in between. All
- * functions get the `ctx` of the server; `cancel`, `log`, `closed` and
- * `stopped` may be NULL. All but wait() are called in the loop, or in a green
- * thread that is in a call of this header, and must not wait. */
+ * functions get the `ctx` of the server; `cancel`, `log`, `closed`, `stopped`
+ * and `run` may be NULL. All but wait() and run() are called in the loop, or
+ * in a green thread that is in a call of this header, and must not wait. */
 struct coir_http_host {
     /* Have `x` handled soon, in a green thread; not now. Negative: it cannot
      * be, the answer is 503. */
@@ -432,6 +432,12 @@ struct coir_http_host {
 
     /* The server is stopped: it may be freed in here. */
     void (*stopped)(void *ctx, coir_http_server *s);
+
+    /* At the end of a callback of the loop that has called start(): `x` may be
+     * handled now, until it ends or has to wait, instead of soon. What one
+     * needs is in the cache then for the next, whose head is read after that.
+     */
+    void (*run)(void *ctx, coir_http_exchange *x);
 };
 
 /* The request was handled. What was not sent yet is (blocks), and the body

@@ -119,6 +119,7 @@ struct coir_loop_object {
     unsigned long thread; /* ident of the one that made it */
     unsigned flags;       /* it was made with */
     unsigned left;        /* that may run before libcoir's loop is looked at */
+    unsigned direct;      /* see coir__loop_may_switch() */
     int depth;            /* of run() */
     int is_default;
     int stop;          /* break_() */
@@ -172,6 +173,11 @@ coir__loop_use_budget(LoopObject *loop)
     if (COIR__UNLIKELY((--loop->left & 7) == 0))
         coir__loop_check_budget(loop);
 }
+
+/* In the hub: may what a callback of libcoir's loop has made ready be switched
+ * to by that callback, before others that are ready? Not once these have
+ * taken as long as may be, nor if the loop is to end. */
+COIR__HIDDEN int coir__loop_may_switch(LoopObject *loop);
 
 /* Put it at the end. It must stay until it ran or was removed
  * (coir__list_remove(&r->node)). */

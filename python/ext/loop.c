@@ -155,6 +155,17 @@ coir__loop_check_budget(LoopObject *self)
         self->left = 0;
 }
 
+int
+coir__loop_may_switch(LoopObject *self)
+{
+    if (self->direct == 0 || self->stop || self->pending_error != NULL)
+        return 0;
+    if (COIR__UNLIKELY((++self->direct & 7) == 0) &&
+        coir_clock_monotonic() - coir_loop_now(self->loop) > BUDGET_NS)
+        self->direct = 0;
+    return self->direct != 0;
+}
+
 /* Run what is ready, within the budget. */
 static void
 run_ready(LoopObject *self)
@@ -246,6 +257,7 @@ turn(LoopObject *self, int flags)
     }
     self->may_block = !(flags & COIR_RUN_NOWAIT);
     int is_between = coir__is_between(self), is_first = !self->ready.head;
+    self->direct = self->ready.head == NULL;
     int active;
     if (COIR__UNLIKELY(signals_go_elsewhere && self->is_default &&
                        self->may_block))
@@ -254,6 +266,7 @@ turn(LoopObject *self, int flags)
         active = coir_loop_run(self->loop, flags);
     self->may_block = 0;
     coir__ready_looked(self, is_between, is_first);
+    self->direct = 0;
     if (held && self->loop != NULL) {
         coir_loop_unref(self->loop);
         active = 1;

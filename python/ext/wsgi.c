@@ -201,6 +201,21 @@ fail:
     return COIR_ENOMEM;
 }
 
+void
+coir__request_run(ServerObject *s, coir_http_exchange *x)
+{
+    RequestObject *r = x->user;
+    const coir_pythread *t = coir__pythread_get();
+    if (COIR__UNLIKELY(t == NULL)) {
+        PyErr_Clear();
+        return;
+    }
+    if (t->current != &s->hub->base || !coir__loop_may_switch(s->loop))
+        return; /* when its turn comes */
+    coir__list_remove(&r->ready.node);
+    begin(&r->ready, s->loop);
+}
+
 /* --- cancelling ---------------------------------------------------------- */
 
 /* In the hub: throw into the greenlet, wherever it waits. */

@@ -114,8 +114,9 @@ struct coir_wsgi_request {
 
 extern PyTypeObject coir__request_type COIR__HIDDEN;
 
-/* host->start(), and cancel(). */
+/* host->start(), run() and cancel(). */
 COIR__HIDDEN int coir__request_start(ServerObject *s, coir_http_exchange *x);
+COIR__HIDDEN void coir__request_run(ServerObject *s, coir_http_exchange *x);
 COIR__HIDDEN void coir__request_cancel(coir_http_exchange *x, int reason);
 
 /* Around a call of coir/http_server.h that may wait: a request isn't over

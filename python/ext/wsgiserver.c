@@ -26,6 +26,12 @@ host_start(void *ctx, coir_http_exchange *x)
     return coir__request_start(ctx, x);
 }
 
+static void
+host_run(void *ctx, coir_http_exchange *x)
+{
+    coir__request_run(ctx, x);
+}
+
 static int
 host_wait(void *ctx, coir_http_exchange *x, int slot, int64_t timeout_ns)
 {
@@ -107,6 +113,7 @@ host_stopped(void *ctx, coir_http_server *Py_UNUSED(http))
 
 static const coir_http_host host = {
     .start = host_start,
+    .run = host_run,
     .wait = host_wait,
     .wake = host_wake,
     .cancel = host_cancel,

@@ -437,6 +437,8 @@ start(coir__http_conn *c)
         c->x->keep = 0;
         refuse(c, 503);
     }
+    else
+        s->begun = pub;
 }
 
 void
@@ -709,6 +711,7 @@ on_edge(coir_loop *loop, coir_edge *w, int revents)
     coir__http_conn *c = (coir__http_conn *)w;
     coir_http_server *s = c->server;
     coir__http_hold(s);
+    s->begun = NULL;
     if (coir__unlikely(revents & COIR_ERROR))
         lose(c);
     else if (c->state == COIR__HTTP_ACTIVE || c->state == COIR__HTTP_UNTIMED)
@@ -732,6 +735,8 @@ on_edge(coir_loop *loop, coir_edge *w, int revents)
         default:
             break;
         }
+        if (s->begun != NULL && s->host->run != NULL)
+            s->host->run(s->ctx, s->begun); /* `c` may be gone */
     }
     coir__http_let_go(s);
 }

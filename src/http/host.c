@@ -6,6 +6,8 @@
  * So it is noted in `user`, and it cancels itself. */
 #include "http/server.h"
 
+#include "hub/internal.h"
+
 #include <coir/sim.h>
 #include <coir/sync.h>
 
@@ -65,6 +67,14 @@ host_start(void *ctx, coir_http_exchange *x)
     return coir_spawn(NULL, handle, x, &attr);
 }
 
+static void
+host_run(void *ctx, coir_http_exchange *x)
+{
+    (void)ctx;
+    (void)x;
+    coir__hub_run_only(coir__hub);
+}
+
 static int
 host_wait(void *ctx, coir_http_exchange *x, int slot, int64_t timeout_ns)
 {
@@ -106,6 +116,7 @@ host_stopped(void *ctx, coir_http_server *s)
 
 static const coir_http_host hub_host = {
     .start = host_start,
+    .run = host_run,
     .wait = host_wait,
     .wake = host_wake,
     .cancel = host_cancel,

@@ -1164,6 +1164,16 @@ coir__hub_run_one(coir_hub *hub, coir_green *g)
 }
 
 void
+coir__hub_run_only(coir_hub *hub)
+{
+    if (hub == NULL || hub->current != NULL || hub->ready == NULL ||
+        hub->ready->next_ready != NULL || hub->left == 0)
+        return;
+    hub->left--;
+    coir__hub_run_one(hub, pop_ready(hub));
+}
+
+void
 coir__hub_yield(coir_hub *hub, coir_green *g)
 {
     push_ready(hub, g);

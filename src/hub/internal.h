@@ -190,6 +190,12 @@ void coir__hub_push_ready(coir_hub *hub, coir_green *g);
 void coir__hub_run_one(coir_hub *hub, coir_green *g);
 void coir__hub_yield(coir_hub *hub, coir_green *g);
 
+/* At the end of a callback of the loop that has made one green thread ready:
+ * let it run until it leaves the processor, unless others are ready, too, the
+ * budget is used up, or it is not the hub that runs the loop. `hub` may be
+ * NULL: this is the child of a fork. */
+void coir__hub_run_only(coir_hub *hub);
+
 /* The deadline of a wait that begins now. */
 int64_t coir__deadline_after(const coir_hub *hub, int64_t timeout_ns);
 

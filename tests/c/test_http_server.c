@@ -53,6 +53,74 @@ TEST(http_server, keeps_a_connection_of_http_1_0_that_asks_for_it)
     leave();
 }
 
+/* --- one after the other ------------------------------------------------- */
+
+typedef struct order {
+    coir_http_server *server;
+    uint64_t read[3]; /* heads, when each handler began */
+    int count;
+} order;
+
+static int
+note_order(coir_http_exchange *x, void *arg)
+{
+    order *o = arg;
+    o->read[o->count++] = counters(o->server).requests;
+    return hello(x, NULL);
+}
+
+/* What the first has used is in the cache for the second. */
+TEST(http_server, handles_a_request_before_it_reads_the_next)
+{
+    order o = {0};
+    coir_socket *c[3];
+    reply r;
+    o.server = serve(note_order, &o, NULL);
+    for (int i = 0; i < 3; i++)
+        c[i] = dial(o.server);
+    UNTIL(o.server, idle, 3);
+    for (int i = 0; i < 3; i++)
+        say(c[i], GET);
+    for (int i = 0; i < 3; i++) {
+        hear(c[i], &r);
+        CHECK_EQ(r.status, 200);
+        (void)coir_socket_close(c[i]);
+    }
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(o.read[i], i + 1);
+    drop(o.server);
+    leave();
+}
+
+static int
+stop_it(coir_http_exchange *x, void *arg)
+{
+    coir_http_server *s = *(coir_http_server **)arg;
+    coir_http_server_stop(s, 0, 0);
+    return hello(x, NULL);
+}
+
+TEST(http_server, may_be_stopped_by_a_handler_with_others_in_that_turn)
+{
+    coir_http_server *s;
+    coir_socket *c[3];
+    char byte;
+    s = serve(stop_it, &s, NULL);
+    for (int i = 0; i < 3; i++)
+        c[i] = dial(s);
+    UNTIL(s, idle, 3);
+    for (int i = 0; i < 3; i++)
+        say(c[i], GET);
+    CHECK_EQ(coir_http_server_join(s, LONG), 0);
+    coir_http_server_free(s);
+    for (int i = 0; i < 3; i++) {
+        while (coir_read(c[i], &byte, 1, LONG) > 0)
+            ;
+        (void)coir_socket_close(c[i]);
+    }
+    leave();
+}
+
 /* --- bodies -------------------------------------------------------------- */
 
 static int

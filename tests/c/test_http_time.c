@@ -117,9 +117,9 @@ host_stopped(void *ctx, coir_http_server *s)
     stopped_count++;
 }
 
-static const coir_http_host host = {host_start,  host_wait, host_wake,
-                                    host_cancel, host_log,  host_closed,
-                                    host_stopped};
+static const coir_http_host host = {host_start,   host_wait, host_wake,
+                                    host_cancel,  host_log,  host_closed,
+                                    host_stopped, NULL};
 
 static coir_http_server *
 new_server(const coir_http_server_options *options)

@@ -8,6 +8,7 @@ import socket as _socket
 import subprocess
 import sys
 import threading
+import time
 
 import coir.gevent as gevent
 import coir.http
@@ -119,6 +120,70 @@ def test_app_that_waits_holds_up_nobody():
             assert get(server)[1] == b"hello"
         go.set()
         assert response(s).read() == b"hello"
+
+
+def test_requests_of_one_turn_come_one_after_the_other():
+    """The next head is read when the application has ended, or waits."""
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(server.counters()["requests"])
+        gevent.sleep(0)
+        return hello(environ, start_response)
+
+    with serving(app) as server, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(connect(server)) for _ in range(3)]
+        until(lambda: server.counters()["idle"] == 3)
+        for s in socks:
+            s.send(GET)
+        for s in socks:
+            assert response(s).read() == b"hello"
+    assert seen == [1, 2, 3]
+
+
+def test_a_slow_application_keeps_no_timer_waiting():
+    """Of many requests in one turn only some are handled before others."""
+    order = []
+
+    def app(environ, start_response):
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        order.append("request")
+        return hello(environ, start_response)
+
+    with serving(app) as server, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(connect(server)) for _ in range(40)]
+        until(lambda: server.counters()["idle"] == 40)
+        for s in socks:
+            s.send(GET)
+        timer = gevent.get_hub().loop.timer(0.002)
+        timer.start(order.append, "tick")
+        for s in socks:
+            assert response(s).read() == b"hello"
+        timer.close()
+    assert order.index("tick") < 30, order
+
+
+def test_an_application_closes_its_server():
+    """The others of that turn are not handled, and nothing is left."""
+    handled = []
+
+    def app(environ, start_response):
+        handled.append(1)
+        server.close()
+        return hello(environ, start_response)
+
+    with serving(app) as server, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(connect(server)) for _ in range(3)]
+        until(lambda: server.counters()["idle"] == 3)
+        for s in socks:
+            s.send(GET)
+        until(lambda: server.state == "stopped")
+        for s in socks:
+            with contextlib.suppress(ConnectionResetError):
+                assert read_all(s) == b""
+    assert handled == [1]
 
 
 def test_max_active():
