@@ -85,12 +85,35 @@ coir_http_is_token(const char *text, size_t len)
     return len > 0;
 }
 
+/* Eight bytes with ASCII's capitals made small. The bit 0x80 of a byte tells
+ * of each sum whether it is from 'A' on, and whether it is above 'Z'. */
+static inline uint64_t
+lower_word(const char *p)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    uint64_t low = w & 0x7f * ones;
+    uint64_t from_a = low + (0x80 - 'A') * ones;
+    uint64_t above_z = low + (0x7f - 'Z') * ones;
+    return w | ((from_a ^ above_z) & ~w & 0x80 * ones) >> 2;
+}
+
 int
 coir_http_equal(const char *a, size_t a_len, const char *b, size_t b_len)
 {
+    size_t i = 0;
     if (a_len != b_len)
         return 0;
-    for (size_t i = 0; i < a_len; i++) {
+    if (a_len >= 8) {
+        for (; i + 8 < a_len; i += 8) {
+            if (lower_word(a + i) != lower_word(b + i))
+                return 0;
+        }
+        i = a_len - 8; /* the last word may begin within the one before */
+        return lower_word(a + i) == lower_word(b + i);
+    }
+    for (; i < a_len; i++) {
         if (coir__lower(a[i]) != coir__lower(b[i]))
             return 0;
     }

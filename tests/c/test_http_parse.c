@@ -1362,3 +1362,27 @@ TEST(http, dates_are_read)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         CHECK_EQ(date_of(bad[i], 0), -7);
 }
+
+/* --- names --------------------------------------------------------------- */
+
+/* Each pair of bytes, at each end of what is compared. */
+TEST(http_parse, compares_names_without_their_case)
+{
+    static const size_t lens[] = {1, 7, 8, 9, 17};
+    for (size_t k = 0; k < sizeof lens / sizeof *lens; k++)
+        for (int i = 0; i < 2 * 65536; i++) {
+            char a[17], b[17];
+            size_t at = i & 1 ? 0 : lens[k] - 1;
+            int c = i >> 9, d = i >> 1 & 255;
+            memset(a, 'x', sizeof a);
+            memset(b, 'X', sizeof b);
+            a[at] = (char)c;
+            b[at] = (char)d;
+            int upper_c = c >= 'a' && c <= 'z' ? c - 32 : c;
+            int upper_d = d >= 'a' && d <= 'z' ? d - 32 : d;
+            CHECK_EQ(coir_http_equal(a, lens[k], b, lens[k]),
+                     upper_c == upper_d);
+        }
+    CHECK(!coir_http_equal("abc", 3, "abcd", 4));
+    CHECK(coir_http_equal(NULL, 0, NULL, 0));
+}
