@@ -1,4 +1,5 @@
-"""Coir's parser of HTTP beside h11 and llhttp, on random messages.
+"""Coir's parser of HTTP beside h11 and llhttp, on random messages; and
+10,000 idle connections.
 
 What one connection receives is made by the grammar of RFC 9112 and then, in
 most cases, changed a little (``http/generate.py``), and given to Coir, to h11
@@ -11,6 +12,9 @@ and to llhttp (in httptools). A case has failed
 
 What only Coir refuses is counted, by its reason. `CASES` says how many there
 are (20,000), `--seed` which: a seed gives the same ones again.
+
+After that `coir serve` gets `CONNECTIONS` connections that say nothing, or not
+enough: test_idle_connections of tests/python/test_serve.py, one more case.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ DATA = HERE / "http"
 #: cases of a process; a seed stands for so many
 BATCH = 10000
 CASES = 20000
+CONNECTIONS = 10000
 #: seconds after which a process has hung
 TIMEOUT = 600
 SHOWN = 10
@@ -108,9 +113,26 @@ def run_batch(command: list[str]) -> dict:
     return json.loads(done.stdout)
 
 
+def hold_idle_connections(env: Environment) -> tuple[str, str]:
+    """A verdict, and the words of the test about it."""
+    done = subprocess.run(
+        [env.python, "-m", "pytest", "-q", "-s", "-rs", "-p",
+         "no:cacheprovider", str(TREE / "tests/python/test_serve.py"),
+         "-k", "test_idle_connections"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=TIMEOUT, env={**os.environ,
+                              "COIR_TEST_CONNECTIONS": str(CONNECTIONS)})
+    verdict = "failed"
+    if done.returncode == 0:
+        verdict = "skipped" if " skipped" in done.stdout else "passed"
+    said = [line for line in done.stdout.splitlines()
+            if " B each" in line or line.startswith("SKIPPED")]
+    return verdict, "\n".join(said) if said else done.stdout
+
+
 def run(options: argparse.Namespace) -> tuple[Totals, dict[str, dict]]:
     env = Environment("http", DATA / "requirements.txt")
-    env.prepare(coir=False)
+    env.prepare(coir=True)
     jobs = options.jobs or os.cpu_count() or 1
     library = build_library(env, jobs)
     cases = options.cases or CASES
@@ -127,6 +149,11 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict[str, dict]]:
             found.add(part)
     found.print()
     counts = found.counts
+    verdict, text = hold_idle_connections(env)
+    print(f"\nidle connections: {verdict}: {text}")
+    counts[verdict] += 1
+    if verdict == "failed":
+        found.failures.append(["idle connections", verdict, text, "", ""])
     totals = Totals(counts["passed"], counts["failed"], counts["skipped"])
     return totals, {name: {"verdict": verdict, "text": text}
                     for name, verdict, text, *_ in found.failures}

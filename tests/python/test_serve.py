@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -424,6 +425,78 @@ def test_load():
     assert _worker.load("os:getpid") is os.getpid
     with pytest.raises(ValueError, match="neither"):
         _worker.load("os")
+
+
+# --- many who say nothing
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def many_descriptors(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip("too few descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_idle_connections(serve):
+    """At most 1 KB each, and a new client does not wait for them: a third is
+    new, a third has sent a part of a head, a third waits for the next request.
+    COIR_TEST_CONNECTIONS=10000 is what `make conformance SUITE=http` asks for.
+    """
+    end, half = b"\r\n\r\n", b"GET / HTTP/1.1\r\nHo"
+    get = half + b"st: a" + end
+    kinds = [b"", half, get]
+    count = int(os.environ.get("COIR_TEST_CONNECTIONS", "1000"))
+    with many_descriptors(count + 100), contextlib.ExitStack() as stack:
+        served = serve(
+            "--workers=0", "--head-timeout=0", f"--max-connections={count + 10}"
+        )
+        port, pid = served.port, served.process.pid
+
+        def dial(data):
+            s = stack.enter_context(socket.socket())
+            s.settimeout(LONG)
+            s.bind((f"127.0.0.{2 + len(socks) % 4}", 0))
+            s.connect(("127.0.0.1", port))
+            s.sendall(data)
+            if data.endswith(end):
+                assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+            socks.append(s)
+
+        def new_client():
+            start = time.perf_counter()
+            assert served.pid() == pid
+            return time.perf_counter() - start
+
+        socks = []
+        for i in range(60):  # so that pools are filled
+            dial(kinds[i % 3])
+        before = resident(pid)
+        for i in range(count - 60):
+            dial(kinds[i % 3])
+        took = min(new_client() for _ in range(10))
+        each = (resident(pid) - before) / (count - 60)
+        print(f"{count} connections: {each:.0f} B each, a new client is served"
+              f" in {took * 1000:.1f} ms")
+        assert each <= 1024
+        assert took < 0.1
+        for s in socks:  # each is still there, and served
+            s.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                s.recv(1)
+        for s, rest in zip(socks[60:63], (get, b"st: a" + end, get)):
+            s.settimeout(LONG)
+            s.sendall(rest)
+            assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 # --- workers
