@@ -849,6 +849,7 @@ class HTTPReader:
     idle_timeout: float | None
     head_timeout: float | None
     body_timeout: float | None
+    body_rate: int
     max_line: int
     max_field: int
     max_fields: int
@@ -928,6 +929,9 @@ def http_response(
     /,
 ) -> bytes: ...
 def http_chunk(data: Any, /) -> bytes: ...
+def http_sendall(
+    socket: Any, data: Any, timeout: float | None, rate: int | None, /
+) -> None: ...
 def http_date(seconds: float = ..., /) -> bytes: ...
 # --- WebSocket ---
 

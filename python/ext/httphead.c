@@ -340,6 +340,11 @@ PyMethodDef coir__httphead_methods[] = {
      "All is bytes, headers a list of pairs, status with its reason."},
     {"http_chunk", chunk, METH_O,
      "http_chunk(data) -> bytes\n\nThe data as one chunk."},
+    {"http_sendall", FAST(coir__http_sendall), METH_FASTCALL,
+     "http_sendall(socket, data, timeout, rate) -> None\n\n"
+     "socket.sendall(data), in `timeout` seconds and one more for `rate`\n"
+     "bytes; None or 0: for as long as it takes. A client that needs longer\n"
+     "has gone: BrokenPipeError."},
     {"http_date", FAST(date), METH_FASTCALL,
      "http_date([seconds]) -> bytes\n\n"
      "A date as HTTP writes it: of now, or of seconds since 1970."},

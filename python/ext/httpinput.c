@@ -28,6 +28,8 @@ typedef struct {
     coir_http_parser trailers;
     size_t pending;
     uint64_t position;
+    uint64_t came;          /* bytes of it, framing included */
+    int64_t waited_ns;      /* for these */
     int64_t content_length; /* -1: none */
     int error;              /* enum coir_http_error; 0 */
     uint8_t may_continue, is_busy, in_trailers;
@@ -108,6 +110,29 @@ take_end(HTTPInputObject *in)
     return err < 0 ? fail(in, err) : 0;
 }
 
+/* How long the next part may be waited for. */
+static int64_t
+limit_of(const HTTPInputObject *in)
+{
+    const HTTPReaderObject *r = in->reader;
+    if (r->body_rate == 0 || r->body_ns == COIR_FOREVER)
+        return r->body_ns;
+    double left = (double)(r->body_ns - in->waited_ns) +
+                  (double)in->came / r->body_rate * 1e9;
+    return left >= (double)r->body_ns ? r->body_ns
+           : left > 1                 ? (int64_t)left
+                                      : 1;
+}
+
+/* A wait that began then is over, and has brought so much, or has failed. */
+static void
+note_wait(HTTPInputObject *in, int64_t since_ns, Py_ssize_t n)
+{
+    in->waited_ns += coir_clock_monotonic() - since_ns;
+    if (n > 0)
+        in->came += (uint64_t)n;
+}
+
 /* Wait until data are pending. 1; 0 at the end; -1 with an exception. Up to
  * `want` bytes, or a line, are going to be read. */
 static int
@@ -135,7 +160,9 @@ await_data(HTTPInputObject *in, size_t want, int line)
         }
         else if (want > in->body.left)
             want = (size_t)in->body.left;
-        Py_ssize_t n = coir__httpreader_fill(r, want, line, r->body_ns);
+        int64_t since_ns = coir_clock_monotonic();
+        Py_ssize_t n = coir__httpreader_fill(r, want, line, limit_of(in));
+        note_wait(in, since_ns, n);
         if (n < 0 || (n == 0 && take_end(in) < 0))
             return -1;
     }
@@ -166,7 +193,9 @@ receive_data(HTTPInputObject *in, char *to, size_t room, size_t *done)
         return 2;
     if (room > in->body.left)
         room = (size_t)in->body.left;
-    Py_ssize_t n = coir__httpreader_direct(r, to, room, r->body_ns);
+    int64_t since_ns = coir_clock_monotonic();
+    Py_ssize_t n = coir__httpreader_direct(r, to, room, limit_of(in));
+    note_wait(in, since_ns, n);
     if (n <= 0)
         return n < 0 ? -1 : take_end(in);
     coir_http_body_skip(&in->body, (uint64_t)n);

@@ -38,7 +38,7 @@ PyObject *coir__http_error;
 PyObject *coir__http_input_error;
 
 static struct {
-    PyObject *recv, *read, *readline, *gettimeout, *settimeout;
+    PyObject *recv, *read, *readline;
 } names;
 
 /* --- errors -------------------------------------------------------------- */
@@ -156,75 +156,17 @@ take_bytes(PyObject *res, Py_buffer *view)
     return view->len;
 }
 
-/* Have a socket that is not ours wait no longer than that. *before is its own
- * timeout, a new reference; NULL: it is left alone. 0 or -1. */
-static int
-limit_socket(PyObject *source, int64_t limit_ns, PyObject **before)
-{
-    *before = NULL;
-    if (limit_ns == COIR_FOREVER)
-        return 0;
-    PyObject *old = PyObject_CallMethodNoArgs(source, names.gettimeout);
-    if (old == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
-            return -1;
-        PyErr_Clear();
-        return 0;
-    }
-    double limit = (double)limit_ns / 1e9;
-    PyObject *seconds = NULL, *res = NULL;
-    int is_lower = old == Py_None;
-    if (!is_lower) {
-        double value = PyFloat_AsDouble(old);
-        if (value == -1 && PyErr_Occurred())
-            goto done;
-        is_lower = limit < value;
-    }
-    if (!is_lower) {
-        Py_DECREF(old);
-        return 0;
-    }
-    seconds = PyFloat_FromDouble(limit);
-    if (seconds != NULL)
-        res = PyObject_CallMethodOneArg(source, names.settimeout, seconds);
-done:
-    Py_XDECREF(seconds);
-    if (res == NULL) {
-        Py_DECREF(old);
-        return -1;
-    }
-    Py_DECREF(res);
-    *before = old;
-    return 0;
-}
-
-/* Steals `before`. With the exception that is pending, if there is one. */
-static void
-unlimit_socket(PyObject *source, PyObject *before)
-{
-    if (before == NULL)
-        return;
-    PyObject *exc = coir__error_take();
-    PyObject *res =
-        PyObject_CallMethodOneArg(source, names.settimeout, before);
-    if (res == NULL)
-        PyErr_Clear(); /* closed meanwhile */
-    Py_XDECREF(res);
-    Py_DECREF(before);
-    coir__error_give(exc);
-}
-
 static Py_ssize_t
 ask_socket(PyObject *source, size_t want, int64_t limit_ns, Py_buffer *view)
 {
     PyObject *before, *size = PyLong_FromSize_t(want);
-    if (size == NULL || limit_socket(source, limit_ns, &before) < 0) {
+    if (size == NULL || coir__limit_socket(source, limit_ns, &before) < 0) {
         Py_XDECREF(size);
         return -1;
     }
     PyObject *res = PyObject_CallMethodOneArg(source, names.recv, size);
     Py_DECREF(size);
-    unlimit_socket(source, before);
+    coir__unlimit_socket(source, before);
     return take_bytes(res, view);
 }
 
@@ -884,6 +826,7 @@ static PyMethodDef reader_methods[] = {
 static size_t at_idle = offsetof(HTTPReaderObject, idle_ns);
 static size_t at_head = offsetof(HTTPReaderObject, head_ns);
 static size_t at_body = offsetof(HTTPReaderObject, body_ns);
+static size_t at_rate = offsetof(HTTPReaderObject, body_rate);
 static size_t at_line = offsetof(HTTPReaderObject, options.max_line);
 static size_t at_field = offsetof(HTTPReaderObject, options.max_field);
 static size_t at_fields = offsetof(HTTPReaderObject, options.max_fields);
@@ -904,6 +847,10 @@ static PyGetSetDef reader_getset[] = {
      &at_head},
     {"body_timeout", get_timeout, set_timeout,
      "Seconds to wait for each part of a body.", &at_body},
+    {"body_rate", get_limit, set_limit,
+     "Bytes of a body for which all its waits may take a second more than\n"
+     "`body_timeout`; 0: these have no limit.",
+     &at_rate},
     {"max_line", get_limit, set_limit, "Bytes of a request line.", &at_line},
     {"max_field", get_limit, set_limit, "Bytes of a field.", &at_field},
     {"max_fields", get_limit, set_limit, "Fields of a head.", &at_fields},
@@ -944,9 +891,7 @@ make_names(void)
         const char *text;
     } all[] = {{&names.recv, "recv"},
                {&names.read, "read"},
-               {&names.readline, "readline"},
-               {&names.gettimeout, "gettimeout"},
-               {&names.settimeout, "settimeout"}};
+               {&names.readline, "readline"}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (*all[i].to == NULL &&
             (*all[i].to = PyUnicode_InternFromString(all[i].text)) == NULL)

@@ -21,7 +21,8 @@ typedef struct {
     char *buf; /* owned; NULL: none */
     size_t start, end, size;
     int64_t idle_ns, head_ns, body_ns; /* COIR_FOREVER: no limit */
-    Py_ssize_t requests;               /* that were read */
+    uint32_t body_rate;  /* bytes that allow a second more; 0: no limit */
+    Py_ssize_t requests; /* that were read */
     coir_http_options options;
     uint8_t kind; /* enum coir_http_source */
     uint8_t at_end;
@@ -52,6 +53,16 @@ COIR__HIDDEN Py_ssize_t coir__httpreader_fill(HTTPReaderObject *r, size_t want,
 /* The same past the buffer, which is empty, into memory of the caller's. */
 COIR__HIDDEN Py_ssize_t coir__httpreader_direct(HTTPReaderObject *r, char *to,
                                                 size_t want, int64_t limit_ns);
+/* Have a socket wait no longer than that. *before is its own timeout, a new
+ * reference; NULL: it is left alone. 0 or -1. */
+COIR__HIDDEN int coir__limit_socket(PyObject *socket, int64_t limit_ns,
+                                    PyObject **before);
+/* Steals `before`. With the exception that is pending, if there is one. */
+COIR__HIDDEN void coir__unlimit_socket(PyObject *socket, PyObject *before);
+/* http_sendall(). */
+COIR__HIDDEN PyObject *
+coir__http_sendall(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
 /* n bytes of the buffer were used. */
 COIR__HIDDEN void coir__httpreader_use(HTTPReaderObject *r, size_t n);
 

@@ -234,6 +234,9 @@ COIR__HIDDEN PyObject *coir__sock_send(PyObject *op, PyObject *const *args,
                                        Py_ssize_t nargs, PyObject *kwnames);
 COIR__HIDDEN PyObject *coir__sock_sendall(PyObject *op, PyObject *const *args,
                                           Py_ssize_t nargs);
+/* The same, in no more time than that either. */
+COIR__HIDDEN PyObject *coir__sock_send_all(PyObject *op, PyObject *data,
+                                           int flags, int64_t limit_ns);
 COIR__HIDDEN PyObject *coir__sock_resume(PyObject *op, PyObject *unused);
 COIR__HIDDEN PyObject *coir__sock_recvfrom(PyObject *op, PyObject *args);
 COIR__HIDDEN PyObject *coir__sock_recvfrom_into(PyObject *op, PyObject *args,

@@ -328,13 +328,21 @@ coir__sock_sendall(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     int flags = 0;
     if (coir__check_count("sendall", nargs, 1, 2) < 0 ||
-        (nargs > 1 && coir__to_int(args[1], &flags) < 0) ||
-        coir__sock_check_torn(op) < 0)
+        (nargs > 1 && coir__to_int(args[1], &flags) < 0))
         return NULL;
+    return coir__sock_send_all(op, args[0], flags, COIR_FOREVER);
+}
+
+PyObject *
+coir__sock_send_all(PyObject *op, PyObject *data, int flags, int64_t limit_ns)
+{
     Py_buffer buf;
-    if (PyObject_GetBuffer(args[0], &buf, PyBUF_SIMPLE) < 0)
+    if (coir__sock_check_torn(op) < 0 ||
+        PyObject_GetBuffer(data, &buf, PyBUF_SIMPLE) < 0)
         return NULL;
     struct use u = use_of(op, OUT, "sendall");
+    if (limit_ns < u.timeout_ns)
+        u.timeout_ns = limit_ns;
     Py_ssize_t len = buf.len, n = send_bytes(&u, buf.buf, len, flags, 1);
     PyBuffer_Release(&buf);
     if (COIR__LIKELY(n == len))

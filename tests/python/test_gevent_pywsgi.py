@@ -23,6 +23,7 @@ from coir._core import (
     http_date,
     http_encode_headers,
     http_response,
+    http_sendall,
 )
 from coir.gevent import pywsgi, socket
 from coir.gevent.pool import Pool
@@ -555,6 +556,78 @@ def test_a_body_that_does_not_come_is_an_error(serve):
         server, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc"
     )
     assert len(seen) == 1 and answer.endswith(b"hello")
+
+
+def test_a_body_that_trickles_is_an_error(serve):
+    """A byte now and then is enough for no slot."""
+    seen = []
+
+    def app(environ, start_response):
+        try:
+            environ["wsgi.input"].read()
+        except TimeoutError as ex:
+            seen.append(ex)
+        return hello(environ, start_response)
+
+    server = serve(app, start=False)
+    server.body_timeout, server.min_rate = 0.1, 1000
+    server.start()
+    with connect(server) as sock:
+        sock.sendall(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n"
+        )
+        for _ in range(2000):
+            if seen:
+                break
+            sock.send(b"x")
+            gevent.sleep(0.005)
+        assert seen
+        assert b"hello" in read_all(sock)
+
+
+def test_clients_that_do_not_read_free_their_slots(serve):
+    """Eight of them took a server of eight slots for ever."""
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/":
+            return hello(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x" * (32 << 20)] * 3
+
+    pool = Pool(8)
+    server = serve(app, start=False, spawn=pool)
+    server.write_timeout, server.min_rate = 0.1, 1 << 30
+    server.start()
+    silent = [connect(server) for _ in range(8)]
+    for sock in silent:
+        sock.sendall(GET.replace(b"/", b"/large", 1))
+    assert ask(server, GET, end=True).endswith(b"hello")
+    pool.join(30)
+    assert pool.free_count() == 8 and server.error_log == []
+    assert len(server.log) == 9
+    for sock in silent:
+        sock.close()
+
+
+def test_a_client_that_reads_slowly_gets_all(serve):
+    """What counts is the rate: a second for each `min_rate` bytes."""
+    size = 8 << 20
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(size))])
+        return [b"x" * size]
+
+    server = serve(app, start=False)
+    server.write_timeout = 0.01
+    server.start()
+    got = 0
+    with connect(server) as sock:
+        sock.sendall(GET)
+        while got < size:
+            data = sock.recv(1 << 16)
+            assert data
+            got += len(data)
+            gevent.sleep(0.0005)
 
 
 # --- bodies ------------------------------------------------------------------
@@ -1172,6 +1245,35 @@ class Source:
     def settimeout(self, value):
         self.timeout = value
         self.timeouts.append(value)
+
+
+class Sink(Source):
+    """A connection that somebody else made; its client takes nothing."""
+
+    def sendall(self, data):
+        self.parts.append((data, self.timeout))
+        if self.timeout is not None:
+            raise TimeoutError("timed out")
+
+
+def test_sending_has_a_limit():
+    sink = Sink()
+    with pytest.raises(BrokenPipeError):
+        http_sendall(sink, b"1234", 2, 8)
+    assert sink.parts == [(b"1234", 2.5)] and sink.timeouts == [2.5, None]
+    # One of its own that is lower stays, and what it raises, too.
+    sink.timeout = 1
+    with pytest.raises(TimeoutError, match="timed out"):
+        http_sendall(sink, b"1234", 2, 0)
+    assert sink.parts[1] == (b"1234", 1) and sink.timeout == 1
+    sink.timeout = None
+    for no_limit in (None, 0):
+        http_sendall(sink, b"1234", no_limit, 8)
+    assert sink.parts[3] == (b"1234", None)
+    with pytest.raises(AttributeError):
+        http_sendall(object(), b"", 1, 1)
+    with pytest.raises(TypeError):
+        http_sendall(sink, None, 1, 1)
 
 
 def test_a_reader_is_a_file():

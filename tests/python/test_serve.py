@@ -457,9 +457,8 @@ def test_idle_connections(serve):
     kinds = [b"", half, get]
     count = int(os.environ.get("COIR_TEST_CONNECTIONS", "1000"))
     with many_descriptors(count + 100), contextlib.ExitStack() as stack:
-        served = serve(
-            "--workers=0", "--head-timeout=0", f"--max-connections={count + 10}"
-        )
+        most = f"--max-connections={count + 10}"
+        served = serve("--workers=0", "--head-timeout=0", most)
         port, pid = served.port, served.process.pid
 
         def dial(data):

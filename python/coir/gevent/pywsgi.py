@@ -48,6 +48,7 @@ from coir._core import (
     http_date,
     http_encode_headers,
     http_response,
+    http_sendall,
 )
 from coir.greenlet import GreenletExit
 
@@ -233,17 +234,18 @@ class WSGIHandler:
         sock = self.socket
         if not self.time_start:
             self.time_start = time.time()
+        server = self.server
         try:
-            sock.sendall(response)
+            http_sendall(sock, response, server.write_timeout, server.min_rate)
         except OSError:
             pass
         self.time_finish = time.time()
         self.log_request()
         # What the client still sends is not to destroy the answer on its way.
         try:
-            with Timeout(self.server.linger_timeout, False):
+            with Timeout(server.linger_timeout, False):
                 sock.shutdown(SHUT_WR)
-                left = self.server.max_discard
+                left = server.max_discard
                 while left > 0:
                     data = sock.recv(16384)
                     if not data:
@@ -694,8 +696,11 @@ class WSGIHandler:
             self._sendall(data)
 
     def _sendall(self, data: Any) -> None:
+        server = self.server
         try:
-            self.socket.sendall(data)
+            http_sendall(
+                self.socket, data, server.write_timeout, server.min_rate
+            )
         except OSError as ex:
             self.status = f"socket error: {ex}"
             if self.code and self.code > 0:
@@ -826,6 +831,12 @@ class WSGIServer(StreamServer):
     idle_timeout: float | None = 75
     #: For each part of a body.
     body_timeout: float | None = 60
+    #: For what is written, until the client has taken it.
+    write_timeout: float | None = 60
+    #: For so many bytes the waits for a body, all taken together, may be a
+    #: second longer than `body_timeout`, and those for a piece that is written
+    #: than `write_timeout`. 0: no limit but these, for each part.
+    min_rate = 240
     #: For what an application did not read of a body.
     discard_timeout: float | None = 10
     #: How much of that is read; if there is more, the connection is closed.
@@ -935,6 +946,7 @@ class WSGIServer(StreamServer):
         reader.idle_timeout = self.idle_timeout
         reader.head_timeout = self.head_timeout
         reader.body_timeout = self.body_timeout
+        reader.body_rate = self.min_rate
         reader.max_line = self.max_request_line
         reader.max_field = self.max_field
         reader.max_head = self.max_head
