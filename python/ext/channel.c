@@ -18,7 +18,6 @@ typedef struct {
 } ChannelObject;
 
 static PyTypeObject channel_type;
-static PyObject *str_get;
 
 #define SELF ((ChannelObject *)op)
 
@@ -145,9 +144,8 @@ static PyObject *
 channel_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    static const char *const names[] = {"block", "timeout"};
     PyObject *in[2] = {NULL, NULL};
-    if (coir__parse("get", args, nargs, kwnames, 0, 2, names, in) < 0)
+    if (coir__queue_get_args("get", args, nargs, kwnames, in) < 0)
         return NULL;
     return get(SELF, in[0], in[1]);
 }
@@ -156,9 +154,8 @@ static PyObject *
 channel_put(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    static const char *const names[] = {"item", "block", "timeout"};
     PyObject *in[3] = {NULL, NULL, NULL};
-    if (coir__parse("put", args, nargs, kwnames, 1, 3, names, in) < 0)
+    if (coir__queue_put_args(args, nargs, kwnames, in) < 0)
         return NULL;
     return put(SELF, in[0], in[1], in[2]);
 }
@@ -178,9 +175,10 @@ channel_put_nowait(PyObject *op, PyObject *item)
 static PyObject *
 channel_iternext(PyObject *op)
 {
-    PyObject *item = Py_IS_TYPE(op, &channel_type)
-                         ? get(SELF, NULL, NULL)
-                         : PyObject_CallMethodNoArgs(op, str_get);
+    PyObject *item =
+        Py_IS_TYPE(op, &channel_type)
+            ? get(SELF, NULL, NULL)
+            : PyObject_CallMethodNoArgs(op, coir__queue_names[NAME_GET]);
     return coir__queue_next(item);
 }
 
@@ -370,9 +368,7 @@ static PyTypeObject channel_type = {
 int
 coir__channel_types_init(PyObject *module)
 {
-    if (str_get == NULL)
-        str_get = PyUnicode_InternFromString("get");
-    if (str_get == NULL || PyType_Ready(&channel_type) < 0)
+    if (PyType_Ready(&channel_type) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "Channel", (PyObject *)&channel_type);
 }

@@ -1,85 +1,13 @@
 /* queue.c - the queues and the channel of gevent.queue.
  *
- * An item stays in the queue until the greenlet that gets it runs. put() wakes
- * as many waiting getters as there are items, but hands nothing over: a getter
- * that is woken looks again, and if somebody was faster it waits on, at the
- * head of the line. So whoever is killed, or has no more patience, between
- * being woken and running takes nothing with it; it only has to pass its turn
- * on. The same holds for putters and free places. `woken` counts those who
- * were woken and did not run yet, so that nobody is woken in vain.
- *
  * Who peeks stands in line with the getters and passes its turn on always.
  *
- * What holds the items is in queueitems.c. */
+ * What they share with eventlet's is in queuebase.c. */
 #include "queue.h"
 
 #include <stddef.h>
 
 static PyTypeObject simple_type, queue_type, lifo_type, priority_type;
-static PyObject *str_init_, *str_get, *str_put, *str_peek; /* strong */
-
-/* --- whose turn it is ---------------------------------------------------- */
-
-static void
-wake_first(coir_line *l)
-{
-    l->woken++;
-    coir__wake(coir__wait_of(l->list.head), NULL);
-}
-
-/* Wake waiting getters, or putters, for what there is for them. */
-static COIR__COLD void
-wake_slowly(QueueObject *q, coir_line *l)
-{
-    PyObject *exc = coir__error_take();
-    Py_ssize_t n = coir__queue_size(q);
-    if (n < 0) {
-        PyErr_WriteUnraisable((PyObject *)q);
-        n = 0;
-    }
-    if (l == &q->putters)
-        n = q->maxsize < 0 ? PY_SSIZE_T_MAX : q->maxsize - n;
-    while (l->list.head != NULL && (l->woken < n || q->is_shutdown))
-        wake_first(l);
-    coir__error_give(exc);
-}
-
-static inline void
-wake_getters(QueueObject *q)
-{
-    if (q->getters.list.head != NULL)
-        wake_slowly(q, &q->getters);
-}
-
-static inline void
-wake_putters(QueueObject *q)
-{
-    if (q->putters.list.head != NULL)
-        wake_slowly(q, &q->putters);
-}
-
-/* Wait in line. 1: look again; 0: the time is over; -1 with an exception. */
-static int
-wait_in_line(QueueObject *q, coir_line *l, coir_patience *p, const char *what,
-             const char *func)
-{
-    int how;
-    PyObject *value =
-        coir__patience_wait(p, &l->list, (PyObject *)q, what, func, &how);
-    if (COIR__LIKELY(value != NULL)) {
-        Py_DECREF(value);
-        if (how == COIR_WOKEN_BY_TIME)
-            return 0;
-        l->woken--;
-        return 1;
-    }
-    if (p->was_woken) {
-        l->woken--;
-        Py_CLEAR(p->value);
-        wake_slowly(q, l);
-    }
-    return -1;
-}
 
 /* --- get, peek, put ------------------------------------------------------ */
 
@@ -89,8 +17,8 @@ take(QueueObject *q, int peek)
 {
     PyObject *item = coir__queue_get_item(q, peek);
     if (peek || COIR__UNLIKELY(item == NULL))
-        wake_getters(q);
-    wake_putters(q);
+        coir__queue_wake(q, &q->getters, 0);
+    coir__queue_wake(q, &q->putters, 0);
     return item;
 }
 
@@ -111,8 +39,8 @@ get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
     }
     PyObject *res = NULL;
     for (;;) {
-        int turn = wait_in_line(q, &q->getters, &p, peek ? "peek" : "get",
-                                peek ? "Queue.peek" : "Queue.get");
+        int turn = coir__queue_wait(q, &q->getters, &p, peek ? "peek" : "get",
+                                    peek ? "Queue.peek" : "Queue.get");
         if (turn < 0)
             break;
         Py_ssize_t n = coir__queue_size(q);
@@ -162,8 +90,8 @@ fill(QueueObject *q, PyObject *item)
 {
     int err = coir__queue_put_item(q, item);
     if (COIR__UNLIKELY(err < 0))
-        wake_putters(q);
-    wake_getters(q);
+        coir__queue_wake(q, &q->putters, 0);
+    coir__queue_wake(q, &q->getters, 0);
     return err;
 }
 
@@ -189,7 +117,7 @@ wait_and_put(QueueObject *q, PyObject *item, PyObject *block,
     }
     PyObject *res = NULL;
     for (;;) {
-        int turn = wait_in_line(q, &q->putters, &p, "put", "Queue.put");
+        int turn = coir__queue_wait(q, &q->putters, &p, "put", "Queue.put");
         if (turn < 0)
             break;
         int room = has_room(q);
@@ -217,16 +145,12 @@ put(QueueObject *q, PyObject *item, PyObject *block, PyObject *timeout)
     return room < 0 ? NULL : wait_and_put(q, item, block, timeout);
 }
 
-static const char *const get_names[] = {"block", "timeout"};
-static const char *const put_names[] = {"item", "block", "timeout"};
-
 static PyObject *
 queue_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
           PyObject *kwnames)
 {
     PyObject *in[2] = {NULL, NULL};
-    if ((nargs > 0 || kwnames != NULL) &&
-        coir__parse("get", args, nargs, kwnames, 0, 2, get_names, in) < 0)
+    if (coir__queue_get_args("get", args, nargs, kwnames, in) < 0)
         return NULL;
     return get_or_peek((QueueObject *)op, 0, in[0], in[1]);
 }
@@ -236,7 +160,7 @@ queue_peek(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
            PyObject *kwnames)
 {
     PyObject *in[2] = {NULL, NULL};
-    if (coir__parse("peek", args, nargs, kwnames, 0, 2, get_names, in) < 0)
+    if (coir__queue_get_args("peek", args, nargs, kwnames, in) < 0)
         return NULL;
     return get_or_peek((QueueObject *)op, 1, in[0], in[1]);
 }
@@ -246,9 +170,7 @@ queue_put(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
           PyObject *kwnames)
 {
     PyObject *in[3] = {NULL, NULL, NULL};
-    if (COIR__LIKELY(nargs == 1 && kwnames == NULL))
-        in[0] = args[0];
-    else if (coir__parse("put", args, nargs, kwnames, 1, 3, put_names, in) < 0)
+    if (coir__queue_put_args(args, nargs, kwnames, in) < 0)
         return NULL;
     return put((QueueObject *)op, in[0], in[1], in[2]);
 }
@@ -266,7 +188,8 @@ static PyObject *
 queue_get_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     if (!is_ours(op))
-        return PyObject_CallMethodOneArg(op, str_get, Py_False);
+        return PyObject_CallMethodOneArg(op, coir__queue_names[NAME_GET],
+                                         Py_False);
     return get_or_peek((QueueObject *)op, 0, Py_False, NULL);
 }
 
@@ -274,7 +197,8 @@ static PyObject *
 queue_peek_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     if (!is_ours(op))
-        return PyObject_CallMethodOneArg(op, str_peek, Py_False);
+        return PyObject_CallMethodOneArg(op, coir__queue_names[NAME_PEEK],
+                                         Py_False);
     return get_or_peek((QueueObject *)op, 1, Py_False, NULL);
 }
 
@@ -283,7 +207,8 @@ queue_put_nowait(PyObject *op, PyObject *item)
 {
     if (!is_ours(op)) {
         PyObject *args[] = {op, item, Py_False};
-        return PyObject_VectorcallMethod(str_put, args, 3, NULL);
+        return PyObject_VectorcallMethod(coir__queue_names[NAME_PUT], args, 3,
+                                         NULL);
     }
     return put((QueueObject *)op, item, Py_False, NULL);
 }
@@ -291,33 +216,14 @@ queue_put_nowait(PyObject *op, PyObject *item)
 static PyObject *
 queue_next(PyObject *op)
 {
-    PyObject *item = is_ours(op)
-                         ? get_or_peek((QueueObject *)op, 0, NULL, NULL)
-                         : PyObject_CallMethodNoArgs(op, str_get);
+    PyObject *item =
+        is_ours(op)
+            ? get_or_peek((QueueObject *)op, 0, NULL, NULL)
+            : PyObject_CallMethodNoArgs(op, coir__queue_names[NAME_GET]);
     return coir__queue_next(item);
 }
 
 /* --- tasks, shutting down ------------------------------------------------ */
-
-static void
-wake_joiners(QueueObject *q)
-{
-    while (q->joiners.head != NULL)
-        coir__wake(coir__wait_of(q->joiners.head), NULL);
-}
-
-static PyObject *
-queue_task_done(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    QueueObject *q = (QueueObject *)op;
-    if (q->unfinished <= 0) {
-        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
-        return NULL;
-    }
-    if (--q->unfinished == 0)
-        wake_joiners(q);
-    Py_RETURN_NONE;
-}
 
 static PyObject *
 queue_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
@@ -369,99 +275,47 @@ queue_shutdown(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
             q->unfinished--;
     }
     if (q->unfinished == 0)
-        wake_joiners(q);
-    wake_putters(q);
-    wake_getters(q);
+        coir__queue_wake_joiners(q);
+    coir__queue_wake(q, &q->putters, 0);
+    coir__queue_wake(q, &q->getters, 0);
     Py_RETURN_NONE;
 }
 
 /* --- making one ---------------------------------------------------------- */
 
-/* Has the type a method of its own of that name? */
-static int
-overrides(PyTypeObject *type, PyTypeObject *base, PyObject *name)
-{
-    PyObject *mine = PyObject_GetAttr((PyObject *)type, name);
-    PyObject *theirs = PyObject_GetAttr((PyObject *)base, name);
-    int res = mine == NULL || theirs == NULL ? -1 : mine != theirs;
-    Py_XDECREF(mine);
-    Py_XDECREF(theirs);
-    return res;
-}
-
-static int
-set_overridden(QueueObject *q, PyTypeObject *type, PyTypeObject *base)
-{
-    PyObject *const names[] = {coir__queue_names[0], coir__queue_names[1],
-                               coir__queue_names[2], coir__queue_names[3],
-                               str_init_};
-    for (int i = 0; i < 5; i++) {
-        int over = overrides(type, base, names[i]);
-        if (over < 0)
-            return -1;
-        q->over = (uint8_t)(q->over | over << i);
-    }
-    return 0;
-}
-
 static PyObject *
 queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
           PyObject *Py_UNUSED(kwargs))
 {
-    if (coir__queue_load() < 0 || coir__queue_items_load() < 0)
-        return NULL;
-    PyTypeObject *base = PyType_IsSubtype(type, &lifo_type) ? &lifo_type
-                         : PyType_IsSubtype(type, &priority_type)
-                             ? &priority_type
-                         : PyType_IsSubtype(type, &queue_type) ? &queue_type
-                                                               : &simple_type;
-    QueueObject *q = (QueueObject *)type->tp_alloc(type, 0);
-    if (q == NULL)
-        return NULL;
-    q->kind = base == &lifo_type       ? LIFO
-              : base == &priority_type ? PRIORITY
-                                       : FIFO;
-    q->counts = base != &simple_type;
-    q->maxsize = -1;
-    if (q->kind != FIFO)
-        q->queue = PyList_New(0);
-    if ((q->kind != FIFO && q->queue == NULL) ||
-        (type != base && set_overridden(q, type, base) < 0))
-        Py_CLEAR(q);
-    return (PyObject *)q;
+    static PyTypeObject *const types[] = {&simple_type, &queue_type,
+                                          &priority_type, &lifo_type};
+    static const enum coir_queue_name names[] = {
+        NAME_QSIZE_, NAME_PUT_, NAME_GET_, NAME_PEEK_, NAME_INIT_};
+    return coir__queue_make(type, types, names);
 }
 
 /* None and what is not positive mean no limit. */
 static int
 set_maxsize(QueueObject *q, PyObject *value)
 {
-    Py_ssize_t n = -1;
-    if (value != NULL && value != Py_None) {
-        n = PyNumber_AsSsize_t(value, NULL);
-        if (n == -1 && PyErr_Occurred())
-            return -1;
-    }
+    Py_ssize_t n;
+    if (coir__queue_read_size(value, &n) < 0)
+        return -1;
     q->maxsize = n > 0 ? n : -1;
     return 0;
-}
-
-static PyObject *
-get_maxsize(PyObject *op, void *Py_UNUSED(closure))
-{
-    Py_ssize_t n = ((QueueObject *)op)->maxsize;
-    return n < 0 ? Py_NewRef(Py_None) : PyLong_FromSsize_t(n);
 }
 
 static int
 queue_set_maxsize(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
+    QueueObject *q = (QueueObject *)op;
     if (value == NULL) {
         PyErr_SetString(PyExc_AttributeError, "cannot delete maxsize");
         return -1;
     }
-    if (set_maxsize((QueueObject *)op, value) < 0)
+    if (set_maxsize(q, value) < 0)
         return -1;
-    wake_putters((QueueObject *)op);
+    coir__queue_wake(q, &q->putters, 0);
     return 0;
 }
 
@@ -478,11 +332,11 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
                      1) < 0)
         return -1;
     if (q->over & OVER_INIT) {
-        PyObject *arg = get_maxsize((PyObject *)q, NULL);
+        PyObject *arg = coir__queue_get_maxsize((PyObject *)q, NULL);
         if (arg == NULL)
             return -1;
-        PyObject *res =
-            PyObject_CallMethodOneArg((PyObject *)q, str_init_, arg);
+        PyObject *res = PyObject_CallMethodOneArg(
+            (PyObject *)q, coir__queue_names[NAME_INIT_], arg);
         Py_DECREF(arg);
         if (res == NULL)
             return -1;
@@ -530,40 +384,6 @@ queue_init(PyObject *op, PyObject *args, PyObject *kwargs)
     return init((QueueObject *)op, maxsize, items, unfinished);
 }
 
-static int
-queue_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    QueueObject *q = (QueueObject *)op;
-    for (size_t i = 0; i < q->count; i++)
-        Py_VISIT(q->ring[(q->head + i) & (q->cap - 1)]);
-    Py_VISIT(q->queue);
-    int err = coir__list_traverse(&q->getters.list, visit, arg);
-    if (err == 0)
-        err = coir__list_traverse(&q->putters.list, visit, arg);
-    return err == 0 ? coir__list_traverse(&q->joiners, visit, arg) : err;
-}
-
-static int
-queue_clear(PyObject *op)
-{
-    QueueObject *q = (QueueObject *)op;
-    coir__queue_ring_clear(q);
-    Py_CLEAR(q->queue);
-    return 0;
-}
-
-static void
-queue_dealloc(PyObject *op)
-{
-    QueueObject *q = (QueueObject *)op;
-    PyObject_GC_UnTrack(op);
-    if (q->weakreflist != NULL)
-        PyObject_ClearWeakRefs(op);
-    (void)queue_clear(op);
-    PyMem_Free(q->ring);
-    Py_TYPE(op)->tp_free(op);
-}
-
 /* --- the rest of a queue ------------------------------------------------- */
 
 static Py_ssize_t
@@ -586,82 +406,9 @@ queue_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-queue_empty(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    Py_ssize_t n = coir__queue_size((QueueObject *)op);
-    return n < 0 ? NULL : PyBool_FromLong(n == 0);
-}
-
-static PyObject *
-queue_full(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    QueueObject *q = (QueueObject *)op;
-    Py_ssize_t n = coir__queue_size(q);
-    return n < 0 ? NULL : PyBool_FromLong(q->maxsize >= 0 && n >= q->maxsize);
-}
-
-static PyObject *
-queue_base_init(PyObject *op, PyObject *Py_UNUSED(maxsize))
-{
-    QueueObject *q = (QueueObject *)op;
-    PyObject *fresh = NULL;
-    if (q->kind != FIFO) {
-        fresh = PyList_New(0);
-        if (fresh == NULL)
-            return NULL;
-    }
-    coir__queue_ring_clear(q);
-    Py_XSETREF(q->queue, fresh);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-queue_base_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    Py_ssize_t n = coir__queue_base_qsize((QueueObject *)op);
-    return n < 0 ? NULL : PyLong_FromSsize_t(n);
-}
-
-static PyObject *
-queue_base_put(PyObject *op, PyObject *item)
-{
-    return coir__queue_base_put((QueueObject *)op, item) < 0
-               ? NULL
-               : Py_NewRef(Py_None);
-}
-
-static PyObject *
-queue_base_get(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return coir__queue_base_get((QueueObject *)op);
-}
-
-static PyObject *
 queue_base_peek(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     return coir__queue_base_peek((QueueObject *)op);
-}
-
-static PyObject *
-get_queue(PyObject *op, void *Py_UNUSED(closure))
-{
-    QueueObject *q = (QueueObject *)op;
-    if (q->queue == NULL && coir__queue_use_deque(q) < 0)
-        return NULL;
-    return Py_NewRef(q->queue);
-}
-
-static int
-set_queue(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
-{
-    QueueObject *q = (QueueObject *)op;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot delete queue");
-        return -1;
-    }
-    Py_XSETREF(q->queue, Py_NewRef(value));
-    coir__queue_ring_clear(q);
-    return 0;
 }
 
 static PyObject *
@@ -671,7 +418,7 @@ queue_copy(PyObject *op, PyObject *Py_UNUSED(unused))
     PyObject *items = coir__queue_list(q);
     if (items == NULL)
         return NULL;
-    PyObject *maxsize = get_maxsize(op, NULL);
+    PyObject *maxsize = coir__queue_get_maxsize(op, NULL);
     PyObject *res = NULL;
     if (maxsize != NULL && q->counts)
         res = PyObject_CallFunction((PyObject *)Py_TYPE(op), "OOn", maxsize,
@@ -760,12 +507,6 @@ get_is_shutdown(PyObject *op, void *Py_UNUSED(closure))
     return PyBool_FromLong(((QueueObject *)op)->is_shutdown);
 }
 
-static PyObject *
-get_unfinished(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSsize_t(((QueueObject *)op)->unfinished);
-}
-
 /* --- types --------------------------------------------------------------- */
 
 #define FAST(func) ((PyCFunction)(void (*)(void))(func))
@@ -794,19 +535,19 @@ static PyMethodDef simple_methods[] = {
      "peek_nowait() -> object\n\npeek(False)."},
     {"qsize", queue_qsize, METH_NOARGS,
      "qsize() -> int\n\nHow many items are in the queue."},
-    {"empty", queue_empty, METH_NOARGS,
+    {"empty", coir__queue_empty, METH_NOARGS,
      "empty() -> bool\n\nWhether there is no item."},
-    {"full", queue_full, METH_NOARGS,
+    {"full", coir__queue_full, METH_NOARGS,
      "full() -> bool\n\nWhether put() would have to wait."},
     {"copy", queue_copy, METH_NOARGS,
      "copy() -> queue\n\nA queue of the same type with the same items."},
-    {"_init", queue_base_init, METH_O,
+    {"_init", coir__queue_init_, METH_O,
      "_init(maxsize) -> None\n\nStart without items; may be overridden."},
-    {"_qsize", queue_base_qsize, METH_NOARGS,
+    {"_qsize", coir__queue_qsize_, METH_NOARGS,
      "_qsize() -> int\n\nHow many items; may be overridden."},
-    {"_put", queue_base_put, METH_O,
+    {"_put", coir__queue_put_, METH_O,
      "_put(item) -> None\n\nAdd an item; may be overridden."},
-    {"_get", queue_base_get, METH_NOARGS,
+    {"_get", coir__queue_get_, METH_NOARGS,
      "_get() -> object\n\nTake the next item; may be overridden."},
     {"_peek", queue_base_peek, METH_NOARGS,
      "_peek() -> object\n\nThe next item; may be overridden."},
@@ -816,7 +557,7 @@ static PyMethodDef simple_methods[] = {
 };
 
 static PyMethodDef queue_methods[] = {
-    {"task_done", queue_task_done, METH_NOARGS,
+    {"task_done", coir__queue_task_done, METH_NOARGS,
      "task_done() -> None\n\n"
      "One item that was taken has been dealt with. ValueError if there was\n"
      "none."},
@@ -835,9 +576,10 @@ static PyMethodDef queue_methods[] = {
 };
 
 static PyGetSetDef simple_getset[] = {
-    {"maxsize", get_maxsize, queue_set_maxsize,
+    {"maxsize", coir__queue_get_maxsize, queue_set_maxsize,
      "How many items there may be; None for no limit.", NULL},
-    {"queue", get_queue, set_queue, "What holds the items.", NULL},
+    {"queue", coir__queue_get_queue, coir__queue_set_queue,
+     "What holds the items.", NULL},
     {"hub", coir__queue_get_hub, NULL, "This thread's hub.", NULL},
     {"is_shutdown", get_is_shutdown, NULL, "Whether shutdown() was called.",
      NULL},
@@ -845,7 +587,7 @@ static PyGetSetDef simple_getset[] = {
 };
 
 static PyGetSetDef queue_getset[] = {
-    {"unfinished_tasks", get_unfinished, NULL,
+    {"unfinished_tasks", coir__queue_get_unfinished, NULL,
      "How many items were put, but not dealt with.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -863,9 +605,9 @@ static PyTypeObject simple_type = {
               "items until one is the class StopIteration.",
     .tp_new = queue_new,
     .tp_init = simple_init,
-    .tp_dealloc = queue_dealloc,
-    .tp_traverse = queue_traverse,
-    .tp_clear = queue_clear,
+    .tp_dealloc = coir__queue_dealloc,
+    .tp_traverse = coir__queue_traverse,
+    .tp_clear = coir__queue_clear,
     .tp_repr = queue_repr,
     .tp_str = queue_str,
     .tp_iter = PyObject_SelfIter,
@@ -908,33 +650,12 @@ static PyTypeObject priority_type = {
     .tp_base = &queue_type,
 };
 
-static int
-intern_names(void)
-{
-    static const struct {
-        PyObject **to;
-        const char *name;
-    } names[] = {
-        {&str_init_, "_init"},
-        {&str_get, "get"},
-        {&str_put, "put"},
-        {&str_peek, "peek"},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (*names[i].to == NULL)
-            *names[i].to = PyUnicode_InternFromString(names[i].name);
-        if (*names[i].to == NULL)
-            return -1;
-    }
-    return 0;
-}
-
 int
 coir__queue_types_init(PyObject *module)
 {
-    if (intern_names() < 0 || coir__queue_items_init() < 0 ||
-        PyType_Ready(&simple_type) < 0 || PyType_Ready(&queue_type) < 0 ||
-        PyType_Ready(&lifo_type) < 0 || PyType_Ready(&priority_type) < 0)
+    if (coir__queue_items_init() < 0 || PyType_Ready(&simple_type) < 0 ||
+        PyType_Ready(&queue_type) < 0 || PyType_Ready(&lifo_type) < 0 ||
+        PyType_Ready(&priority_type) < 0)
         return -1;
 #if PY_VERSION_HEX < 0x030D0000
     /* Later ones have it in the standard library. */

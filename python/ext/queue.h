@@ -120,8 +120,21 @@ typedef struct {
     uint8_t is_shutdown;
 } QueueObject;
 
-/* The names of methods that may be overridden, in the order of the flags. */
-extern PyObject *coir__queue_names[4] COIR__HIDDEN;
+/* The names of methods that may be overridden, in the order of the flags, and
+ * of those that call them. Strong, and never released. */
+enum coir_queue_name {
+    NAME_QSIZE_,
+    NAME_PUT_,
+    NAME_GET_,
+    NAME_PEEK_,
+    NAME_INIT_,
+    NAME_QSIZE,
+    NAME_PUT,
+    NAME_GET,
+    NAME_PEEK,
+    QUEUE_NAMES
+};
+extern PyObject *coir__queue_names[QUEUE_NAMES] COIR__HIDDEN;
 
 COIR__HIDDEN int coir__queue_items_init(void);
 /* Import what is needed of the standard library. */
@@ -156,6 +169,103 @@ coir__queue_size(QueueObject *q)
         return (Py_ssize_t)q->count;
     return coir__queue_base_qsize(q);
 }
+
+/* --- queuebase.c: what gevent's queues share with eventlet's ------------- */
+
+/* How many may be put, of `n` that are there; PY_SSIZE_T_MAX without a limit.
+ * `more`: getters that are about to wait. */
+COIR__HIDDEN Py_ssize_t coir__queue_room(const QueueObject *q, Py_ssize_t n,
+                                         Py_ssize_t more);
+
+/* How many stand in it, or did and have not run since. */
+static inline Py_ssize_t
+coir__queue_standing(const coir_line *l)
+{
+    return l->woken + coir__list_length(&l->list);
+}
+
+/* Wake the first, who is brought `value`, or NULL. */
+static inline void
+coir__queue_wake_first(coir_line *l, PyObject *value)
+{
+    l->woken++;
+    coir__wake(coir__wait_of(l->list.head), Py_XNewRef(value));
+}
+
+/* Wake waiting getters, or putters, for what there is for them. */
+COIR__HIDDEN void coir__queue_wake_some(QueueObject *q, coir_line *l,
+                                        Py_ssize_t more);
+
+static inline void
+coir__queue_wake(QueueObject *q, coir_line *l, Py_ssize_t more)
+{
+    if (COIR__UNLIKELY(l->list.head != NULL))
+        coir__queue_wake_some(q, l, more);
+}
+
+/* Wait in line. 1: look again; 2: go ahead in any case, as True was brought;
+ * 0: the time is over; -1 with an exception. */
+COIR__HIDDEN int coir__queue_wait(QueueObject *q, coir_line *l,
+                                  coir_patience *p, const char *what,
+                                  const char *func);
+
+/* Those who wait in join(). */
+COIR__HIDDEN void coir__queue_wake_joiners(QueueObject *q);
+
+/* The arguments (block, timeout) and (item, block, timeout) of a method, as
+ * coir__parse() has them. */
+static inline int
+coir__queue_get_args(const char *func, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames, PyObject **in)
+{
+    static const char *const names[] = {"block", "timeout"};
+    if (COIR__LIKELY(nargs == 0 && kwnames == NULL))
+        return 0;
+    return coir__parse(func, args, nargs, kwnames, 0, 2, names, in);
+}
+
+static inline int
+coir__queue_put_args(PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames, PyObject **in)
+{
+    static const char *const names[] = {"item", "block", "timeout"};
+    if (COIR__UNLIKELY(nargs != 1 || kwnames != NULL))
+        return coir__parse("put", args, nargs, kwnames, 1, 3, names, in);
+    in[0] = args[0];
+    return 0;
+}
+
+/* A new one, empty: `types` are those without, and with join(), then the one
+ * with priorities, and the one whose last is first; `names`: of the methods
+ * in the order of coir_overridden, QUEUE_NAMES for none. */
+COIR__HIDDEN PyObject *coir__queue_make(PyTypeObject *type,
+                                        PyTypeObject *const *types,
+                                        const enum coir_queue_name *names);
+
+/* A number, or NULL or None for -1, into *n. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__queue_read_size(PyObject *value, Py_ssize_t *n);
+
+/* Methods. */
+COIR__HIDDEN PyObject *coir__queue_empty(PyObject *op, PyObject *unused);
+COIR__HIDDEN PyObject *coir__queue_full(PyObject *op, PyObject *unused);
+COIR__HIDDEN PyObject *coir__queue_task_done(PyObject *op, PyObject *unused);
+COIR__HIDDEN PyObject *coir__queue_init_(PyObject *op, PyObject *maxsize);
+COIR__HIDDEN PyObject *coir__queue_qsize_(PyObject *op, PyObject *unused);
+COIR__HIDDEN PyObject *coir__queue_put_(PyObject *op, PyObject *item);
+COIR__HIDDEN PyObject *coir__queue_get_(PyObject *op, PyObject *unused);
+
+/* Attributes. */
+COIR__HIDDEN PyObject *coir__queue_get_maxsize(PyObject *op, void *closure);
+COIR__HIDDEN PyObject *coir__queue_get_queue(PyObject *op, void *closure);
+COIR__HIDDEN int coir__queue_set_queue(PyObject *op, PyObject *value,
+                                       void *closure);
+COIR__HIDDEN PyObject *coir__queue_get_unfinished(PyObject *op, void *closure);
+
+/* Slots. */
+COIR__HIDDEN int coir__queue_traverse(PyObject *op, visitproc visit,
+                                      void *arg);
+COIR__HIDDEN int coir__queue_clear(PyObject *op);
+COIR__HIDDEN void coir__queue_dealloc(PyObject *op);
 
 /* --- channel.c ----------------------------------------------------------- */
 

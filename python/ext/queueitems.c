@@ -8,7 +8,7 @@
  * standard library's queues do; which ones is looked up once per object. */
 #include "queue.h"
 
-PyObject *coir__queue_names[4]; /* _qsize, _put, _get, _peek */
+PyObject *coir__queue_names[QUEUE_NAMES];
 
 /* Strong, and never released. */
 static PyObject *heappush, *heappop, *heapify, *deque;
@@ -41,19 +41,18 @@ coir__queue_items_load(void)
 int
 coir__queue_items_init(void)
 {
-    const struct {
-        PyObject **to;
-        const char *name;
-    } names[] = {
-        {&str_append, "append"},           {&str_popleft, "popleft"},
-        {&str_extend, "extend"},           {&str_pop, "pop"},
-        {&coir__queue_names[0], "_qsize"}, {&coir__queue_names[1], "_put"},
-        {&coir__queue_names[2], "_get"},   {&coir__queue_names[3], "_peek"},
+    static PyObject **const to[] = {&str_append, &str_popleft, &str_extend,
+                                    &str_pop};
+    static const char *const names[] = {
+        "_qsize", "_put", "_get",   "_peek",   "_init",  "qsize", "put",
+        "get",    "peek", "append", "popleft", "extend", "pop",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (*names[i].to == NULL)
-            *names[i].to = PyUnicode_InternFromString(names[i].name);
-        if (*names[i].to == NULL)
+        PyObject **name =
+            i < QUEUE_NAMES ? &coir__queue_names[i] : to[i - QUEUE_NAMES];
+        if (*name == NULL)
+            *name = PyUnicode_InternFromString(names[i]);
+        if (*name == NULL)
             return -1;
     }
     return 0;
@@ -186,8 +185,8 @@ coir__queue_base_peek(const QueueObject *q)
 Py_ssize_t
 coir__queue_call_qsize(QueueObject *q)
 {
-    PyObject *res =
-        PyObject_CallMethodNoArgs((PyObject *)q, coir__queue_names[0]);
+    PyObject *res = PyObject_CallMethodNoArgs((PyObject *)q,
+                                              coir__queue_names[NAME_QSIZE_]);
     if (res == NULL)
         return -1;
     Py_ssize_t n = PyNumber_AsSsize_t(res, PyExc_OverflowError);
@@ -200,8 +199,8 @@ coir__queue_put_item(QueueObject *q, PyObject *item)
 {
     if (COIR__LIKELY(!(q->over & OVER_PUT)))
         return coir__queue_base_put(q, item);
-    PyObject *res =
-        PyObject_CallMethodOneArg((PyObject *)q, coir__queue_names[1], item);
+    PyObject *res = PyObject_CallMethodOneArg(
+        (PyObject *)q, coir__queue_names[NAME_PUT_], item);
     Py_XDECREF(res);
     return res != NULL ? 0 : -1;
 }
@@ -210,8 +209,8 @@ PyObject *
 coir__queue_get_item(QueueObject *q, int peek)
 {
     if (COIR__UNLIKELY(q->over & (peek ? OVER_PEEK : OVER_GET)))
-        return PyObject_CallMethodNoArgs((PyObject *)q,
-                                         coir__queue_names[peek ? 3 : 2]);
+        return PyObject_CallMethodNoArgs(
+            (PyObject *)q, coir__queue_names[peek ? NAME_PEEK_ : NAME_GET_]);
     return peek ? coir__queue_base_peek(q) : coir__queue_base_get(q);
 }
 
