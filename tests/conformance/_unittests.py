@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import fnmatch
 import os
 import pathlib
 import re
@@ -59,6 +60,12 @@ class FileRun:
         return f"{text}; {self.end}" if self.end else text
 
 
+def is_wanted(name: str, patterns: list[str] | None) -> bool:
+    """Whether ``--only`` asks for a file of this name."""
+    return not patterns or any(fnmatch.fnmatchcase(name, f"*{pattern}*")
+                               for pattern in patterns)
+
+
 def _kill_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
@@ -66,8 +73,8 @@ def _kill_group(pid: int, number: int) -> None:
         pass
 
 
-def _watch(proc: subprocess.Popen, notes: pathlib.Path, timeout: float
-           ) -> bool:
+def watch(proc: subprocess.Popen, notes: pathlib.Path, timeout: float
+          ) -> bool:
     """Wait for the end; kill it and return False if there is no progress."""
     size, last = -1, time.monotonic()
     while True:
@@ -89,7 +96,7 @@ def _watch(proc: subprocess.Popen, notes: pathlib.Path, timeout: float
             return False
 
 
-def _how_ended(code: int) -> str:
+def how_ended(code: int) -> str:
     if code >= 0:
         return f"exited with status {code}"
     try:
@@ -151,7 +158,7 @@ def _run_process(run: FileRun, command: list[str], environ: dict[str, str],
                 command, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, cwd=cwd or work, env=env,
                 start_new_session=True)
-            in_time = _watch(proc, notes, timeout)
+            in_time = watch(proc, notes, timeout)
         _kill_group(proc.pid, signal.SIGKILL)  # what it has left behind
         running = None
         known = len(run.tests)
@@ -168,7 +175,7 @@ def _run_process(run: FileRun, command: list[str], environ: dict[str, str],
     if run.output:
         run.output += "\n---- next process\n"
     run.output = (run.output + output)[-OUTPUT_KEPT:]
-    how = (_how_ended(proc.returncode) if in_time
+    how = (how_ended(proc.returncode) if in_time
            else f"no progress for {timeout:.0f} s, killed")
     crashed = not in_time or proc.returncode < 0
     if running is not None:

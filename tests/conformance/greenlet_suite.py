@@ -12,14 +12,11 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 import tomllib
 
 from _env import (
@@ -30,19 +27,12 @@ from _env import (
     origin_error,
     variables,
 )
+from _unittests import Outcome, how_ended, watch
 
 DATA = HERE / "greenlet"
 
 #: characters of a crashed process's output that are shown
 OUTPUT_SHOWN = 6000
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What became of one test."""
-
-    outcome: str  # "pass", "fail" or "skip"
-    text: str = ""
 
 
 def load_deviations(path: pathlib.Path) -> dict[str, str]:
@@ -62,38 +52,6 @@ def _events(path: pathlib.Path) -> list[dict]:
     """The complete lines written so far."""
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def _how_ended(code: int) -> str:
-    if code >= 0:
-        return f"exited with status {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
-
-
-def _watch(proc: subprocess.Popen, events: pathlib.Path,
-           timeout: float) -> bool:
-    """Wait for the end; kill and return False if there is no progress."""
-    size, last = -1, time.monotonic()
-    while True:
-        try:
-            proc.wait(0.2)
-            return True
-        except subprocess.TimeoutExpired:
-            pass
-        now = events.stat().st_size if events.exists() else 0
-        if now != size:
-            size, last = now, time.monotonic()
-        elif time.monotonic() - last > timeout:
-            os.killpg(proc.pid, signal.SIGABRT)  # faulthandler says where
-            try:
-                proc.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(proc.pid, signal.SIGKILL)
-                proc.wait()
-            return False
 
 
 def run_module(python: str, on: str, module: str, pattern: str,
@@ -122,7 +80,7 @@ def run_module(python: str, on: str, module: str, pattern: str,
                     stdin=subprocess.DEVNULL, stdout=output,
                     stderr=subprocess.STDOUT, cwd=tmp, env=variables(on),
                     start_new_session=True)
-                in_time = _watch(proc, events_file, timeout)
+                in_time = watch(proc, events_file, timeout)
             running = done = None
             for event in _events(events_file):
                 match event["event"]:
@@ -134,7 +92,7 @@ def run_module(python: str, on: str, module: str, pattern: str,
                         running = None
                     case "done":
                         done = event
-            how = (_how_ended(proc.returncode) if in_time
+            how = (how_ended(proc.returncode) if in_time
                    else f"no progress for {timeout:.0f} s, killed")
             tail = output_file.read_text(errors="replace")[-OUTPUT_SHOWN:]
             if done is not None:

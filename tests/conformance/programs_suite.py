@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fnmatch
 import hashlib
 import tomllib
 
 import _servers
-import gevent_suite
+import _sides
 from _env import HERE, Environment, SetupError, Totals
 from _report import Deviations, Report
-from gevent_suite import Pair
+from _unittests import is_wanted, run_file
+from gevent_suite import Pair, environ
 
 DATA = HERE / "programs"
 
@@ -93,7 +93,7 @@ class _Running:
 
 
 def _variables(on: str, api: str, more: dict[str, str]) -> dict[str, str]:
-    env = gevent_suite.environ(on)
+    env = environ(on)
     if "COIR_AS" in env:
         env["COIR_AS"] = api
     for name in list(env):
@@ -105,12 +105,12 @@ def _variables(on: str, api: str, more: dict[str, str]) -> dict[str, str]:
 def _run_program(pair: Pair, api: str, on: list[str], more: dict[str, str],
                  pattern: str) -> None:
     for side in on:
-        pair.runs[side] = gevent_suite.run_file(
+        pair.runs[side] = run_file(
             pair.command, _variables(side, api, more), pair.timeout, pattern)
         print(f"  {pair.name:24} {side:8} {pair.runs[side]} "
               f"({pair.runs[side].seconds:.0f} s)", flush=True)
     if on == ["original", "coir"] and pair.runs["coir"].count("fail"):
-        pair.again = gevent_suite.run_file(
+        pair.again = run_file(
             pair.command, _variables("coir", api, more), pair.timeout,
             pattern)
         print(f"  {pair.name:24} again    {pair.again}", flush=True)
@@ -124,10 +124,10 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     """
     env = Environment("programs", HERE / "gevent" / "requirements.txt")
     env.prepare(coir=options.on == "coir")
-    gevent_suite.probe(env, "original")
+    _sides.probe(env, "gevent", "original", environ("original"))
     on = ["original"]
     if options.on == "coir":
-        gevent_suite.probe(env, "coir")
+        _sides.probe(env, "gevent", "coir", environ("coir"))
         on.append("coir")
     with open(DATA / "programs.toml", "rb") as file:
         programs = tomllib.load(file)
@@ -136,9 +136,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     with contextlib.ExitStack() as stack:
         running = _Running(env.python, stack)
         for name, program in programs.items():
-            if options.only and not any(
-                    fnmatch.fnmatchcase(name, f"*{pattern}*")
-                    for pattern in options.only):
+            if not is_wanted(name, options.only):
                 continue
             try:
                 _install(env, program["packages"])
@@ -155,12 +153,12 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
                          options.k or "")
             pairs.append(pair)
     if options.on == "original":
-        gevent_suite.note_originals(pairs, report)
+        _sides.note_originals(pairs, report)
         return report.totals, report.outcomes
     deviations = Deviations(DATA / "deviations.toml")
     for pair in pairs:
-        gevent_suite.judge_file(pair, deviations, report)
+        _sides.judge_file(pair, "gevent", deviations, report)
     report.print_lines("absent", "SKIPPED")
-    gevent_suite.print_report(pairs, deviations, report,
-                              whole=not (options.only or options.k))
+    _sides.print_report(pairs, deviations, report,
+                        whole=not (options.only or options.k))
     return report.totals, report.outcomes

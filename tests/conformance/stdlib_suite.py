@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import dataclasses
-import fnmatch
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import threading
 
 from _env import HERE, Environment, Totals, variables
 from _report import Deviations, Report, show
-from _unittests import FileRun, cause, run_file
+from _unittests import FileRun, cause, is_wanted, run_file
 
 DATA = HERE / "stdlib"
 #: as it is, and what patches it
@@ -221,11 +220,8 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
         if not names:
             print(f"skipped: {why or 'the package test has none of them'}")
             return Totals(skipped=1), {}
-    if options.only:
-        names = [name for name in names
-                 if any(fnmatch.fnmatchcase(name, f"*{pattern}*")
-                        for pattern in options.only)]
-    modules = [Module(name) for name in names]
+    modules = [Module(name) for name in names
+               if is_wanted(name, options.only)]
     Runner(env.python, options, len(modules)).run(modules)
     report = Report()
     side = SIDES[options.on][1]
