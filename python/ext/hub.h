@@ -141,7 +141,7 @@ struct coir_loop_object {
     PyObject *pending_error; /* that is to leave run() */
     coir_list watchers;      /* that are active: see watcher.c */
     coir_list timeouts;      /* that are pending: see timeout.c */
-    coir_list links;         /* that will be called in it: see event.c */
+    coir_list links;         /* that will be called in it: see link.c */
     PyObject *stand_in;      /* strong: hub.loop instead of it, or NULL */
     coir_list held;          /* for that, see standin.c */
     int watches_signals;

@@ -1,5 +1,5 @@
-/* link.h - what event.c, lock.c and timeout.c share: objects that are ready at
- * some time, to be waited for and linked to. */
+/* link.h - objects that are ready at some time, to be waited for and linked
+ * to, and timeouts. */
 #ifndef COIR_LINK_H
 #define COIR_LINK_H
 
@@ -44,8 +44,8 @@ struct coir_linkable {
     PyObject_HEAD PyObject *weakreflist;
     PyObject *hub;     /* strong or NULL: for users who look at it */
     coir_list waiters; /* greenlets: coir_wait, whose `tag` is the number */
-    coir_list threads; /* that wait as a whole: see event.c */
-    coir_list links;   /* what is to be called: see event.c */
+    coir_list threads; /* that wait as a whole: see link.c */
+    coir_list links;   /* what is to be called: see link.c */
     int (*is_ready)(const LinkableObject *self);
     unsigned next;      /* number */
     int woken;          /* waiters and threads that have not run since */
@@ -103,11 +103,23 @@ COIR__HIDDEN void coir__linkable_check_fork(LinkableObject *self);
 /* Nobody waits there any more, nothing is linked: in the child of a fork. */
 COIR__HIDDEN void coir__linkable_forget(LinkableObject *self);
 
-/* For types derived from it. */
+/* Add the type; before those derived from it. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__link_type_init(PyObject *module);
+
+/* A new one, of a type derived from it. */
+COIR__HIDDEN PyObject *
+coir__linkable_new(PyTypeObject *type,
+                   int (*is_ready)(const LinkableObject *self));
+/* Slots and a method of such types, which inherit them. */
+COIR__HIDDEN PyObject *coir__linkable_ready(PyObject *op, PyObject *unused);
 COIR__HIDDEN int coir__linkable_traverse(PyObject *op, visitproc visit,
                                          void *arg);
 COIR__HIDDEN int coir__linkable_clear(PyObject *op);
 COIR__HIDDEN void coir__linkable_dealloc(PyObject *op);
+
+/* Let others run that are ready, unless this is the hub, or there is none. 0,
+ * or -1 with an exception. */
+COIR__HIDDEN int coir__yield_if_possible(void);
 
 /* The part of a type's name after the last dot. */
 static inline const char *
