@@ -35,7 +35,7 @@ get_timeout(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
 }
 
 /* Wait, once: enum coir_link_wake, or -1 with an exception. */
-static int
+static inline int
 wait_once(LinkableObject *self, const char *what, int64_t ns)
 {
     int number = -1, lost;

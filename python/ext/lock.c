@@ -1,4 +1,4 @@
-/* lock.c - Semaphore, BoundedSemaphore, RLock, and the lock of threads.
+/* lock.c - Semaphore, BoundedSemaphore, and the lock of threads.
  *
  * `counter` is what is free. release() adds one and wakes the first who waits,
  * unless so many are awake already; who is awake takes one when it runs, if it
@@ -9,25 +9,17 @@
  *
  * Who is killed after it was woken, or given, and before it ran, passes that
  * on. */
-#include "link.h"
+#include "lock.h"
 
 #include <math.h>
 
 /* The longest timeout of a thread's lock in seconds: threading.TIMEOUT_MAX. */
 #define TIMEOUT_MAX_S 9223372036.0
 
-typedef struct {
-    LinkableObject link;
-    Py_ssize_t counter;
-    Py_ssize_t initial; /* BoundedSemaphore */
-} SemaphoreObject;
-
 #define SELF ((SemaphoreObject *)op)
 #define FAST (PyCFunction)(void (*)(void))
 
-static PyTypeObject semaphore_type;
 static PyTypeObject bounded_type;
-static PyTypeObject lock_type;
 
 /* --- taking and giving --------------------------------------------------- */
 
@@ -42,17 +34,12 @@ wake(SemaphoreObject *self)
     coir__linkable_notify(&self->link, count > 0 ? (int)count : 0);
 }
 
-/* 0, or -1 with OverflowError. */
-static inline int
-give(SemaphoreObject *self)
+int
+coir__semaphore_give_slowly(SemaphoreObject *self)
 {
     if (COIR__UNLIKELY(self->counter == PY_SSIZE_T_MAX)) {
         PyErr_SetString(PyExc_OverflowError, "released too many times");
         return -1;
-    }
-    if (COIR__LIKELY(!coir__linkable_is_awaited(&self->link))) {
-        self->counter++;
-        return 0;
     }
     if (self->counter >= 0 && coir__linkable_give(&self->link))
         return 0;
@@ -68,15 +55,14 @@ pass_on(SemaphoreObject *self, int what)
 {
     PyObject *exc = coir__error_take();
     if (what == COIR_LINK_GIVEN)
-        (void)give(self); /* it was counted before */
+        (void)coir__semaphore_give(self); /* it was counted before */
     else if (coir__linkable_is_awaited(&self->link))
         wake(self);
     coir__error_give(exc);
 }
 
-/* 1, 0 if the time is over, or -1 with an exception. */
-static int
-wait_and_take(SemaphoreObject *self, PyObject *object, int64_t ns)
+int
+coir__semaphore_wait(SemaphoreObject *self, PyObject *object, int64_t ns)
 {
     int64_t start = ns != COIR_FOREVER ? coir_clock_monotonic() : 0;
     int64_t left = ns;
@@ -105,16 +91,6 @@ wait_and_take(SemaphoreObject *self, PyObject *object, int64_t ns)
     }
 }
 
-static inline int
-take(SemaphoreObject *self, PyObject *object, int block, int64_t ns)
-{
-    if (COIR__LIKELY(self->counter > 0)) {
-        self->counter--;
-        return 1;
-    }
-    return block ? wait_and_take(self, object, ns) : 0;
-}
-
 /* --- Semaphore ----------------------------------------------------------- */
 
 static int
@@ -123,12 +99,12 @@ semaphore_is_ready(const LinkableObject *op)
     return ((const SemaphoreObject *)op)->counter > 0;
 }
 
-static PyObject *
-semaphore_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+PyObject *
+coir__semaphore_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                    PyObject *Py_UNUSED(kwargs))
 {
-    PyObject *op = coir__linkable_type.tp_new(type, args, kwargs);
+    PyObject *op = coir__linkable_new(type, semaphore_is_ready);
     if (op != NULL) {
-        SELF->link.is_ready = semaphore_is_ready;
         SELF->link.calls_if_ready = 1;
         SELF->counter = SELF->initial = 1;
     }
@@ -175,77 +151,74 @@ semaphore_vectorcall(PyObject *type, PyObject *const *args, size_t nargsf,
     if (coir__arguments(coir__type_name((PyTypeObject *)type), names, 2, args,
                         PyVectorcall_NARGS(nargsf), kwnames, in) < 0)
         return NULL;
-    PyObject *op = semaphore_new((PyTypeObject *)type, NULL, NULL);
+    PyObject *op = coir__semaphore_new((PyTypeObject *)type, NULL, NULL);
     if (op != NULL && semaphore_set(SELF, in[0], in[1]) < 0)
         Py_CLEAR(op);
     return op;
 }
 
-/* What `took` says, of an acquire(). */
-static inline PyObject *
-taken(int took, int block, PyObject *timeout)
-{
-    if (COIR__UNLIKELY(took < 0 || (took == 0 && block &&
-                                    coir__timeout_is_over(timeout) < 0)))
-        return NULL;
-    return PyBool_FromLong(took);
-}
-
-/* The arguments of Semaphore.acquire(). 0, or -1 with an exception. */
-static int
-acquire_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-                  int *block, PyObject **timeout, int64_t *ns)
+int
+coir__acquire_args(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                   coir_acquire *how)
 {
     static const char *const names[] = {"blocking", "timeout"};
     PyObject *in[] = {Py_True, Py_None};
     if (coir__arguments("acquire", names, 2, args, nargs, kwnames, in) < 0)
         return -1;
-    *block = PyObject_IsTrue(in[0]);
-    *timeout = in[1];
-    return *block < 0 ? -1 : coir__timeout_arg(in[1], ns);
+    how->block = PyObject_IsTrue(in[0]);
+    how->timeout = in[1];
+    return how->block < 0 ? -1 : coir__timeout_arg(in[1], &how->ns);
+}
+
+static int
+semaphore_take(PyObject *op, int block, int64_t ns)
+{
+    return coir__semaphore_take(SELF, op, block, ns);
 }
 
 static PyObject *
 semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
-    int block = 1;
-    PyObject *timeout = NULL;
-    int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
-        acquire_arguments(args, nargs, kwnames, &block, &timeout, &ns) < 0)
-        return NULL;
-    return taken(take(SELF, op, block, ns), block, timeout);
+    return coir__acquire(op, args, nargs, kwnames, semaphore_take);
 }
 
 static PyObject *
 semaphore_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (Py_TYPE(op) == &semaphore_type || Py_TYPE(op) == &bounded_type ||
-        Py_TYPE(op) == &lock_type)
-        return take(SELF, op, 1, COIR_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+    if (Py_TYPE(op) == &coir__semaphore_type || Py_TYPE(op) == &bounded_type ||
+        Py_TYPE(op) == &coir__thread_lock_type)
+        return coir__semaphore_take(SELF, op, 1, COIR_FOREVER) < 0
+                   ? NULL
+                   : Py_NewRef(Py_True);
     return PyObject_CallMethod(op, "acquire", NULL);
 }
 
 static PyObject *
 semaphore_release(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (give(SELF) < 0)
+    if (coir__semaphore_give(SELF) < 0)
         return NULL;
     return PyLong_FromSsize_t(SELF->counter);
+}
+
+/* None, if there is a result. */
+static PyObject *
+no_result(PyObject *res)
+{
+    if (res == NULL)
+        return NULL;
+    Py_DECREF(res);
+    Py_RETURN_NONE;
 }
 
 static PyObject *
 semaphore_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
                Py_ssize_t Py_UNUSED(nargs))
 {
-    PyObject *res = Py_TYPE(op) == &semaphore_type
-                        ? semaphore_release(op, NULL)
-                        : PyObject_CallMethod(op, "release", NULL);
-    if (res == NULL)
-        return NULL;
-    Py_DECREF(res);
-    Py_RETURN_NONE;
+    return no_result(Py_TYPE(op) == &coir__semaphore_type
+                         ? semaphore_release(op, NULL)
+                         : PyObject_CallMethod(op, "release", NULL));
 }
 
 static PyObject *
@@ -334,56 +307,59 @@ static PyGetSetDef semaphore_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static PyTypeObject semaphore_type = {
+PyTypeObject coir__semaphore_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.lock.Semaphore",
     .tp_basicsize = sizeof(SemaphoreObject),
-    .tp_dealloc = coir__linkable_dealloc,
     .tp_repr = semaphore_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc = "Semaphore(value=1, hub=None)\n\n"
               "`value` of something that is taken and given back, by\n"
               "greenlets and threads. Who waits longest gets it first.",
-    .tp_traverse = coir__linkable_traverse,
-    .tp_clear = coir__linkable_clear,
     .tp_methods = semaphore_methods,
     .tp_getset = semaphore_getset,
     .tp_base = &coir__linkable_type,
     .tp_init = semaphore_init,
-    .tp_new = semaphore_new,
+    .tp_new = coir__semaphore_new,
     .tp_vectorcall = semaphore_vectorcall,
 };
 
 /* --- BoundedSemaphore ---------------------------------------------------- */
 
-static COIR__COLD PyObject *
+static COIR__COLD int
 over_released(PyObject *op)
 {
     PyObject *type = PyObject_GetAttrString(op, "_OVER_RELEASE_ERROR");
     if (type != NULL)
-        PyErr_SetString(type, Py_TYPE(op) == &lock_type
+        PyErr_SetString(type, Py_TYPE(op) == &coir__thread_lock_type
                                   ? "release unlocked lock"
                                   : "Semaphore released too many times");
     Py_XDECREF(type);
-    return NULL;
+    return -1;
+}
+
+/* 0, or -1 with an exception. */
+static inline int
+bounded_give(PyObject *op)
+{
+    if (COIR__UNLIKELY(SELF->counter >= SELF->initial))
+        return over_released(op);
+    return coir__semaphore_give(SELF);
 }
 
 static PyObject *
 bounded_release(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (COIR__UNLIKELY(SELF->counter >= SELF->initial))
-        return over_released(op);
-    if (give(SELF) < 0)
-        return NULL;
-    return PyLong_FromSsize_t(SELF->counter);
+    return bounded_give(op) < 0 ? NULL : PyLong_FromSsize_t(SELF->counter);
 }
 
 static PyObject *
 bounded_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
              Py_ssize_t Py_UNUSED(nargs))
 {
-    PyObject *res = Py_TYPE(op) == &bounded_type || Py_TYPE(op) == &lock_type
-                        ? bounded_release(op, NULL)
-                        : PyObject_CallMethod(op, "release", NULL);
+    PyObject *res =
+        Py_TYPE(op) == &bounded_type || Py_TYPE(op) == &coir__thread_lock_type
+            ? bounded_release(op, NULL)
+            : PyObject_CallMethod(op, "release", NULL);
     if (res == NULL)
         return NULL;
     Py_DECREF(res);
@@ -423,17 +399,12 @@ static PyTypeObject bounded_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name =
         "coir.gevent.lock.BoundedSemaphore",
     .tp_basicsize = sizeof(SemaphoreObject),
-    .tp_dealloc = coir__linkable_dealloc,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .tp_doc = "BoundedSemaphore(value=1, hub=None)\n\n"
               "A Semaphore that is not released more often than acquired.",
-    .tp_traverse = coir__linkable_traverse,
-    .tp_clear = coir__linkable_clear,
     .tp_methods = bounded_methods,
     .tp_getset = bounded_getset,
-    .tp_base = &semaphore_type,
-    .tp_init = semaphore_init,
-    .tp_new = semaphore_new,
+    .tp_base = &coir__semaphore_type,
     .tp_vectorcall = semaphore_vectorcall,
 };
 
@@ -447,7 +418,7 @@ lock_vectorcall(PyObject *type, PyObject *const *Py_UNUSED(args),
         PyErr_SetString(PyExc_TypeError, "lock() takes no arguments");
         return NULL;
     }
-    return semaphore_new((PyTypeObject *)type, NULL, NULL);
+    return coir__semaphore_new((PyTypeObject *)type, NULL, NULL);
 }
 
 static int
@@ -457,17 +428,16 @@ lock_init(PyObject *Py_UNUSED(op), PyObject *args, PyObject *kwargs)
     return PyArg_ParseTupleAndKeywords(args, kwargs, ":lock", names) ? 0 : -1;
 }
 
-/* The arguments of threading.Lock.acquire(). 0, or -1 with an exception. */
-static int
-lock_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-               int *block, int64_t *ns)
+int
+coir__thread_acquire_args(PyObject *const *args, Py_ssize_t nargs,
+                          PyObject *kwnames, coir_acquire *how)
 {
     static const char *const names[] = {"blocking", "timeout"};
     PyObject *in[] = {Py_True, NULL};
     if (coir__arguments("acquire", names, 2, args, nargs, kwnames, in) < 0)
         return -1;
-    *block = PyObject_IsTrue(in[0]);
-    if (*block < 0)
+    how->block = PyObject_IsTrue(in[0]);
+    if (how->block < 0)
         return -1;
     if (in[1] == NULL || in[1] == Py_None)
         return 0;
@@ -477,7 +447,7 @@ lock_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
             return -1;
         return 0;
     }
-    if (!*block)
+    if (!how->block)
         PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a "
                                           "non-blocking call");
     else if (isnan(seconds) || seconds < 0)
@@ -486,46 +456,21 @@ lock_arguments(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     else if (seconds > TIMEOUT_MAX_S)
         PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
     else
-        *ns = coir__seconds_to_ns(seconds);
+        how->ns = coir__seconds_to_ns(seconds);
     return PyErr_Occurred() ? -1 : 0;
-}
-
-/* Who tries again and again is not to keep others from running. */
-static int
-yield_if_possible(void)
-{
-    coir_pythread *t = coir__pythread_get();
-    if (t == NULL)
-        return -1;
-    HubObject *hub = coir__hub_if_any(t);
-    if (hub == NULL || t->current == &hub->base)
-        return 0;
-    return coir__yield(t, hub, 0);
 }
 
 static PyObject *
 lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    int block = 1;
-    int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
-        lock_arguments(args, nargs, kwnames, &block, &ns) < 0)
-        return NULL;
-    int took = take(SELF, op, block, ns);
-    if (took < 0 || (took == 0 && !block && yield_if_possible() < 0))
-        return NULL;
-    return PyBool_FromLong(took);
+    return coir__thread_acquire(op, args, nargs, kwnames, semaphore_take);
 }
 
 static PyObject *
 lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (COIR__UNLIKELY(SELF->counter >= SELF->initial))
-        return over_released(op);
-    if (give(SELF) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    return bounded_give(op) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -551,394 +496,16 @@ static PyMethodDef lock_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject lock_type = {
+PyTypeObject coir__thread_lock_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.thread.LockType",
     .tp_basicsize = sizeof(SemaphoreObject),
-    .tp_dealloc = coir__linkable_dealloc,
     .tp_repr = lock_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "lock()\n\nA lock, as _thread.lock, for greenlets and threads.",
-    .tp_traverse = coir__linkable_traverse,
-    .tp_clear = coir__linkable_clear,
     .tp_methods = lock_methods,
     .tp_base = &bounded_type,
     .tp_init = lock_init,
-    .tp_new = semaphore_new,
     .tp_vectorcall = lock_vectorcall,
-};
-
-/* --- RLock --------------------------------------------------------------- */
-
-#undef SELF
-
-typedef struct {
-    PyObject_HEAD PyObject *weakreflist;
-    SemaphoreObject *block; /* strong, never NULL: who has it has this */
-    PyObject *owner;        /* strong: a greenlet, or NULL */
-    Py_ssize_t count;       /* how often it is to release it */
-} RLockObject;
-
-#define SELF ((RLockObject *)op)
-
-static PyObject *
-rlock_make(PyTypeObject *type, PyTypeObject *block)
-{
-    PyObject *sem = semaphore_new(block, NULL, NULL);
-    PyObject *op = sem != NULL ? type->tp_alloc(type, 0) : NULL;
-    if (op == NULL)
-        Py_XDECREF(sem);
-    else
-        SELF->block = (SemaphoreObject *)sem;
-    return op;
-}
-
-static PyObject *
-rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-          PyObject *Py_UNUSED(kwargs))
-{
-    return rlock_make(type, &semaphore_type);
-}
-
-static int
-rlock_init(PyObject *op, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"hub", NULL};
-    PyObject *hub = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:RLock", names, &hub))
-        return -1;
-    if (hub != NULL && hub != Py_None)
-        Py_XSETREF(SELF->block->link.hub, Py_NewRef(hub));
-    return 0;
-}
-
-/* The running greenlet, borrowed, or NULL with an exception. */
-static inline PyObject *
-current(void)
-{
-    coir_pythread *t = coir__pythread_get();
-    return t != NULL ? (PyObject *)t->current : NULL;
-}
-
-/* 1, 0, or -1 with an exception. */
-static inline int
-rlock_take(RLockObject *self, int block, int64_t ns)
-{
-    PyObject *me = current();
-    if (COIR__UNLIKELY(me == NULL))
-        return -1;
-    if (self->owner == me) {
-        self->count++;
-        return 1;
-    }
-    Py_INCREF(me);
-    int took = take(self->block, (PyObject *)self, block, ns);
-    if (took <= 0) {
-        Py_DECREF(me);
-        return took;
-    }
-    self->owner = me; /* nobody owned it */
-    self->count = 1;
-    return 1;
-}
-
-static PyObject *
-rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-              PyObject *kwnames)
-{
-    int block = 1;
-    PyObject *timeout = NULL;
-    int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
-        acquire_arguments(args, nargs, kwnames, &block, &timeout, &ns) < 0)
-        return NULL;
-    return taken(rlock_take(SELF, block, ns), block, timeout);
-}
-
-static PyObject *
-rlock_enter(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return rlock_take(SELF, 1, COIR_FOREVER) >= 0 ? Py_NewRef(Py_True) : NULL;
-}
-
-static PyObject *
-rlock_release(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    PyObject *me = current();
-    if (COIR__UNLIKELY(me == NULL))
-        return NULL;
-    if (COIR__UNLIKELY(SELF->owner != me))
-        return PyErr_Format(PyExc_RuntimeError,
-                            "cannot release un-acquired lock. Owner: %R "
-                            "Current: %R",
-                            SELF->owner != NULL ? SELF->owner : Py_None, me);
-    if (--SELF->count == 0) {
-        SELF->owner = NULL;
-        Py_DECREF(me); /* it runs */
-        if (give(SELF->block) < 0)
-            return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
-           Py_ssize_t Py_UNUSED(nargs))
-{
-    return rlock_release(op, NULL);
-}
-
-static PyObject *
-rlock_locked(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    return PyBool_FromLong(SELF->block->counter <= 0);
-}
-
-static PyObject *
-rlock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    PyObject *me = current();
-    return me != NULL ? PyBool_FromLong(SELF->owner == me) : NULL;
-}
-
-static PyObject *
-rlock_recursion(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    PyObject *me = current();
-    return me != NULL ? PyLong_FromSsize_t(SELF->owner == me ? SELF->count : 0)
-                      : NULL;
-}
-
-static PyObject *
-rlock_release_save(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    if (SELF->count == 0) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
-        return NULL;
-    }
-    PyObject *state = Py_BuildValue("(nO)", SELF->count,
-                                    SELF->owner ? SELF->owner : Py_None);
-    if (state == NULL)
-        return NULL;
-    PyObject *owner = SELF->owner;
-    SELF->count = 0;
-    SELF->owner = NULL;
-    int err = give(SELF->block);
-    Py_XDECREF(owner);
-    if (err < 0)
-        Py_CLEAR(state);
-    return state;
-}
-
-static PyObject *
-rlock_acquire_restore(PyObject *op, PyObject *state)
-{
-    Py_ssize_t count;
-    PyObject *owner;
-    if (!PyArg_ParseTuple(state, "nO:_acquire_restore", &count, &owner) ||
-        take(SELF->block, op, 1, COIR_FOREVER) < 0)
-        return NULL;
-    SELF->count = count;
-    Py_XSETREF(SELF->owner, Py_NewRef(owner));
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-rlock_at_fork(PyObject *op, PyObject *Py_UNUSED(unused))
-{
-    coir__linkable_forget(&SELF->block->link);
-    SELF->block->counter = 1;
-    SELF->count = 0;
-    Py_CLEAR(SELF->owner);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-rlock_repr(PyObject *op)
-{
-    const char *name = coir__type_name(Py_TYPE(op));
-    PyObject *owner = SELF->owner;
-    if (owner == NULL)
-        return PyUnicode_FromFormat("<%s at %p _count=%zd _owner=None>", name,
-                                    op, SELF->count);
-    /* Its own repr() may show this lock. */
-    return PyUnicode_FromFormat("<%s at %p _count=%zd _owner=<%s at %p>>",
-                                name, op, SELF->count,
-                                coir__type_name(Py_TYPE(owner)), owner);
-}
-
-static PyObject *
-rlock_get_owner(PyObject *op, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(SELF->owner != NULL ? SELF->owner : Py_None);
-}
-
-static PyObject *
-rlock_get_count(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromSsize_t(SELF->count);
-}
-
-static PyObject *
-rlock_get_block(PyObject *op, void *Py_UNUSED(closure))
-{
-    return Py_NewRef((PyObject *)SELF->block);
-}
-
-static int
-rlock_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(SELF->block);
-    Py_VISIT(SELF->owner);
-    return 0;
-}
-
-static int
-rlock_clear(PyObject *op)
-{
-    Py_CLEAR(SELF->owner);
-    return 0;
-}
-
-static void
-rlock_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    if (SELF->weakreflist != NULL)
-        PyObject_ClearWeakRefs(op);
-    Py_CLEAR(SELF->owner);
-    Py_DECREF(SELF->block);
-    Py_TYPE(op)->tp_free(op);
-}
-
-static PyMethodDef rlock_methods[] = {
-    {"acquire", FAST rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=None) -> bool\n\n"
-     "Lock it, once more if the calling greenlet has it; else blocks until\n"
-     "it is free, for `timeout` seconds at most, not at all if `blocking` is\n"
-     "false. Whether it was locked."},
-    {"release", rlock_release, METH_NOARGS,
-     "release() -> None\n\n"
-     "Undo one acquire() of the calling greenlet; after the last it is free.\n"
-     "RuntimeError is raised in others."},
-    {"locked", rlock_locked, METH_NOARGS,
-     "locked() -> bool\n\nWhether anybody has it."},
-    {"__enter__", rlock_enter, METH_NOARGS, NULL},
-    {"__exit__", FAST rlock_exit, METH_FASTCALL, NULL},
-    {"_is_owned", rlock_is_owned, METH_NOARGS,
-     "_is_owned() -> bool\n\nWhether the calling greenlet has it."},
-    {"_recursion_count", rlock_recursion, METH_NOARGS,
-     "_recursion_count() -> int\n\nHow often the calling greenlet has it."},
-    {"_release_save", rlock_release_save, METH_NOARGS,
-     "_release_save() -> tuple\n\nFree it; for _acquire_restore()."},
-    {"_acquire_restore", rlock_acquire_restore, METH_O,
-     "_acquire_restore(state) -> None\n\nBlock until it is as it was."},
-    {"_at_fork_reinit", rlock_at_fork, METH_NOARGS,
-     "_at_fork_reinit() -> None\n\nFor the child of a fork: it is free."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef rlock_getset[] = {
-    {"_owner", rlock_get_owner, NULL, "Which greenlet has it, or None.", NULL},
-    {"_count", rlock_get_count, NULL, "How often.", NULL},
-    {"_block", rlock_get_block, NULL, "What who has it has acquired.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyTypeObject rlock_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.lock.RLock",
-    .tp_basicsize = sizeof(RLockObject),
-    .tp_dealloc = rlock_dealloc,
-    .tp_repr = rlock_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "RLock(hub=None)\n\n"
-              "A lock that who has it may acquire again; a greenlet has it,\n"
-              "and only that one can release it.",
-    .tp_traverse = rlock_traverse,
-    .tp_clear = rlock_clear,
-    .tp_weaklistoffset = offsetof(RLockObject, weakreflist),
-    .tp_methods = rlock_methods,
-    .tp_getset = rlock_getset,
-    .tp_init = rlock_init,
-    .tp_new = rlock_new,
-};
-
-/* --- the RLock of threads ------------------------------------------------ */
-
-static PyObject *
-thread_rlock_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                 PyObject *Py_UNUSED(kwargs))
-{
-    return rlock_make(type, &lock_type);
-}
-
-static int
-thread_rlock_init(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(args),
-                  PyObject *Py_UNUSED(kwargs))
-{
-    return 0; /* as _thread.RLock takes them */
-}
-
-static PyObject *
-thread_rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
-                     PyObject *kwnames)
-{
-    int block = 1;
-    int64_t ns = COIR_FOREVER;
-    if (COIR__UNLIKELY(nargs > 0 || kwnames != NULL) &&
-        lock_arguments(args, nargs, kwnames, &block, &ns) < 0)
-        return NULL;
-    int took = rlock_take(SELF, block, ns);
-    if (took < 0 || (took == 0 && !block && yield_if_possible() < 0))
-        return NULL;
-    return PyBool_FromLong(took);
-}
-
-static PyObject *
-thread_rlock_release(PyObject *op, PyObject *unused)
-{
-    if (SELF->owner == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot release un-acquired lock");
-        return NULL;
-    }
-    return rlock_release(op, unused);
-}
-
-static PyObject *
-thread_rlock_repr(PyObject *op)
-{
-    return PyUnicode_FromFormat(
-        "<%s %s object owner=%zu count=%zd at %p>",
-        SELF->block->counter <= 0 ? "locked" : "unlocked",
-        Py_TYPE(op)->tp_name, (size_t)SELF->owner, SELF->count, op);
-}
-
-static PyMethodDef thread_rlock_methods[] = {
-    {"acquire", FAST thread_rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=-1) -> bool\n\n"
-     "Lock it, once more if the calling greenlet has it; else blocks until\n"
-     "it is free, for `timeout` seconds at most, not at all if `blocking` is\n"
-     "false. Whether it was locked."},
-    {"release", thread_rlock_release, METH_NOARGS,
-     "release() -> None\n\n"
-     "Undo one acquire() of the calling greenlet; after the last it is free.\n"
-     "RuntimeError is raised in others."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyTypeObject thread_rlock_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.threading.RLock",
-    .tp_basicsize = sizeof(RLockObject),
-    .tp_dealloc = rlock_dealloc,
-    .tp_repr = thread_rlock_repr,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "RLock()\n\n"
-              "An RLock with the arguments of threading.RLock.",
-    .tp_traverse = rlock_traverse,
-    .tp_clear = rlock_clear,
-    .tp_methods = thread_rlock_methods,
-    .tp_base = &rlock_type,
-    .tp_init = thread_rlock_init,
-    .tp_new = thread_rlock_new,
 };
 
 /* --- the ident of a greenlet as a thread --------------------------------- */
@@ -979,32 +546,15 @@ set_error(PyTypeObject *type, PyObject *error)
     return 0;
 }
 
-static int
-types_ready(void)
-{
-    if (PyType_HasFeature(&thread_rlock_type, Py_TPFLAGS_READY))
-        return 0;
-    if (PyType_Ready(&semaphore_type) < 0 || PyType_Ready(&bounded_type) < 0 ||
-        PyType_Ready(&lock_type) < 0 ||
-        set_error(&bounded_type, PyExc_ValueError) < 0 ||
-        set_error(&lock_type, PyExc_RuntimeError) < 0)
-        return -1;
-    if (PyType_Ready(&rlock_type) < 0)
-        return -1;
-    return PyType_Ready(&thread_rlock_type);
-}
-
 int
 coir__lock_types_init(PyObject *module)
 {
-    if (types_ready() < 0 || PyModule_AddFunctions(module, functions) < 0 ||
-        PyModule_AddObjectRef(module, "ThreadRLock",
-                              (PyObject *)&thread_rlock_type) < 0 ||
-        PyModule_AddObjectRef(module, "Semaphore",
-                              (PyObject *)&semaphore_type) < 0 ||
-        PyModule_AddObjectRef(module, "BoundedSemaphore",
-                              (PyObject *)&bounded_type) < 0 ||
-        PyModule_AddObjectRef(module, "LockType", (PyObject *)&lock_type) < 0)
+    if (PyModule_AddFunctions(module, functions) < 0 ||
+        PyModule_AddType(module, &coir__semaphore_type) < 0 ||
+        PyModule_AddType(module, &bounded_type) < 0 ||
+        PyModule_AddType(module, &coir__thread_lock_type) < 0 ||
+        set_error(&bounded_type, PyExc_ValueError) < 0 ||
+        set_error(&coir__thread_lock_type, PyExc_RuntimeError) < 0)
         return -1;
-    return PyModule_AddObjectRef(module, "RLock", (PyObject *)&rlock_type);
+    return coir__rlock_types_init(module);
 }
