@@ -140,24 +140,10 @@ evtimeout_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 evtimeout_exit(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (Py_IS_TYPE(op, &evtimeout_type)) {
-        (void)evtimeout_cancel(op, NULL);
-    }
-    else {
-        PyObject *res = PyObject_CallMethod(op, "cancel", NULL);
-        if (res == NULL)
-            return NULL;
-        Py_DECREF(res);
-    }
-    if (nargs > 1 && args[1] == op && BASE->exception == Py_False)
-        Py_RETURN_TRUE;
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-evtimeout_get_pending(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(coir__timeout_is_pending(BASE));
+    return coir__timeout_exit(op, args, nargs,
+                              Py_IS_TYPE(op, &evtimeout_type)
+                                  ? evtimeout_cancel(op, NULL)
+                                  : PyObject_CallMethod(op, "cancel", NULL));
 }
 
 static PyObject *
@@ -170,12 +156,6 @@ static PyObject *
 evtimeout_get_is_timeout(PyObject *Py_UNUSED(op), void *Py_UNUSED(closure))
 {
     Py_RETURN_TRUE;
-}
-
-static PyObject *
-evtimeout_get(PyObject *op, void *closure)
-{
-    return Py_NewRef(closure == NULL ? BASE->seconds : BASE->exception);
 }
 
 static int
@@ -197,36 +177,11 @@ evtimeout_set(PyObject *op, PyObject *value, void *closure)
 }
 
 static PyObject *
-evtimeout_repr(PyObject *op)
-{
-    PyObject *exc = BASE->exception;
-    const char *pending = coir__timeout_is_pending(BASE) ? " pending" : "";
-    const char *name = coir__type_name(Py_TYPE(op));
-    if (exc == Py_None)
-        return PyUnicode_FromFormat("<%s at %p seconds=%S%s>", name, op,
-                                    BASE->seconds, pending);
-    return PyUnicode_FromFormat("<%s at %p seconds=%S exception=%R%s>", name,
-                                op, BASE->seconds, exc, pending);
-}
-
-static PyObject *
 evtimeout_str(PyObject *op)
 {
-    PyObject *seconds = BASE->seconds, *exc = BASE->exception;
-    if (seconds == Py_None)
-        return PyUnicode_FromString("");
-    PyObject *one = PyLong_FromLong(1);
-    int is_one =
-        one != NULL ? PyObject_RichCompareBool(seconds, one, Py_EQ) : -1;
-    Py_XDECREF(one);
-    if (is_one < 0)
-        return NULL;
-    const char *s = is_one ? "" : "s";
-    if (exc == Py_None || exc == Py_True)
-        return PyUnicode_FromFormat("%S second%s", seconds, s);
-    if (exc == Py_False)
-        return PyUnicode_FromFormat("%S second%s (silent)", seconds, s);
-    return PyUnicode_FromFormat("%S second%s (%S)", seconds, s, exc);
+    const PyObject *exc = BASE->exception;
+    return coir__timeout_text(BASE, exc != Py_None && exc != Py_True,
+                              "%S second%s (%S)");
 }
 
 static PyMethodDef evtimeout_methods[] = {
@@ -244,13 +199,13 @@ static PyMethodDef evtimeout_methods[] = {
 };
 
 static PyGetSetDef evtimeout_getset[] = {
-    {"pending", evtimeout_get_pending, NULL,
+    {"pending", coir__timeout_get_pending, NULL,
      "Whether it is going to be raised.", NULL},
     {"timer", evtimeout_get_timer, NULL,
      "What counts the time: itself; None once it was cancelled.", NULL},
     {"is_timeout", evtimeout_get_is_timeout, NULL, "True.", NULL},
-    {"seconds", evtimeout_get, evtimeout_set, "None: never.", NULL},
-    {"exception", evtimeout_get, evtimeout_set,
+    {"seconds", coir__timeout_get, evtimeout_set, "None: never.", NULL},
+    {"exception", coir__timeout_get, evtimeout_set,
      "What is raised instead; None, True: itself. False: itself, but a "
      "`with`\n"
      "keeps it to itself.",
@@ -262,7 +217,7 @@ static PyTypeObject evtimeout_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.eventlet.timeout.Timeout",
     .tp_basicsize = sizeof(EvTimeoutObject),
     .tp_dealloc = coir__timeout_dealloc,
-    .tp_repr = evtimeout_repr,
+    .tp_repr = coir__timeout_repr,
     .tp_str = evtimeout_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =

@@ -441,6 +441,7 @@ COIR__HIDDEN int coir__green_types_init(PyObject *module);   /* green.c */
 COIR__HIDDEN int coir__event_types_init(PyObject *module);   /* event.c */
 COIR__HIDDEN int coir__lock_types_init(PyObject *module);    /* lock.c */
 COIR__HIDDEN int coir__timeout_types_init(PyObject *module); /* timeout.c */
+COIR__HIDDEN int coir__waiter_types_init(PyObject *module);  /* waiter.c */
 COIR__HIDDEN int coir__queue_types_init(PyObject *module);   /* queue.c */
 COIR__HIDDEN int coir__local_types_init(PyObject *module);   /* local.c */
 COIR__HIDDEN int coir__socket_types_init(PyObject *module);  /* socket.c */

@@ -1,5 +1,5 @@
-/* patience.c - what calls of queues and channels have in common: arguments,
- * and waiting as long as `block` and `timeout` say.
+/* patience.c - how calls of queues and channels wait: as long as `block` and
+ * `timeout` say.
  *
  * No references are taken for the time of the wait: the caller has them, in a
  * frame that the collector can see, unlike this stack. */
@@ -30,63 +30,6 @@ coir__queue_load(void)
     Py_DECREF(module);
     return coir__exc_full != NULL ? 0 : -1;
 }
-
-/* --- arguments ----------------------------------------------------------- */
-
-static COIR__COLD int
-parse_names(const char *func, PyObject *const *values, Py_ssize_t nargs,
-            PyObject *kwnames, Py_ssize_t max, const char *const *names,
-            PyObject **out)
-{
-    int given = (1 << nargs) - 1;
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(kwnames); k++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, k);
-        Py_ssize_t i = 0;
-        while (i < max && PyUnicode_CompareWithASCIIString(name, names[i]))
-            i++;
-        if (i == max) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got an unexpected keyword argument '%U'", func,
-                         name);
-            return -1;
-        }
-        if (given & (1 << i)) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got multiple values for argument '%U'", func,
-                         name);
-            return -1;
-        }
-        out[i] = values[k];
-        given |= 1 << i;
-    }
-    return 0;
-}
-
-int
-coir__parse(const char *func, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames, Py_ssize_t min, Py_ssize_t max,
-            const char *const *names, PyObject **out)
-{
-    if (nargs > max) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() takes at most %zd positional arguments (%zd given)",
-                     func, max, nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        out[i] = args[i];
-    if (kwnames != NULL &&
-        parse_names(func, args + nargs, nargs, kwnames, max, names, out) < 0)
-        return -1;
-    if (min > 0 && out[0] == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s'",
-                     func, names[0]);
-        return -1;
-    }
-    return 0;
-}
-
-/* --- patience ------------------------------------------------------------ */
 
 static int64_t
 now_ns(void)

@@ -232,7 +232,7 @@ queue_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"timeout"};
     QueueObject *q = (QueueObject *)op;
     PyObject *timeout = NULL;
-    if (coir__parse("join", args, nargs, kwnames, 0, 1, names, &timeout) < 0)
+    if (coir__arguments("join", names, 1, args, nargs, kwnames, &timeout) < 0)
         return NULL;
     if (q->unfinished == 0)
         Py_RETURN_TRUE;
@@ -257,7 +257,7 @@ queue_shutdown(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"immediate"};
     QueueObject *q = (QueueObject *)op;
     PyObject *in = Py_False;
-    if (coir__parse("shutdown", args, nargs, kwnames, 0, 1, names, &in) < 0)
+    if (coir__arguments("shutdown", names, 1, args, nargs, kwnames, &in) < 0)
         return NULL;
     int immediate = PyObject_IsTrue(in);
     if (immediate < 0)

@@ -2,9 +2,9 @@
 #ifndef COIR_QUEUE_H
 #define COIR_QUEUE_H
 
-#include "hub.h"
+#include "link.h"
 
-/* --- patience.c: arguments and waiting ----------------------------------- */
+/* --- patience.c: waiting ----------------------------------- */
 
 /* queue.Empty, queue.Full and queue.ShutDown, strong, once coir__queue_load()
  * was called; before Python 3.13, which has it, the last is our own. */
@@ -15,14 +15,6 @@ extern PyObject *coir__exc_shutdown COIR__HIDDEN;
 /* Import what is needed of the standard library, with the first queue: not
  * every program that has greenlets has queues. 0, or -1 with an exception. */
 COIR__HIDDEN int coir__queue_load(void);
-
-/* Arguments of a method by position or name, into `out`; what is missing
- * stays as it is there. The first `min` (0 or 1) must be given. Borrowed.
- * 0, or -1 with TypeError. */
-COIR__HIDDEN int coir__parse(const char *func, PyObject *const *args,
-                             Py_ssize_t nargs, PyObject *kwnames,
-                             Py_ssize_t min, Py_ssize_t max,
-                             const char *const *names, PyObject **out);
 
 /* How long a call waits. */
 typedef struct {
@@ -212,8 +204,7 @@ COIR__HIDDEN int coir__queue_wait(QueueObject *q, coir_line *l,
 /* Those who wait in join(). */
 COIR__HIDDEN void coir__queue_wake_joiners(QueueObject *q);
 
-/* The arguments (block, timeout) and (item, block, timeout) of a method, as
- * coir__parse() has them. */
+/* The arguments (block, timeout) and (item, block, timeout) of a method. */
 static inline int
 coir__queue_get_args(const char *func, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames, PyObject **in)
@@ -221,7 +212,7 @@ coir__queue_get_args(const char *func, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"block", "timeout"};
     if (COIR__LIKELY(nargs == 0 && kwnames == NULL))
         return 0;
-    return coir__parse(func, args, nargs, kwnames, 0, 2, names, in);
+    return coir__arguments(func, names, 2, args, nargs, kwnames, in);
 }
 
 static inline int
@@ -229,10 +220,16 @@ coir__queue_put_args(PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames, PyObject **in)
 {
     static const char *const names[] = {"item", "block", "timeout"};
-    if (COIR__UNLIKELY(nargs != 1 || kwnames != NULL))
-        return coir__parse("put", args, nargs, kwnames, 1, 3, names, in);
-    in[0] = args[0];
-    return 0;
+    if (COIR__LIKELY(nargs == 1 && kwnames == NULL)) {
+        in[0] = args[0];
+        return 0;
+    }
+    if (coir__arguments("put", names, 3, args, nargs, kwnames, in) < 0)
+        return -1;
+    if (in[0] != NULL)
+        return 0;
+    PyErr_SetString(PyExc_TypeError, "put() missing required argument 'item'");
+    return -1;
 }
 
 /* A new one, empty: `types` are those without, and with join(), then the one

@@ -40,9 +40,22 @@ COIR__HIDDEN void coir__timeout_start(TimeoutObject *self, coir_pythread *t,
 /* Not pending any more. Releases references last. */
 COIR__HIDDEN void coir__timeout_stop(TimeoutObject *self);
 /* Slots of its types. */
+COIR__HIDDEN PyObject *coir__timeout_repr(PyObject *op);
 COIR__HIDDEN int coir__timeout_traverse(PyObject *op, visitproc visit,
                                         void *arg);
 COIR__HIDDEN int coir__timeout_clear(PyObject *op);
 COIR__HIDDEN void coir__timeout_dealloc(PyObject *op);
+
+/* str(): the time, and `with_more`, a format of seconds, "s" and exception, if
+ * there is more to say. */
+COIR__HIDDEN PyObject *coir__timeout_text(const TimeoutObject *self,
+                                          int has_more, const char *with_more);
+/* __exit__(*args), after close() or cancel() has returned `res`, which may be
+ * NULL with an exception. */
+COIR__HIDDEN PyObject *coir__timeout_exit(PyObject *op, PyObject *const *args,
+                                          Py_ssize_t nargs, PyObject *res);
+/* Attributes: `pending`; `seconds` without a closure, else `exception`. */
+COIR__HIDDEN PyObject *coir__timeout_get_pending(PyObject *op, void *closure);
+COIR__HIDDEN PyObject *coir__timeout_get(PyObject *op, void *closure);
 
 #endif
