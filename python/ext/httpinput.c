@@ -352,20 +352,47 @@ read_line(HTTPInputObject *in, size_t want)
 
 /* --- methods ------------------------------------------------------------- */
 
+Py_ssize_t
+coir__http_size_arg(const char *name, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (coir__check_count(name, nargs, 0, 1) < 0)
+        return -1;
+    if (nargs == 0 || args[0] == Py_None)
+        return PY_SSIZE_T_MAX;
+    Py_ssize_t n = PyNumber_AsSsize_t(args[0], NULL);
+    if (n == -1 && PyErr_Occurred())
+        return -1;
+    return n < 0 ? PY_SSIZE_T_MAX : n;
+}
+
+PyObject *
+coir__http_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     iternextfunc next)
+{
+    Py_ssize_t hint = coir__http_size_arg("readlines", args, nargs), sum = 0;
+    if (hint < 0)
+        return NULL;
+    if (hint == 0)
+        hint = PY_SSIZE_T_MAX;
+    PyObject *list = PyList_New(0), *line = NULL;
+    while (list != NULL && sum < hint && (line = next(op)) != NULL) {
+        sum += PyBytes_GET_SIZE(line);
+        if (PyList_Append(list, line) < 0)
+            Py_CLEAR(list);
+        Py_DECREF(line);
+    }
+    if (PyErr_Occurred())
+        Py_CLEAR(list);
+    return list;
+}
+
 static PyObject *
 call(PyObject *op, PyObject *(*func)(HTTPInputObject *, size_t),
      const char *name, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t want = PY_SSIZE_T_MAX;
-    if (coir__check_count(name, nargs, 0, 1) < 0)
+    Py_ssize_t want = coir__http_size_arg(name, args, nargs);
+    if (want < 0)
         return NULL;
-    if (nargs > 0 && args[0] != Py_None) {
-        want = PyNumber_AsSsize_t(args[0], NULL);
-        if (want == -1 && PyErr_Occurred())
-            return NULL;
-        if (want < 0)
-            want = PY_SSIZE_T_MAX;
-    }
     if (begin(SELF) < 0)
         return NULL;
     SELF->is_busy = 1;
@@ -407,38 +434,15 @@ input_next(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 input_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t hint = 0, sum = 0;
-    if (coir__check_count("readlines", nargs, 0, 1) < 0)
-        return NULL;
-    if (nargs > 0 && args[0] != Py_None) {
-        hint = PyNumber_AsSsize_t(args[0], NULL);
-        if (hint == -1 && PyErr_Occurred())
-            return NULL;
-    }
-    PyObject *list = PyList_New(0), *line;
-    while (list != NULL && (hint <= 0 || sum < hint) &&
-           (line = input_iternext(op)) != NULL) {
-        sum += PyBytes_GET_SIZE(line);
-        if (PyList_Append(list, line) < 0)
-            Py_CLEAR(list);
-        Py_DECREF(line);
-    }
-    if (PyErr_Occurred())
-        Py_CLEAR(list);
-    return list;
+    return coir__http_readlines(op, args, nargs, input_iternext);
 }
 
 static PyObject *
 input_drain(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t most = PY_SSIZE_T_MAX;
-    if (coir__check_count("drain", nargs, 0, 1) < 0)
+    Py_ssize_t most = coir__http_size_arg("drain", args, nargs);
+    if (most < 0)
         return NULL;
-    if (nargs > 0 && args[0] != Py_None) {
-        most = PyNumber_AsSsize_t(args[0], NULL);
-        if (most == -1 && PyErr_Occurred())
-            return NULL;
-    }
     if (SELF->is_busy)
         Py_RETURN_FALSE;
     SELF->is_busy = 1;

@@ -407,21 +407,6 @@ reader_read_request(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 
 /* --- as a file ----------------------------------------------------------- */
 
-/* An argument that may be missing, None or negative: no limit, PY_SSIZE_T_MAX.
- * -1 with an exception. */
-static Py_ssize_t
-size_arg(const char *name, PyObject *const *args, Py_ssize_t nargs)
-{
-    if (coir__check_count(name, nargs, 0, 1) < 0)
-        return -1;
-    if (nargs == 0 || args[0] == Py_None)
-        return PY_SSIZE_T_MAX;
-    Py_ssize_t n = PyNumber_AsSsize_t(args[0], NULL);
-    if (n == -1 && PyErr_Occurred())
-        return -1;
-    return n < 0 ? PY_SSIZE_T_MAX : n;
-}
-
 /* Up to n bytes of the buffer. */
 static PyObject *
 take(HTTPReaderObject *r, size_t n)
@@ -439,7 +424,7 @@ take(HTTPReaderObject *r, size_t n)
 static PyObject *
 reader_read(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t want = size_arg("read", args, nargs);
+    Py_ssize_t want = coir__http_size_arg("read", args, nargs);
     if (want < 0)
         return NULL;
     for (;;) {
@@ -459,7 +444,7 @@ reader_read(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 reader_read1(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t want = size_arg("read1", args, nargs);
+    Py_ssize_t want = coir__http_size_arg("read1", args, nargs);
     if (want < 0)
         return NULL;
     if (want == PY_SSIZE_T_MAX)
@@ -473,7 +458,7 @@ reader_read1(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 reader_readline(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t want = size_arg("readline", args, nargs);
+    Py_ssize_t want = coir__http_size_arg("readline", args, nargs);
     if (want < 0)
         return NULL;
     size_t seen = 0;
@@ -526,7 +511,7 @@ reader_readinto(PyObject *op, PyObject *arg)
 static PyObject *
 reader_peek(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (size_arg("peek", args, nargs) < 0)
+    if (coir__http_size_arg("peek", args, nargs) < 0)
         return NULL;
     if (coir__httpreader_has(SELF) == 0 &&
         coir__httpreader_fill(SELF, 1, 0, COIR_FOREVER) < 0)
@@ -553,22 +538,7 @@ reader_iternext(PyObject *op)
 static PyObject *
 reader_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t hint = size_arg("readlines", args, nargs), sum = 0;
-    if (hint < 0)
-        return NULL;
-    if (hint == 0)
-        hint = PY_SSIZE_T_MAX;
-    PyObject *list = PyList_New(0), *line = NULL;
-    while (list != NULL && sum < hint &&
-           (line = reader_iternext(op)) != NULL) {
-        sum += PyBytes_GET_SIZE(line);
-        if (PyList_Append(list, line) < 0)
-            Py_CLEAR(list);
-        Py_DECREF(line);
-    }
-    if (PyErr_Occurred())
-        Py_CLEAR(list);
-    return list;
+    return coir__http_readlines(op, args, nargs, reader_iternext);
 }
 
 static PyObject *

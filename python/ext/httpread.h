@@ -66,6 +66,17 @@ coir__http_sendall(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* n bytes of the buffer were used. */
 COIR__HIDDEN void coir__httpreader_use(HTTPReaderObject *r, size_t n);
 
+/* In httpinput.c: the argument of read() and the like that may be missing,
+ * None or negative: no limit, PY_SSIZE_T_MAX. -1 with an exception. */
+COIR__HIDDEN Py_ssize_t coir__http_size_arg(const char *name,
+                                            PyObject *const *args,
+                                            Py_ssize_t nargs);
+/* readlines() of what gives its lines, bytes, by `next`. */
+COIR__HIDDEN PyObject *coir__http_readlines(PyObject *op,
+                                            PyObject *const *args,
+                                            Py_ssize_t nargs,
+                                            iternextfunc next);
+
 static inline size_t
 coir__httpreader_has(const HTTPReaderObject *r)
 {
