@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "dns/dns.h"
+#include "gate_helper.h"
 #include "green_helper.h"
 #include "harness.h"
 
@@ -23,7 +24,6 @@
 #define S COIR_NS_PER_S
 #define FOREVER COIR_FOREVER
 
-static coir_semaphore begun, gate;
 static coir_green *holder;
 
 static void
@@ -41,27 +41,11 @@ stats(void)
     return s;
 }
 
-static int
-pass_gate(void *arg)
-{
-    (void)arg;
-    coir_semaphore_release(&begun, 1);
-    return coir_semaphore_acquire(&gate, FOREVER);
-}
-
-static int
-occupy_lane(void *arg)
-{
-    (void)arg;
-    return coir_blocking(coir_pool_lane(COIR_LANE_DNS), pass_gate, NULL, NULL,
-                         NULL, FOREVER);
-}
-
 static void
 hold_look_ups(void)
 {
     coir_pool_set_limit(coir_pool_lane(COIR_LANE_DNS), 1);
-    holder = spawn(occupy_lane, NULL);
+    holder = spawn(occupy, coir_pool_lane(COIR_LANE_DNS));
     CHECK_EQ(coir_semaphore_acquire(&begun, FOREVER), 0);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "gate_helper.h"
 #include "hub/internal.h"
 #include "loop_helper.h"
 
@@ -254,24 +255,6 @@ TEST_EACH_BACKEND(file, pipe_gives_what_it_has)
     finish(fd);
 }
 
-static coir_semaphore begun, gate;
-
-static int
-pass_gate(void *arg)
-{
-    (void)arg;
-    coir_semaphore_release(&begun, 1);
-    return coir_semaphore_acquire(&gate, FOREVER);
-}
-
-static int
-occupy_lane(void *arg)
-{
-    (void)arg;
-    return coir_blocking(coir_pool_lane(COIR_LANE_FILE), pass_gate, NULL, NULL,
-                         NULL, FOREVER);
-}
-
 TEST_EACH_BACKEND(file, what_is_opened_too_late_is_closed)
 {
     int fd = begin(backend);
@@ -299,7 +282,7 @@ TEST_EACH_BACKEND(file, what_is_not_begun_is_closed_all_the_same)
     int fd = begin(backend);
     coir_green *g;
     coir_pool_set_limit(coir_pool_lane(COIR_LANE_FILE), 1);
-    CHECK_EQ(coir_spawn(&g, occupy_lane, NULL, NULL), 0);
+    CHECK_EQ(coir_spawn(&g, occupy, coir_pool_lane(COIR_LANE_FILE), NULL), 0);
     CHECK_EQ(coir_semaphore_acquire(&begun, FOREVER), 0);
     int other = dup(fd);
     CHECK_EQ(coir_file_close(other, MS), COIR_ETIMEDOUT);

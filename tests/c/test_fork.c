@@ -8,12 +8,10 @@
 #include <unistd.h>
 
 #include "green_helper.h"
-#include "hub/internal.h"
 #include "io_helper.h"
 #include "sync/waitq.h"
 
-static fake f;
-static coir_loop *loop;
+#include "hub_helper.h" /* names a variable as others their parameters */
 
 /* TSan's fibers count as threads, and of a process with threads it does not
  * follow the children. */
@@ -25,18 +23,10 @@ skip_what_tsan_cannot(void)
 }
 
 static void
-begin(void)
+prepare(void)
 {
     skip_what_tsan_cannot();
-    loop = fake_loop(&f);
-    CHECK(coir__hub_make(loop) != NULL);
-}
-
-static void
-finish(void)
-{
-    CHECK_EQ(coir_hub_fini(), 0);
-    coir_loop_free(loop);
+    begin();
 }
 
 /* The child of a test ends as the test does: with nothing left. */
@@ -135,7 +125,7 @@ with_value(void *arg)
 
 TEST(fork, only_main)
 {
-    begin();
+    prepare();
     coir_green *ended = spawn(say, "ended");
     CHECK_EQ(coir_yield(), 0);
     int64_t time = 7 * S;
@@ -221,7 +211,7 @@ cause_deadlock(void *arg)
 /* It has the place of the main one in every respect. */
 TEST(fork, only_the_one_that_forks)
 {
-    begin();
+    prepare();
     child_status = 42;
     int pid;
     coir_green *other = spawn(sleep_one, NULL);
@@ -240,7 +230,7 @@ TEST(fork, only_the_one_that_forks)
 /* The handler of fork() has done nothing but to hide the hub. */
 TEST(fork, by_the_plain_call)
 {
-    begin();
+    prepare();
     coir_green *g = spawn(sleep_one, NULL), *p = spawn(park, NULL);
     CHECK_EQ(coir_yield(), 0);
     int pid = fork();
@@ -274,7 +264,7 @@ TEST(fork, by_the_plain_call)
 
 TEST(fork, again_in_the_child)
 {
-    begin();
+    prepare();
     coir_detach(spawn(sleep_one, NULL));
     CHECK_EQ(coir_yield(), 0);
     int pid = fork();
@@ -326,7 +316,7 @@ plain_fork_in_callback(coir_loop *l, coir_timer *w, int revents)
 TEST(fork, in_a_callback)
 {
     for (int plain = 0; plain < 2; plain++) {
-        begin();
+        prepare();
         coir_green *g = spawn(sleep_one, NULL);
         coir_timer timer;
         coir_timer_init(&timer,
@@ -357,7 +347,7 @@ set_and_fork(coir_loop *l, coir_timer *w, int revents)
 /* What main waited for has happened: it is told so in the child, too. */
 TEST(fork, in_a_callback_that_woke_main)
 {
-    begin();
+    prepare();
     coir_event event = COIR_EVENT_INIT;
     coir_timer timer;
     coir_timer_init(&timer, set_and_fork, S, 0);
@@ -372,7 +362,7 @@ TEST(fork, in_a_callback_that_woke_main)
 
 TEST(fork, many)
 {
-    begin();
+    prepare();
     coir_green *g[100];
     for (int i = 0; i < 100; i++)
         g[i] = spawn(sleep_one, NULL);
@@ -408,7 +398,7 @@ deep_sleep(void *arg)
 
 TEST(fork, slices)
 {
-    begin();
+    prepare();
     child_status = 9;
     coir_green_attr slice = {.policy = COIR_POLICY_SLICE};
     coir_green *g[6];
@@ -456,7 +446,7 @@ own_scope(void *arg)
 
 TEST(fork, scopes)
 {
-    begin();
+    prepare();
     child_status = 5;
     int pid;
     coir_green *g = spawn(own_scope, &pid), *other = spawn(own_scope, NULL);
@@ -544,7 +534,7 @@ hold_locks(void (*fn)(coir_waitq *q))
 TEST(fork, nobody_waits_in_the_child)
 {
     static coir_green_fn *const waits[] = {acquire, lock, get};
-    begin();
+    prepare();
     CHECK_EQ(coir_queue_init(&queue, 1), 0);
     pthread_t threads[3];
     coir_green *g[3];
@@ -627,7 +617,7 @@ trace_callback(coir_callback *cb)
 /* Nor do those who put, who select, or callbacks. */
 TEST(fork, no_other_kind_waits_in_the_child)
 {
-    begin();
+    prepare();
     CHECK_EQ(coir_queue_init(&queue, 1), 0);
     CHECK_EQ(coir_queue_put(&queue, &loop, 0), 0);
     coir_callback cb = {.fn = trace_callback,
@@ -708,7 +698,7 @@ not_called(coir_call *call)
 
 TEST(fork, posted_calls_are_dropped)
 {
-    begin();
+    prepare();
     coir_call call = {.fn = not_called, .data = (void *)(uintptr_t) "called"};
     coir_hub_post(coir_hub_get(), &call);
     int pid = coir_hub_fork();

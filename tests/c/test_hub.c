@@ -7,26 +7,7 @@
 #include <unistd.h>
 
 #include "green_helper.h"
-#include "hub/internal.h"
-#include "loop_helper.h"
-
-static fake f;
-static coir_loop *loop;
-
-/* This thread's hub, on fake time. */
-static void
-begin(void)
-{
-    loop = fake_loop(&f);
-    CHECK(coir__hub_make(loop) != NULL);
-}
-
-static void
-finish(void)
-{
-    CHECK_EQ(coir_hub_fini(), 0);
-    coir_loop_free(loop);
-}
+#include "hub_helper.h"
 
 static int
 say(void *arg)

@@ -11,27 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hub/internal.h"
-#include "loop_helper.h"
+#include "hub_helper.h"
 #include "sync/waitq.h"
-
-static fake f;
-static coir_loop *loop;
-
-/* This thread's hub, on fake time. */
-static void
-begin(void)
-{
-    loop = fake_loop(&f);
-    CHECK(coir__hub_make(loop) != NULL);
-}
-
-static void
-finish(void)
-{
-    CHECK_EQ(coir_hub_fini(), 0);
-    coir_loop_free(loop);
-}
 
 /* What is printed between the two, to stderr too. */
 static char text[64 * 1024];

@@ -14,13 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gate_helper.h"
 #include "green_helper.h"
 #include "harness.h"
 
 #define MS COIR_NS_PER_MS
 #define FOREVER COIR_FOREVER
 
-static coir_semaphore begun, gate;
 static atomic_int drops, runs;
 
 static void
@@ -53,14 +53,6 @@ stats(coir_pool *pool)
     coir_pool_stats s;
     coir_pool_get_stats(pool, &s);
     return s;
-}
-
-static int
-pass_gate(void *arg)
-{
-    (void)arg;
-    coir_semaphore_release(&begun, 1);
-    return coir_semaphore_acquire(&gate, FOREVER);
 }
 
 static int
