@@ -21,28 +21,10 @@ from coir.gevent.queue import (
     SimpleQueue,
     UnboundQueue,
 )
-from coir.greenlet import GreenletExit, getcurrent, greenlet
+from coir.greenlet import GreenletExit, getcurrent
+from greenlet_helper import Stop, kill, start
 
 KINDS = [SimpleQueue, Queue, LifoQueue, PriorityQueue]
-
-
-class Stop(Exception):
-    pass
-
-
-def start(func, *args):
-    g = greenlet(func, get_hub())
-    get_hub().loop.run_callback(g.switch, *args)
-    return g
-
-
-def kill(g, exc=Stop):
-    """End it now, before anybody else runs; its end leads back here."""
-    g.parent = getcurrent()
-    try:
-        g.throw(exc)
-    except exc:
-        pass
 
 
 def let_run():

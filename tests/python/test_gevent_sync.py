@@ -22,30 +22,11 @@ from coir.gevent.lock import (
     RLock,
     Semaphore,
 )
-from coir.greenlet import getcurrent, greenlet
+from coir.greenlet import getcurrent
+from greenlet_helper import Stop, kill, start
 
 MUTEXES = [Semaphore, BoundedSemaphore, LockType, RLock, ThreadRLock]
 OWNED = [RLock, ThreadRLock]
-
-
-class Stop(Exception):
-    pass
-
-
-def start(func, *args):
-    """As spawn(), but the parent of what it returns can be set."""
-    g = greenlet(func, get_hub())
-    get_hub().loop.run_callback(g.switch, *args)
-    return g
-
-
-def kill(g, exc=Stop):
-    """End it now, before anybody else runs; its end leads back here."""
-    g.parent = getcurrent()
-    try:
-        g.throw(exc)
-    except exc:
-        pass
 
 
 def let_run():

@@ -15,15 +15,7 @@ from coir.gevent.exceptions import (
 )
 from coir.gevent.hub import Hub
 from coir.greenlet import getcurrent, greenlet
-
-
-class Stop(Exception):
-    pass
-
-
-def let_run():
-    for _ in range(10):
-        gevent.sleep(0)
+from greenlet_helper import Stop
 
 
 def spin(seconds):
