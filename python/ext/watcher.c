@@ -9,7 +9,7 @@
  * each, so that a loop reaps nobody whom it was not asked for, in any loop of
  * any thread. Where that does not work, or any child is waited for (pid 0),
  * SIGCHLD is. */
-#include "hub.h"
+#include "watcher.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,53 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum watcher_kind {
-    KIND_IO,
-    KIND_TIMER,
-    KIND_SIGNAL,
-    KIND_CHILD,
-    KIND_STAT,
-    KIND_IDLE,
-    KIND_PREPARE,
-    KIND_CHECK,
-    KIND_FORK,
-    KIND_ASYNC,
-    KINDS
-};
-
-typedef struct {
-    PyObject_HEAD LoopObject *loop; /* strong; NULL: closed */
-    PyObject *callback;             /* strong or NULL */
-    PyObject *args;                 /* strong, a tuple, or NULL */
-    PyObject *weakreflist;
-    coir_node node; /* in loop->watchers while active */
-    uint8_t kind;
-    uint8_t no_ref;         /* is not to keep the loop running */
-    uint8_t is_unrefd;      /* and does not, at present */
-    uint8_t is_active;      /* as its user sees it */
-    uint8_t pass_events;    /* the events come first among the arguments */
-    int pid, rpid, rstatus; /* of a child */
-    int pidfd;
-    PyObject *path;  /* of a stat: strong, bytes */
-    double interval; /* the same: as it was asked for */
-    union {
-        coir_watcher any;
-        coir_io io;
-        coir_timer timer;
-        coir_signal signal;
-        coir_stat stat;
-        coir_idle idle;
-        coir_prepare prepare;
-        coir_check check;
-        coir_fork fork;
-        coir_async async;
-    } w;
-} WatcherObject;
-
 static PyTypeObject watcher_type;
 static PyTypeObject kind_types[KINDS];
-
-#define SELF ((WatcherObject *)op)
 
 /* --- starting and stopping ----------------------------------------------- */
 
@@ -139,9 +94,8 @@ stop_any(WatcherObject *self)
     }
 }
 
-/* Whether it keeps the loop running, if active, is as `no_ref` says. */
-static void
-apply_ref(WatcherObject *self)
+void
+coir__watcher_apply_ref(WatcherObject *self)
 {
     int unrefd = self->is_active && self->no_ref;
     if (unrefd && !self->is_unrefd)
@@ -161,7 +115,7 @@ stop(WatcherObject *self)
     if (self->loop != NULL && self->loop->loop != NULL) {
         if (was_active) {
             self->is_active = 0;
-            apply_ref(self);
+            coir__watcher_apply_ref(self);
         }
         stop_any(self); /* takes a pending call back, too */
     }
@@ -186,8 +140,8 @@ coir__watcher_callback(coir_node *n)
         ->callback;
 }
 
-static int
-is_alive(const WatcherObject *self)
+int
+coir__watcher_is_alive(const WatcherObject *self)
 {
     if (self->loop != NULL && self->loop->loop != NULL)
         return 1;
@@ -228,7 +182,7 @@ activate(WatcherObject *self)
         Py_INCREF(self);
         coir__list_append(&self->loop->watchers, &self->node);
     }
-    apply_ref(self);
+    coir__watcher_apply_ref(self);
     return 0;
 }
 
@@ -352,8 +306,8 @@ make(LoopObject *loop, enum watcher_kind kind, int ref, PyObject *priority)
     return self;
 }
 
-static int
-check_fd(PyObject *op, int *fd)
+int
+coir__watcher_check_fd(PyObject *op, int *fd)
 {
     long n = PyLong_AsLong(op);
     if (n == -1 && PyErr_Occurred())
@@ -366,8 +320,8 @@ check_fd(PyObject *op, int *fd)
     return 0;
 }
 
-static int
-check_events(int events)
+int
+coir__watcher_check_events(int events)
 {
     if ((events & ~(COIR_READ | COIR_WRITE | COIR__FDSET)) == 0)
         return 0;
@@ -383,7 +337,8 @@ loop_io(PyObject *op, PyObject *args, PyObject *kwargs)
     int events, ref = 1, fd;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi|pO:io", names, &fd_op,
                                      &events, &ref, &priority) ||
-        check_fd(fd_op, &fd) < 0 || check_events(events) < 0)
+        coir__watcher_check_fd(fd_op, &fd) < 0 ||
+        coir__watcher_check_events(events) < 0)
         return NULL;
     WatcherObject *self = make((LoopObject *)op, KIND_IO, ref, priority);
     if (self != NULL) {
@@ -607,7 +562,8 @@ watcher_start(PyObject *op, PyObject *args, PyObject *kwargs)
                              : NULL,
                     &flag, &callback, &rest) < 0)
         return NULL;
-    int err = is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
+    int err =
+        coir__watcher_is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
     Py_DECREF(rest);
     if (err < 0)
         return NULL;
@@ -626,7 +582,8 @@ timer_again(PyObject *op, PyObject *args, PyObject *kwargs)
     int update = 1;
     if (parse_start(args, kwargs, "update", &update, &callback, &rest) < 0)
         return NULL;
-    int err = is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
+    int err =
+        coir__watcher_is_alive(SELF) ? set_call(SELF, callback, rest) : -1;
     Py_DECREF(rest);
     if (err < 0)
         return NULL;
@@ -635,7 +592,7 @@ timer_again(PyObject *op, PyObject *args, PyObject *kwargs)
         coir_loop_now_update(loop);
     if (SELF->is_active) { /* as if it had kept the loop running all along */
         SELF->is_active = 0;
-        apply_ref(SELF);
+        coir__watcher_apply_ref(SELF);
         SELF->is_active = 1;
     }
     coir_timer_again(loop, &SELF->w.timer);
@@ -645,7 +602,7 @@ timer_again(PyObject *op, PyObject *args, PyObject *kwargs)
         coir__list_append(&SELF->loop->watchers, &SELF->node);
     }
     if (SELF->w.any.active)
-        apply_ref(SELF);
+        coir__watcher_apply_ref(SELF);
     else
         stop(SELF);
     Py_RETURN_NONE;
@@ -704,8 +661,9 @@ watcher_feed(PyObject *op, PyObject *args)
     PyObject *rest = PyTuple_GetSlice(args, 2, n);
     if (rest == NULL)
         return NULL;
-    int err =
-        is_alive(SELF) ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest) : -1;
+    int err = coir__watcher_is_alive(SELF)
+                  ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest)
+                  : -1;
     Py_DECREF(rest);
     if (err < 0)
         return NULL;
@@ -721,227 +679,18 @@ watcher_feed(PyObject *op, PyObject *args)
 static PyObject *
 async_send(PyObject *op, PyObject *Py_UNUSED(arg))
 {
-    if (!is_alive(SELF))
+    if (!coir__watcher_is_alive(SELF))
         return NULL;
     coir_async_send(SELF->loop->loop, &SELF->w.async);
     Py_RETURN_NONE;
 }
 
-/* --- attributes ---------------------------------------------------------- */
-
-static PyObject *
-get_active(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(SELF->loop != NULL && SELF->w.any.active != 0);
-}
-
-static PyObject *
-get_pending(PyObject *op, void *Py_UNUSED(closure))
-{
-    int pending = SELF->w.any.pending != 0;
-    if (SELF->kind == KIND_ASYNC)
-        pending |= coir_async_pending(&SELF->w.async);
-    return PyBool_FromLong(SELF->loop != NULL && pending);
-}
-
-static PyObject *
-get_ref(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(!SELF->no_ref);
-}
-
-static int
-set_ref(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
-{
-    int ref = value != NULL ? PyObject_IsTrue(value) : 1;
-    if (ref < 0 || !is_alive(SELF))
-        return -1;
-    SELF->no_ref = !ref;
-    apply_ref(SELF);
-    return 0;
-}
-
-static PyObject *
-get_priority(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(SELF->w.any.priority);
-}
-
-static int
-set_priority(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
-{
-    long level = value != NULL ? PyLong_AsLong(value) : 0;
-    if (level == -1 && PyErr_Occurred())
-        return -1;
-    if (SELF->w.any.active || SELF->w.any.pending) {
-        PyErr_SetString(PyExc_AttributeError,
-                        "Cannot set priority of an active watcher");
-        return -1;
-    }
-    SELF->w.any.priority = (int)level;
-    return 0;
-}
-
-static PyObject *
-get_callback(PyObject *op, void *closure)
-{
-    PyObject *value = closure == NULL ? SELF->callback : SELF->args;
-    return Py_NewRef(value != NULL ? value : Py_None);
-}
-
-static int
-set_callback(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (value != NULL && value != Py_None && !PyCallable_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "Expected callable, not %R", value);
-        return -1;
-    }
-    Py_XSETREF(SELF->callback, value == Py_None ? NULL : Py_XNewRef(value));
-    return 0;
-}
-
-static int
-set_args(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
-{
-    if (value != NULL && value != Py_None && !PyTuple_Check(value)) {
-        PyErr_SetString(PyExc_TypeError, "args must be a tuple or None");
-        return -1;
-    }
-    Py_XSETREF(SELF->args, value == Py_None ? NULL : Py_XNewRef(value));
-    return 0;
-}
-
-static PyObject *
-get_loop(PyObject *op, void *Py_UNUSED(closure))
-{
-    PyObject *loop = (PyObject *)SELF->loop;
-    return Py_NewRef(loop != NULL ? loop : Py_None);
-}
-
-static PyObject *
-io_get(PyObject *op, void *closure)
-{
-    if (closure == NULL)
-        return PyLong_FromLong(SELF->w.io.fd);
-    return PyLong_FromLong(SELF->w.io.events); /* libev's flag included */
-}
-
-static int
-io_set(PyObject *op, PyObject *value, void *closure)
-{
-    int fd = 0, events = 0;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "cannot be deleted");
-        return -1;
-    }
-    if (closure == NULL ? check_fd(value, &fd) < 0
-                        : ((events = (int)PyLong_AsLong(value)) == -1 &&
-                           PyErr_Occurred()) ||
-                              check_events(events) < 0)
-        return -1;
-    if (SELF->w.any.active) {
-        PyErr_SetString(PyExc_AttributeError,
-                        closure == NULL
-                            ? "'io' watcher attribute 'fd' is read-only "
-                              "while watcher is active"
-                            : "'io' watcher attribute 'events' is read-only "
-                              "while watcher is active");
-        return -1;
-    }
-    if (closure == NULL)
-        SELF->w.io.fd = fd;
-    else
-        SELF->w.io.events = events & (COIR_READ | COIR_WRITE);
-    SELF->w.io.events |= COIR__FDSET;
-    return 0;
-}
-
-static PyObject *
-io_events_str(PyObject *op, void *Py_UNUSED(closure))
-{
-    static const char *const names[] = {"0", "READ", "WRITE", "READ|WRITE"};
-    return PyUnicode_FromString(names[SELF->w.io.events & 3]);
-}
-
-static PyObject *
-timer_at(PyObject *op, void *Py_UNUSED(closure))
-{
-    int64_t at = SELF->w.timer.timeout_ns;
-    if (coir_is_active(&SELF->w.timer))
-        at = SELF->w.timer.deadline_ns;
-    return PyFloat_FromDouble((double)at / 1e9);
-}
-
-static PyObject *
-child_get(PyObject *op, void *closure)
-{
-    const int *fields[] = {&SELF->pid, &SELF->rpid, &SELF->rstatus};
-    return PyLong_FromLong(*fields[(uintptr_t)closure]);
-}
-
-static int
-child_set(PyObject *op, PyObject *value, void *closure)
-{
-    int *fields[] = {&SELF->pid, &SELF->rpid, &SELF->rstatus};
-    long n = value != NULL ? PyLong_AsLong(value) : 0;
-    if (n == -1 && PyErr_Occurred())
-        return -1;
-    *fields[(uintptr_t)closure] = (int)n;
-    return 0;
-}
-
-/* None for a file that does not exist. */
-static PyObject *
-stat_result(const struct stat *s)
-{
-    if (s->st_nlink == 0)
-        Py_RETURN_NONE;
-    PyObject *os = PyImport_ImportModule("os");
-    PyObject *res = NULL;
-    if (os != NULL)
-        res = PyObject_CallMethod(
-            os, "stat_result", "((kKkkkkLddd))", (unsigned long)s->st_mode,
-            (unsigned long long)s->st_ino, (unsigned long)s->st_dev,
-            (unsigned long)s->st_nlink, (unsigned long)s->st_uid,
-            (unsigned long)s->st_gid, (long long)s->st_size,
-            (double)s->st_atim.tv_sec + 1e-9 * (double)s->st_atim.tv_nsec,
-            (double)s->st_mtim.tv_sec + 1e-9 * (double)s->st_mtim.tv_nsec,
-            (double)s->st_ctim.tv_sec + 1e-9 * (double)s->st_ctim.tv_nsec);
-    Py_XDECREF(os);
-    return res;
-}
-
-static PyObject *
-stat_get(PyObject *op, void *closure)
-{
-    switch ((uintptr_t)closure) {
-    case 0:
-        return stat_result(&SELF->w.stat.attr);
-    case 1:
-        return stat_result(&SELF->w.stat.prev);
-    case 2:
-        if (SELF->w.stat.timer.repeat_ns > 0) /* it was started */
-            return PyFloat_FromDouble((double)SELF->w.stat.timer.repeat_ns /
-                                      1e9);
-        return PyFloat_FromDouble(SELF->interval);
-    case 4:
-        return Py_NewRef(SELF->path);
-    default:
-        return PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(SELF->path));
-    }
-}
-
-static PyObject *
-signal_get(PyObject *op, void *Py_UNUSED(closure))
-{
-    return PyLong_FromLong(SELF->w.signal.signum);
-}
+/* --- the types ----------------------------------------------------------- */
 
 static PyObject *
 watcher_repr(PyObject *op)
 {
-    const char *name = strrchr(Py_TYPE(op)->tp_name, '.');
-    name = name != NULL ? name + 1 : Py_TYPE(op)->tp_name;
+    const char *name = coir__type_name(Py_TYPE(op));
     char details[60] = "";
     if (SELF->kind == KIND_IO)
         snprintf(details, sizeof details, " fd=%d events=%s", SELF->w.io.fd,
@@ -1020,21 +769,6 @@ static PyMethodDef watcher_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef watcher_getset[] = {
-    {"active", get_active, NULL, "Started, and not stopped.", NULL},
-    {"pending", get_pending, NULL,
-     "It has happened, and the callback will "
-     "be called.",
-     NULL},
-    {"ref", get_ref, set_ref, "Whether it keeps the loop running.", NULL},
-    {"priority", get_priority, set_priority,
-     "From -2 to 2: pending ones of higher priority are called first.", NULL},
-    {"callback", get_callback, set_callback, "What is called.", NULL},
-    {"args", get_callback, set_args, "With what.", (void *)1},
-    {"loop", get_loop, NULL, "Its loop; None once closed.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 static PyMethodDef timer_methods[] = {
     METHOD("again", timer_again,
            "again(callback, *args)\n\n"
@@ -1050,41 +784,6 @@ static PyMethodDef async_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef io_getset[] = {
-    {"fd", io_get, io_set, "The descriptor.", NULL},
-    {"events", io_get, io_set, "1: readable, 2: writable.", (void *)1},
-    {"events_str", io_events_str, NULL, "The same in words.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyGetSetDef timer_getset[] = {
-    {"at", timer_at, NULL, "When it will be called, of the loop's clock.",
-     NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyGetSetDef child_getset[] = {
-    {"pid", child_get, NULL, "Of the process; 0: of any.", (void *)0},
-    {"rpid", child_get, child_set, "Of the one that has ended.", (void *)1},
-    {"rstatus", child_get, child_set, "As from os.waitpid().", (void *)2},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyGetSetDef stat_getset[] = {
-    {"attr", stat_get, NULL, "As from os.stat(), now; None: not there.",
-     (void *)0},
-    {"prev", stat_get, NULL, "The same before the change.", (void *)1},
-    {"interval", stat_get, NULL, "Seconds between looks.", (void *)2},
-    {"path", stat_get, NULL, "Of the file.", (void *)3},
-    {"_paths", stat_get, NULL, "The same as bytes.", (void *)4},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyGetSetDef signal_getset[] = {
-    {"signum", signal_get, NULL, "Its number.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 static PyTypeObject watcher_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir._core.watcher",
     .tp_basicsize = sizeof(WatcherObject),
@@ -1097,24 +796,23 @@ static PyTypeObject watcher_type = {
     .tp_clear = watcher_clear,
     .tp_weaklistoffset = offsetof(WatcherObject, weakreflist),
     .tp_methods = watcher_methods,
-    .tp_getset = watcher_getset,
+    .tp_getset = coir__watcher_getset,
 };
 
 static const struct {
     const char *name;
     PyMethodDef *methods;
-    PyGetSetDef *getset;
 } kinds[KINDS] = {
-    [KIND_IO] = {"gevent.core.io", NULL, io_getset},
-    [KIND_TIMER] = {"gevent.core.timer", timer_methods, timer_getset},
-    [KIND_SIGNAL] = {"gevent.core.signal", NULL, signal_getset},
-    [KIND_CHILD] = {"gevent.core.child", NULL, child_getset},
-    [KIND_STAT] = {"gevent.core.stat", NULL, stat_getset},
-    [KIND_IDLE] = {"gevent.core.idle", NULL, NULL},
-    [KIND_PREPARE] = {"gevent.core.prepare", NULL, NULL},
-    [KIND_CHECK] = {"gevent.core.check", NULL, NULL},
-    [KIND_FORK] = {"gevent.core.fork", NULL, NULL},
-    [KIND_ASYNC] = {"gevent.core.async_", async_methods, NULL},
+    [KIND_IO] = {"gevent.core.io", NULL},
+    [KIND_TIMER] = {"gevent.core.timer", timer_methods},
+    [KIND_SIGNAL] = {"gevent.core.signal", NULL},
+    [KIND_CHILD] = {"gevent.core.child", NULL},
+    [KIND_STAT] = {"gevent.core.stat", NULL},
+    [KIND_IDLE] = {"gevent.core.idle", NULL},
+    [KIND_PREPARE] = {"gevent.core.prepare", NULL},
+    [KIND_CHECK] = {"gevent.core.check", NULL},
+    [KIND_FORK] = {"gevent.core.fork", NULL},
+    [KIND_ASYNC] = {"gevent.core.async_", async_methods},
 };
 
 static int
@@ -1166,7 +864,7 @@ coir__watcher_types_init(PyObject *module)
             type->tp_traverse = watcher_traverse;
             type->tp_clear = watcher_clear;
             type->tp_methods = kinds[i].methods;
-            type->tp_getset = kinds[i].getset;
+            type->tp_getset = coir__watcher_getsets[i];
             type->tp_base = &watcher_type;
             if (PyType_Ready(type) < 0)
                 return -1;
