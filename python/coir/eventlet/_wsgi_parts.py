@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from coir import eventlet
-from coir._core import HTTPInputError
+from coir._core import HTTPInputError, http_date
 from coir._core import Input as _Body
 
 if TYPE_CHECKING:
@@ -19,6 +19,18 @@ MAX_TOTAL_HEADER_SIZE = 65536
 # How much of a body that nobody wants is read, and for how long.
 _MAX_DISCARD = 1024 * 1024
 _DISCARD_SECONDS = 10
+
+
+def format_date_time(timestamp: float) -> str:
+    """A date as HTTP writes it, for seconds since 1970."""
+    return http_date(timestamp).decode()
+
+
+def addr_to_host_port(addr: Any) -> tuple[Any, Any]:
+    """Host and port of an address; ``("unix", "")`` of a Unix socket's."""
+    if isinstance(addr, tuple):
+        return addr[0], addr[1]
+    return "unix", ""
 
 
 def _check_header(name: Any, value: Any) -> None:

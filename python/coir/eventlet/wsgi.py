@@ -47,6 +47,8 @@ from ._wsgi_parts import (  # noqa: F401
     _capitalized,
     _check_header,
     _encode_header_line,
+    addr_to_host_port,
+    format_date_time,
     get_logger,
 )
 from .corolocal import local
@@ -99,18 +101,6 @@ ACCEPT_ERRNO = {
 WSGI_LOCAL = local()
 
 _select: Any = original("select")
-
-
-def format_date_time(timestamp: float) -> str:
-    """A date as HTTP writes it, for seconds since 1970."""
-    return http_date(timestamp).decode()
-
-
-def addr_to_host_port(addr: Any) -> tuple[Any, Any]:
-    """Host and port of an address; ``("unix", "")`` of a Unix socket's."""
-    if isinstance(addr, tuple):
-        return addr[0], addr[1]
-    return "unix", ""
 
 
 def socket_repr(sock: Any) -> str:
@@ -966,19 +956,7 @@ def server(
                 serv.log.info("wsgi exiting")
                 break
     finally:
-        for state in list(connections.values()):
-            before, state[2] = state[2], STATE_CLOSE
-            if before is STATE_IDLE and not _is_readable(state[1]):
-                greenio.shutdown_safe(state[1])
-        pool.waitall()
-        serv.log.info(
-            f"({serv.pid}) wsgi exited, is_accepting={is_accepting}"
-        )
-        try:
-            sock.close()
-        except OSError as exc:
-            if support.get_errno(exc) not in BROKEN_SOCK:
-                traceback.print_exc()
+        _end(serv, sock, pool, connections)
 
 
 def _serve_one(
@@ -990,6 +968,22 @@ def _serve_one(
     connections[id(state)] = state
     green = pool.spawn(serv.process_request, state)
     green.link(_gone, connections, id(state))
+
+
+def _end(
+    serv: Server, sock: Any, pool: Any, connections: dict[int, list[Any]]
+) -> None:
+    for state in list(connections.values()):
+        before, state[2] = state[2], STATE_CLOSE
+        if before is STATE_IDLE and not _is_readable(state[1]):
+            greenio.shutdown_safe(state[1])
+    pool.waitall()
+    serv.log.info(f"({serv.pid}) wsgi exited, is_accepting={is_accepting}")
+    try:
+        sock.close()
+    except OSError as exc:
+        if support.get_errno(exc) not in BROKEN_SOCK:
+            traceback.print_exc()
 
 
 def _is_readable(sock: Any) -> bool:
