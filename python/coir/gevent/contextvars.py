@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from contextvars import Context, ContextVar, Token, copy_context
 
-__all__ = ["ContextVar", "Context", "copy_context", "Token"]
-
 __implements__: list[str] = []
+__imports__ = ["ContextVar", "Context", "copy_context", "Token"]
+__all__ = __imports__

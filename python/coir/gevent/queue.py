@@ -50,17 +50,14 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = [
-    "Queue",
-    "PriorityQueue",
-    "LifoQueue",
-    "SimpleQueue",
-    "JoinableQueue",
-    "Channel",
-    "ShutDown",
-    "Empty",
-    "Full",
-]
+__implements__ = ["Queue", "PriorityQueue", "LifoQueue", "SimpleQueue"]
+__imports__ = ["Empty", "Full"]
+__extensions__ = ["JoinableQueue", "Channel"]
+# Python's own, where it has one.
+(__imports__ if sys.version_info >= (3, 13) else __extensions__).append(
+    "ShutDown"
+)
+__all__ = __implements__ + __extensions__ + __imports__
 
 JoinableQueue = Queue
 
