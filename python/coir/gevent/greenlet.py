@@ -7,7 +7,6 @@ of, spawned by ``gevent.spawn()``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any
 
 from coir._core import (  # noqa: F401
@@ -31,14 +30,34 @@ from .timeout import Timeout
 
 __all__ = ["Greenlet", "joinall", "killall"]
 
-#: What gevent's own code calls, by these names: of a greenlet, of a frame.
-get_my_hub = get_generic_parent = attrgetter("parent")
-Gevent_PyFrame_GetBack = attrgetter("f_back")
-Gevent_PyFrame_GetCode = attrgetter("f_code")
-Gevent_PyFrame_GetLineNumber = attrgetter("f_lineno")
-
 set_track_greenlet_tree(config.track_greenlet_tree)
 set_copy_context(config.copy_context)
+
+
+# By these names gevent's own code, and what extends it, asks for the like.
+
+
+def get_generic_parent(s: Any) -> Any:
+    """The parent of a greenlet; of a Greenlet this is its hub."""
+    return s.parent
+
+
+get_my_hub = get_generic_parent
+
+
+def Gevent_PyFrame_GetBack(frame: Any) -> Any:
+    """Its caller's frame."""
+    return frame.f_back
+
+
+def Gevent_PyFrame_GetCode(frame: Any) -> Any:
+    """What it runs."""
+    return frame.f_code
+
+
+def Gevent_PyFrame_GetLineNumber(frame: Any) -> Any:
+    """Where it is."""
+    return frame.f_lineno
 
 
 def joinall(
