@@ -9,7 +9,14 @@ import pytest
 
 gevent = pytest.importorskip("coir.gevent")
 
-from coir.gevent import greenlet, lock, queue, select, threadpool  # noqa: E402
+from coir.gevent import (  # noqa: E402
+    greenlet,
+    lock,
+    queue,
+    select,
+    threadpool,
+)
+from coir.gevent.resolver import _addresses  # noqa: E402
 
 
 def test_functions_of_greenlets_and_frames():
@@ -87,3 +94,23 @@ def test_thread_result_that_is_not_to_tell():
     result.destroy_in_main_thread()
     assert result.hub is None
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("host", "is_4", "is_6"),
+    [
+        ("127.0.0.1", True, False),
+        (b"127.0.0.1", True, False),
+        ("::1", False, True),
+        (b"fe80::1%eth0", False, True),
+        ("fe80::1%eth0", False, True),
+        ("127.1", False, False),
+        ("localhost", False, False),
+        ("::1\0", False, False),
+        (b"\xff", False, False),
+        (None, False, False),
+    ],
+)
+def test_addresses(host, is_4, is_6):
+    assert _addresses.is_ipv4_addr(host) is is_4
+    assert _addresses.is_ipv6_addr(host) is is_6
