@@ -30,7 +30,7 @@ def is_ipv4_addr(host: Any) -> bool:
 
 
 def is_ipv6_addr(host: Any) -> bool:
-    """Whether it is an address of IPv6; a scope may follow, as in ``%eth0``."""
+    """Whether it is an address of IPv6; a scope may follow: ``%eth0``."""
     if isinstance(host, (bytes, bytearray)):
         return is_addr(host.partition(b"%")[0], _socket.AF_INET6)
     if isinstance(host, str):
