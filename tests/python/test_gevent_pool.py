@@ -311,3 +311,40 @@ def test_memory_stays_flat(make):
         some()
     gc.collect()
     assert len(gc.get_objects()) - before < 50
+
+
+def test_imap_runs_one_more_while_its_reader_waits():
+    for name in "imap", "imap_unordered":
+        most = running = 0
+
+        def task(item):
+            nonlocal most, running
+            running += 1
+            most = max(most, running)
+            gevent.sleep(0)
+            running -= 1
+            return item
+
+        results = getattr(Pool(5), name)(task, range(9), maxsize=1)
+        run_others()
+        assert most == 1
+        assert sorted(results) == list(range(9))
+        assert most == 2
+
+
+def test_imap_makes_room_once_for_a_reader_that_was_interrupted():
+    go = Event()
+    started = []
+
+    def task(item):
+        started.append(item)
+        go.wait()
+        return item
+
+    results = Pool(9).imap(task, range(9), maxsize=1)
+    for _ in range(3):
+        with gevent.Timeout(0.001, False):
+            next(results)
+    assert started == [0, 1]
+    go.set()
+    assert list(results) == list(range(9))

@@ -34,8 +34,8 @@ class IMapUnordered(Greenlet):
     :param func: called with each item, in a greenlet of its own.
     :param iterable: read by this greenlet.
     :param spawn: ``spawn(func, item)`` makes those greenlets, and may block.
-    :param maxsize: how many may run or wait to be taken by ``next()``; None
-        for no limit.
+    :param maxsize: how many may run or wait to be taken by ``next()``; one
+        more while that waits; None for no limit.
     :param _zipped: items are tuples of arguments.
 
     ``next()`` raises what `func` has raised for an item, and goes on with the
@@ -57,6 +57,7 @@ class IMapUnordered(Greenlet):
         self._zipped = _zipped
         self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = lock.Semaphore(maxsize) if maxsize else None
+        self._made_room = False  # for what was not taken since
         self._left = 1  # tasks that run, and this greenlet
         self.finished = False
         # Also if it is killed before it has begun.
@@ -69,9 +70,11 @@ class IMapUnordered(Greenlet):
         """The next result; blocks until there is one."""
         if self.finished:
             raise StopIteration
-        value = self._next()
-        if self._room is not None:
+        if self._room is not None and not self._made_room:
+            self._made_room = True
             self._room.release()
+        value = self._next()
+        self._made_room = False
         if type(value) is _Failed:
             return value.throw()
         return value
