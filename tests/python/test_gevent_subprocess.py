@@ -293,3 +293,59 @@ def test_what_becomes_ready_before_the_loop_sleeps_runs():
         coir.gevent.sleep(0)
         prepare.start(on_prepare)
         assert ran.wait(60)
+
+
+def test_communicate_again_returns_the_same():
+    for options in {"stderr": subprocess.PIPE}, {}:
+        process = subprocess.Popen(
+            [PYTHON, "-c", "print(1)"], stdout=subprocess.PIPE, **options
+        )
+        first = process.communicate()
+        assert first[0] == b"1\n"
+        assert process.communicate() == first
+
+
+def test_communicate_with_one_pipe_keeps_what_was_read_before_a_timeout():
+    process = subprocess.Popen(
+        ["sh", "-c", "echo first; read line; echo second"],
+        stdin=native_os.open("/dev/null", native_os.O_RDONLY),
+        stdout=subprocess.PIPE,
+    )
+    # It has written, and ends; its end is only seen the second time.
+    process.stdout = _SlowEnd(process.stdout)
+    with coir.gevent.Timeout(0.05, False):
+        process.communicate()
+        pytest.fail("read to the end")
+    process.stdout.end.set()
+    assert process.communicate()[0] == b"first\nsecond\n"
+
+
+class _SlowEnd:
+    """A file whose end comes when it is told to."""
+
+    def __init__(self, file):
+        self.file = file
+        self.end = Event()
+
+    def read1(self, size):
+        data = self.file.read1(size)
+        if not data:
+            self.end.wait()
+        return data
+
+    read = read1
+
+    @property
+    def closed(self):
+        return self.file.closed
+
+    def close(self):
+        self.file.close()
+
+
+def test_the_representation_of_a_process():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert repr(process) == (
+        f"<Popen at {id(process):#x} pid={process.pid} returncode=0>"
+    )

@@ -252,6 +252,13 @@ class Popen(_Popen):  # type: ignore[misc]
             handles[index] = end
         super()._execute_child(*handles)
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} at {id(self):#x}"
+            f" pid={getattr(self, 'pid', None)!r}"
+            f" returncode={self.returncode!r}>"
+        )
+
     # --- waiting
 
     def _internal_poll(
@@ -342,6 +349,22 @@ class Popen(_Popen):  # type: ignore[misc]
             self.result.unlink(link)
 
     # --- pipes
+
+    def communicate(
+        self, input: Any = None, timeout: float | None = None
+    ) -> tuple[Any, Any]:
+        """Send `input`, read until the end; wait for the process.
+
+        Can be called again, after an interruption as well: nothing of what
+        was read is lost.
+
+        :raises TimeoutExpired: after `timeout` seconds.
+        """
+        if not input and (self.stdin or self.stdout or self.stderr):
+            # Else a single pipe is read by one call, in this greenlet.
+            self._communication_started = True
+        result: tuple[Any, Any] = super().communicate(input, timeout)
+        return result
 
     def _communicate(
         self, input: Any, endtime: float | None, orig_timeout: float | None
