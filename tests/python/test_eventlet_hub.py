@@ -578,3 +578,11 @@ def test_a_descriptor_that_was_waited_for_when_it_forked():
         """
     )
     assert out == "0\n0\n"
+
+
+def test_trampoline_refuses_a_descriptor_that_is_not_open():
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        hubs.trampoline(reader, read=True, timeout=10)

@@ -13,6 +13,7 @@ belong to its thread.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import traceback
@@ -386,6 +387,7 @@ class BaseHub:
         :param tb: called with an exception if the descriptor is gone.
         :raises RuntimeError: if somebody waits for the same already, unless
             `debug.hub_prevent_multiple_readers` was switched off.
+        :raises OSError: if the descriptor is not open.
         """
         listener = self.lclass(evtype, fileno, cb, tb, mark_as_closed)
         bucket = self.listeners[evtype]
@@ -401,6 +403,7 @@ class BaseHub:
         return listener
 
     def _watch(self, evtype: str, fileno: int) -> None:
+        os.fstat(fileno)  # raises at once if it is not open
         watcher = self.greenlet.loop.io(fileno, _EVENTS[evtype])
         self._watchers[evtype, fileno] = watcher
         watcher.start(self._ready, evtype, fileno)
