@@ -22,10 +22,35 @@ take(QueueObject *q, int peek)
     return item;
 }
 
+/* A number below 0 is refused where it could make a difference. 0, or -1. */
+static COIR__COLD int
+check_timeout(PyObject *block, PyObject *timeout)
+{
+    int may_wait = block == NULL ? 1 : PyObject_IsTrue(block);
+    if (may_wait <= 0 || !(PyFloat_Check(timeout) || PyIndex_Check(timeout)))
+        return may_wait < 0 ? -1 : 0;
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1 && PyErr_Occurred())
+        return -1;
+    if (!(seconds < 0))
+        return 0; /* NaN as well: whoever waits refuses it */
+    PyErr_SetString(PyExc_ValueError,
+                    "'timeout' must be a non-negative number");
+    return -1;
+}
+
+static inline int
+is_given(const PyObject *timeout)
+{
+    return timeout != NULL && timeout != Py_None;
+}
+
 static PyObject *
 get_or_wait(QueueObject *q, int peek, PyObject *block, PyObject *timeout)
 {
     coir_patience p;
+    if (is_given(timeout) && check_timeout(block, timeout) < 0)
+        return NULL;
     if (q->is_shutdown) {
         PyErr_SetNone(coir__exc_shutdown);
         return NULL;
@@ -140,8 +165,12 @@ static inline PyObject *
 put(QueueObject *q, PyObject *item, PyObject *block, PyObject *timeout)
 {
     int room = has_room(q);
-    if (COIR__LIKELY(room > 0))
+    if (COIR__LIKELY(room > 0)) {
+        if (COIR__UNLIKELY(is_given(timeout)) &&
+            check_timeout(block, timeout) < 0)
+            return NULL;
         return fill(q, item) < 0 ? NULL : Py_NewRef(Py_None);
+    }
     return room < 0 ? NULL : wait_and_put(q, item, block, timeout);
 }
 
@@ -513,14 +542,14 @@ get_is_shutdown(PyObject *op, void *Py_UNUSED(closure))
 
 static PyMethodDef simple_methods[] = {
     {"get", FAST(queue_get), METH_FASTCALL | METH_KEYWORDS,
-     "get(block=True, timeout=None) -> object\n\n"
+     "get($self, block=True, timeout=None)\n--\n\n"
      "Take the next item. If there is none, wait for one, at most `timeout`\n"
      "seconds; or, if not `block`, do not wait: then Empty is raised. In the\n"
      "hub it never waits. ShutDown is raised once no item can come any more."},
     {"get_nowait", queue_get_nowait, METH_NOARGS,
-     "get_nowait() -> object\n\nget(False)."},
+     "get_nowait($self)\n--\n\nget(False)."},
     {"put", FAST(queue_put), METH_FASTCALL | METH_KEYWORDS,
-     "put(item, block=True, timeout=None) -> None\n\n"
+     "put($self, item, block=True, timeout=None)\n--\n\n"
      "Add an item. If the queue is full, wait for a free place, at most\n"
      "`timeout` seconds; or, if not `block`, do not wait: then Full is "
      "raised\n"
@@ -529,28 +558,29 @@ static PyMethodDef simple_methods[] = {
     {"put_nowait", queue_put_nowait, METH_O,
      "put_nowait($self, item, /)\n--\n\nput(item, False)."},
     {"peek", FAST(queue_peek), METH_FASTCALL | METH_KEYWORDS,
-     "peek(block=True, timeout=None) -> object\n\n"
+     "peek($self, block=True, timeout=None)\n--\n\n"
      "The item that get() would take, which stays in the queue."},
     {"peek_nowait", queue_peek_nowait, METH_NOARGS,
-     "peek_nowait() -> object\n\npeek(False)."},
+     "peek_nowait($self)\n--\n\npeek(False)."},
     {"qsize", queue_qsize, METH_NOARGS,
-     "qsize() -> int\n\nHow many items are in the queue."},
+     "qsize($self)\n--\n\nHow many items are in the queue."},
     {"empty", coir__queue_empty, METH_NOARGS,
-     "empty() -> bool\n\nWhether there is no item."},
+     "empty($self)\n--\n\nWhether there is no item."},
     {"full", coir__queue_full, METH_NOARGS,
-     "full() -> bool\n\nWhether put() would have to wait."},
+     "full($self)\n--\n\nWhether put() would have to wait."},
     {"copy", queue_copy, METH_NOARGS,
-     "copy() -> queue\n\nA queue of the same type with the same items."},
+     "copy($self)\n--\n\nA queue of the same type with the same items."},
     {"_init", coir__queue_init_, METH_O,
-     "_init(maxsize) -> None\n\nStart without items; may be overridden."},
+     "_init($self, maxsize, /)\n--\n\nStart without items; may be "
+     "overridden."},
     {"_qsize", coir__queue_qsize_, METH_NOARGS,
-     "_qsize() -> int\n\nHow many items; may be overridden."},
+     "_qsize($self)\n--\n\nHow many items; may be overridden."},
     {"_put", coir__queue_put_, METH_O,
-     "_put(item) -> None\n\nAdd an item; may be overridden."},
+     "_put($self, item, /)\n--\n\nAdd an item; may be overridden."},
     {"_get", coir__queue_get_, METH_NOARGS,
-     "_get() -> object\n\nTake the next item; may be overridden."},
+     "_get($self)\n--\n\nTake the next item; may be overridden."},
     {"_peek", queue_base_peek, METH_NOARGS,
-     "_peek() -> object\n\nThe next item; may be overridden."},
+     "_peek($self)\n--\n\nThe next item; may be overridden."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "For annotations: SimpleQueue[int]."},
     {NULL, NULL, 0, NULL},
@@ -558,16 +588,16 @@ static PyMethodDef simple_methods[] = {
 
 static PyMethodDef queue_methods[] = {
     {"task_done", coir__queue_task_done, METH_NOARGS,
-     "task_done() -> None\n\n"
+     "task_done($self)\n--\n\n"
      "One item that was taken has been dealt with. ValueError if there was\n"
      "none."},
     {"join", FAST(queue_join), METH_FASTCALL | METH_KEYWORDS,
-     "join(timeout=None) -> bool\n\n"
+     "join($self, timeout=None)\n--\n\n"
      "Wait until all items that were put have been dealt with, as\n"
      "task_done() counts them; at most `timeout` seconds. False if the time\n"
      "was over first."},
     {"shutdown", FAST(queue_shutdown), METH_FASTCALL | METH_KEYWORDS,
-     "shutdown(immediate=False) -> None\n\n"
+     "shutdown($self, immediate=False)\n--\n\n"
      "From now on put() raises ShutDown, and so does get() once the queue is\n"
      "empty; those who wait do so, too. If `immediate`, the items are "
      "dropped\n"
@@ -599,7 +629,7 @@ static PyTypeObject simple_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.SimpleQueue",
     .tp_basicsize = sizeof(QueueObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "SimpleQueue(maxsize=None, items=())\n\n"
+    .tp_doc = "SimpleQueue(maxsize=None, items=())\n--\n\n"
               "First in, first out, between greenlets and threads. Without a\n"
               "limit if `maxsize` is None or not positive. Iterating takes\n"
               "items until one is the class StopIteration.",
@@ -623,7 +653,7 @@ static PyTypeObject queue_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.Queue",
     .tp_basicsize = sizeof(QueueObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "Queue(maxsize=None, items=(), unfinished_tasks=None)\n\n"
+    .tp_doc = "Queue(maxsize=None, items=(), unfinished_tasks=None)\n--\n\n"
               "A SimpleQueue that can be shut down, and that counts items\n"
               "until task_done() says that they have been dealt with. If\n"
               "`unfinished_tasks` is not given, it is the number of items.",

@@ -297,7 +297,7 @@ def test_timeouts():
         q.get(timeout=0.001)
     with pytest.raises(Empty):
         q.get(timeout=0)
-    with pytest.raises(Empty):
+    with pytest.raises(ValueError):
         q.peek(timeout=-1)
     q.put(1)
     with pytest.raises(Full):
@@ -792,3 +792,16 @@ def test_random_kills_lose_nothing_and_keep_the_order(seed):
     assert sorted(got) == sorted(put)
     assert not set(got) & set(failed)
     assert len(set(got)) == len(got)
+
+
+@pytest.mark.parametrize("cls", [Queue, SimpleQueue, LifoQueue, PriorityQueue])
+def test_a_negative_timeout_is_refused_where_it_would_matter(cls):
+    empty, full = cls(1), cls(1, [1])
+    for wait in empty.get, empty.peek, lambda **kw: empty.put(1, **kw):
+        with pytest.raises(ValueError, match="non-negative"):
+            wait(timeout=-1)
+    assert full.peek(timeout=-1) == full.get(timeout=-1) == 1
+    with pytest.raises(Empty):
+        empty.get(block=False, timeout=-1)
+    empty.put(2, block=False, timeout=-1)
+    assert empty.get_nowait() == 2
