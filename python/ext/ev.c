@@ -153,6 +153,7 @@ coir__ev_waiters(const coir_list *list)
 
 typedef struct {
     PyObject_HEAD PyObject *weakreflist;
+    PyObject *dict;  /* strong, or NULL: what programs set */
     PyObject *owner; /* strong: what `ev` lies in; NULL: here */
     coir_ev *ev;
     coir_ev own;
@@ -372,6 +373,7 @@ event_get_waiters(PyObject *op, void *Py_UNUSED(closure))
 static int
 event_traverse(PyObject *op, visitproc visit, void *arg)
 {
+    Py_VISIT(SELF->dict);
     Py_VISIT(SELF->owner);
     return coir__ev_traverse(&SELF->own, visit, arg);
 }
@@ -380,6 +382,7 @@ static int
 event_clear(PyObject *op)
 {
     SELF->ev = &SELF->own;
+    Py_CLEAR(SELF->dict);
     Py_CLEAR(SELF->owner);
     coir__ev_clear(&SELF->own);
     return 0;
@@ -402,33 +405,34 @@ event_dealloc(PyObject *op)
 
 static PyMethodDef event_methods[] = {
     {"wait", FAST(event_wait),
-     "wait(timeout=None) -> object\n\n"
+     "wait($self, timeout=None)\n--\n\n"
      "What was, or will be, sent: returned, or raised. Blocks until then,\n"
      "for `timeout` seconds at most; returns None after that."},
     {"send", FAST(event_send),
-     "send(result=None, exc=None) -> None\n\n"
+     "send($self, result=None, exc=None)\n--\n\n"
      "Bring a result, or an exception, to all that wait, now or later; once.\n"
      "`exc` is what throw() takes, several arguments as a tuple. Never\n"
      "blocks. Any thread."},
     {"send_exception", event_send_exception, METH_VARARGS,
-     "send_exception(*args) -> None\n\n"
+     "send_exception($self, *args)\n--\n\n"
      "send() an exception: one, or what sys.exc_info() gives."},
     {"reset", event_reset, METH_NOARGS,
-     "reset() -> None\n\nForget what was sent, so that it can be sent again."},
+     "reset($self)\n--\n\nForget what was sent, so that it can be sent "
+     "again."},
     {"ready", event_ready, METH_NOARGS,
-     "ready() -> bool\n\nWhether wait() returns at once."},
+     "ready($self)\n--\n\nWhether wait() returns at once."},
     {"has_exception", event_has_exception, METH_NOARGS,
-     "has_exception() -> bool\n\nWhether an exception was sent."},
+     "has_exception($self)\n--\n\nWhether an exception was sent."},
     {"has_result", event_has_result, METH_NOARGS,
-     "has_result() -> bool\n\nWether something else was sent."},
+     "has_result($self)\n--\n\nWether something else was sent."},
     {"poll", FAST(event_poll),
-     "poll(notready=None) -> object\n\n"
+     "poll($self, notready=None)\n--\n\n"
      "As wait(), but returns `notready` instead of blocking."},
     {"poll_exception", FAST(event_poll_exception),
-     "poll_exception(notready=None) -> object\n\n"
+     "poll_exception($self, notready=None)\n--\n\n"
      "Raise the exception that was sent, or return `notready`."},
     {"poll_result", FAST(event_poll_result),
-     "poll_result(notready=None) -> object\n\n"
+     "poll_result($self, notready=None)\n--\n\n"
      "The result that was sent, or `notready`."},
     {NULL, NULL, 0, NULL},
 };
@@ -437,6 +441,7 @@ static PyGetSetDef event_getset[] = {
     {"_result", event_get_result, NULL, "What was sent, or NOT_USED.", NULL},
     {"_exc", event_get_exc, NULL, "The exception as a tuple, or None.", NULL},
     {"_waiters", event_get_waiters, NULL, "The greenlets that wait.", NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -447,12 +452,13 @@ static PyTypeObject event_type = {
     .tp_str = event_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "Event()\n\n"
+        "Event()\n--\n\n"
         "One result, or exception, for any number of green threads that\n"
         "wait for it. Who sends it may be in another thread.",
     .tp_traverse = event_traverse,
     .tp_clear = event_clear,
     .tp_weaklistoffset = offsetof(EventObject, weakreflist),
+    .tp_dictoffset = offsetof(EventObject, dict),
     .tp_methods = event_methods,
     .tp_getset = event_getset,
     .tp_init = event_init,
@@ -532,10 +538,10 @@ ev_hurry(PyObject *Py_UNUSED(module), PyObject *op)
 
 static PyMethodDef functions[] = {
     {"ev_hurry", ev_hurry, METH_O,
-     "ev_hurry(greenlet) -> None\n\n"
+     "ev_hurry($module, greenlet, /)\n--\n\n"
      "If it was woken, let it go on before all others that were."},
     {"ev_sleep", FAST(ev_sleep),
-     "sleep(seconds=0) -> None\n\n"
+     "ev_sleep($module, seconds=0)\n--\n\n"
      "Let others run for so many seconds at least; with 0, or less, all that\n"
      "are ready, once."},
     {NULL, NULL, 0, NULL},

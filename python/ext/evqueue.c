@@ -429,29 +429,28 @@ queue_init(PyObject *op, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef light_methods[] = {
     {"get", FAST(queue_get),
-     "get(block=True, timeout=None) -> object\n\n"
+     "get($self, block=True, timeout=None)\n--\n\n"
      "Take the next item, waiting for one, for `timeout` seconds at most;\n"
      "raises Empty after that, or at once if `block` is false."},
     {"put", FAST(queue_put),
-     "put(item, block=True, timeout=None) -> None\n\n"
+     "put($self, item, block=True, timeout=None)\n--\n\n"
      "Add an item, waiting for a free place; raises Full as get() Empty."},
     {"get_nowait", queue_get_nowait, METH_NOARGS,
-     "get_nowait() -> object\n\nget(False)"},
+     "get_nowait($self)\n--\n\nget(False)"},
     {"put_nowait", queue_put_nowait, METH_O,
-     "put_nowait(item) -> None\n\nput(item, False)"},
+     "put_nowait($self, item, /)\n--\n\nput(item, False)"},
     {"qsize", coir__queue_qsize_, METH_NOARGS,
-     "qsize() -> int\n\nHow many items there are."},
+     "qsize($self)\n--\n\nHow many items there are."},
     {"_qsize", queue_size_by_method, METH_NOARGS, NULL},
-    {"empty", coir__queue_empty, METH_NOARGS,
-     "empty() -> bool\n\nqsize() == 0"},
+    {"empty", coir__queue_empty, METH_NOARGS, "empty($self)\n--\n\nqsize() == 0"},
     {"full", coir__queue_full, METH_NOARGS,
-     "full() -> bool\n\nWhether there are as many as may be."},
+     "full($self)\n--\n\nWhether there are as many as may be."},
     {"putting", queue_putting, METH_NOARGS,
-     "putting() -> int\n\nHow many green threads wait for a place."},
+     "putting($self)\n--\n\nHow many green threads wait for a place."},
     {"getting", queue_getting, METH_NOARGS,
-     "getting() -> int\n\nHow many wait for an item."},
+     "getting($self)\n--\n\nHow many wait for an item."},
     {"resize", queue_resize, METH_O,
-     "resize(size) -> None\n\n"
+     "resize($self, size, /)\n--\n\n"
      "From now on there may be so many items; None: no limit."},
     {"_format", queue_format, METH_NOARGS, NULL},
     {"_init", coir__queue_init_, METH_O, NULL},
@@ -470,14 +469,15 @@ static PyGetSetDef light_getset[] = {
      NULL},
     {"putters", queue_get_line, NULL, "Greenlets that wait for a place.",
      (void *)1},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef queue_methods[] = {
     {"task_done", coir__queue_task_done, METH_NOARGS,
-     "task_done() -> None\n\nOne item less that is worked on."},
+     "task_done($self)\n--\n\nOne item less that is worked on."},
     {"join", queue_join, METH_NOARGS,
-     "join() -> None\n\nWait until all that was put is done."},
+     "join($self)\n--\n\nWait until all that was put is done."},
     {"_put_bookkeeping", queue_put_bookkeeping, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -504,33 +504,35 @@ static PyGetSetDef queue_getset[] = {
                                     .tp_clear = coir__queue_clear,            \
                                     .tp_weaklistoffset =                      \
                                         offsetof(QueueObject, weakreflist),   \
+                                    .tp_dictoffset =                          \
+                                        offsetof(QueueObject, dict),          \
                                     .tp_init = queue_init,                    \
                                     .tp_new = queue_new, __VA_ARGS__          \
     }
 
 static PyTypeObject light_type = QUEUE_TYPE(
     "LightQueue",
-    "LightQueue(maxsize=None)\n\n"
+    "LightQueue(maxsize=None)\n--\n\n"
     "A queue of green threads. With a size of 0 it is a channel: put() waits\n"
     "until somebody gets the item.",
     .tp_methods = light_methods, .tp_getset = light_getset);
 
 static PyTypeObject queue_type =
     QUEUE_TYPE("Queue",
-               "Queue(maxsize=None)\n\n"
+               "Queue(maxsize=None)\n--\n\n"
                "A LightQueue that counts what was put and is not yet done.",
                .tp_methods = queue_methods, .tp_getset = queue_getset,
                .tp_base = &light_type);
 
 static PyTypeObject priority_type =
     QUEUE_TYPE("PriorityQueue",
-               "PriorityQueue(maxsize=None)\n\n"
+               "PriorityQueue(maxsize=None)\n--\n\n"
                "A Queue that gives the least item first.",
                .tp_base = &queue_type);
 
 static PyTypeObject lifo_type =
     QUEUE_TYPE("LifoQueue",
-               "LifoQueue(maxsize=None)\n\n"
+               "LifoQueue(maxsize=None)\n--\n\n"
                "A Queue that gives the item first that was put last.",
                .tp_base = &queue_type);
 

@@ -9,6 +9,7 @@
 
 typedef struct {
     PyObject_HEAD PyObject *weakreflist;
+    PyObject *dict; /* strong, or NULL: what programs set */
     Py_ssize_t counter;
     coir_list waiters;
     Py_ssize_t woken;
@@ -392,6 +393,7 @@ bounded_set_original(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 static int
 semaphore_traverse(PyObject *op, visitproc visit, void *arg)
 {
+    Py_VISIT(SELF->dict);
     Py_VISIT(SELF->original);
     return coir__list_traverse(&SELF->waiters, visit, arg);
 }
@@ -399,6 +401,7 @@ semaphore_traverse(PyObject *op, visitproc visit, void *arg)
 static int
 semaphore_clear(PyObject *op)
 {
+    Py_CLEAR(SELF->dict);
     Py_CLEAR(SELF->original);
     return 0;
 }
@@ -420,17 +423,17 @@ semaphore_dealloc(PyObject *op)
 
 static PyMethodDef semaphore_methods[] = {
     {"acquire", FAST(semaphore_acquire),
-     "acquire(blocking=True, timeout=None) -> bool\n\n"
+     "acquire($self, blocking=True, timeout=None)\n--\n\n"
      "Take one; if there is none, wait for it, for `timeout` seconds at most\n"
      "(None or -1: no limit). False if it was not taken."},
     {"release", FAST(semaphore_release),
-     "release(blocking=True) -> bool\n\n"
+     "release($self, blocking=True)\n--\n\n"
      "Put one back: True. Wakes the first that waits; never blocks. Any\n"
      "thread."},
     {"locked", semaphore_locked, METH_NOARGS,
-     "locked() -> bool\n\nWhether there is none to take."},
+     "locked($self)\n--\n\nWhether there is none to take."},
     {"bounded", semaphore_bounded, METH_NOARGS,
-     "bounded() -> bool\n\nFalse: release() never waits."},
+     "bounded($self)\n--\n\nFalse: release() never waits."},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))semaphore_exit, METH_FASTCALL,
      NULL},
@@ -444,31 +447,29 @@ static PyGetSetDef semaphore_getset[] = {
      NULL},
     {"_waiters", semaphore_get_waiters, NULL, "The greenlets that wait.",
      NULL},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 #define SEMAPHORE_TYPE(type_name_, doc_, ...)                                 \
     {                                                                         \
-        PyVarObject_HEAD_INIT(NULL, 0).tp_name = (type_name_),                \
-                                    .tp_basicsize = sizeof(SemaphoreObject),  \
-                                    .tp_dealloc = semaphore_dealloc,          \
-                                    .tp_repr = semaphore_repr,                \
-                                    .tp_str = semaphore_str,                  \
-                                    .tp_flags = Py_TPFLAGS_DEFAULT |          \
-                                                Py_TPFLAGS_BASETYPE |         \
-                                                Py_TPFLAGS_HAVE_GC,           \
-                                    .tp_doc = (doc_),                         \
-                                    .tp_traverse = semaphore_traverse,        \
-                                    .tp_clear = semaphore_clear,              \
-                                    .tp_weaklistoffset = offsetof(            \
-                                        SemaphoreObject, weakreflist),        \
-                                    .tp_init = semaphore_init,                \
-                                    .tp_new = semaphore_new, __VA_ARGS__      \
+        PyVarObject_HEAD_INIT(NULL, 0)                                        \
+            .tp_name = (type_name_),                                          \
+          .tp_basicsize = sizeof(SemaphoreObject),                            \
+          .tp_dealloc = semaphore_dealloc, .tp_repr = semaphore_repr,         \
+          .tp_str = semaphore_str,                                            \
+          .tp_flags =                                                         \
+              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,  \
+          .tp_doc = (doc_), .tp_traverse = semaphore_traverse,                \
+          .tp_clear = semaphore_clear,                                        \
+          .tp_weaklistoffset = offsetof(SemaphoreObject, weakreflist),        \
+          .tp_dictoffset = offsetof(SemaphoreObject, dict),                   \
+          .tp_init = semaphore_init, .tp_new = semaphore_new, __VA_ARGS__     \
     }
 
 static PyTypeObject semaphore_type = SEMAPHORE_TYPE(
     "coir.eventlet.semaphore.Semaphore",
-    "Semaphore(value=1)\n\n"
+    "Semaphore(value=1)\n--\n\n"
     "A count that green threads, of any thread, take from and give back to.\n"
     "Who finds it at zero waits, first come, first served.",
     .tp_methods = semaphore_methods, .tp_getset = semaphore_getset);
@@ -481,20 +482,20 @@ static PyGetSetDef bounded_getset[] = {
 
 static PyTypeObject bounded_type = SEMAPHORE_TYPE(
     "coir.eventlet.semaphore.BoundedSemaphore",
-    "BoundedSemaphore(value=1)\n\n"
+    "BoundedSemaphore(value=1)\n--\n\n"
     "A Semaphore of which no more may be given back than there were at the\n"
     "beginning: ValueError.",
     .tp_getset = bounded_getset, .tp_base = &semaphore_type);
 
 static PyMethodDef lock_methods[] = {
     {"_at_fork_reinit", lock_at_fork_reinit, METH_NOARGS,
-     "_at_fork_reinit() -> None\n\nAs new: in the child after a fork."},
+     "_at_fork_reinit($self)\n--\n\nAs new: in the child after a fork."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyTypeObject lock_type = SEMAPHORE_TYPE(
     "coir.eventlet.lock.Lock",
-    "Lock(value=1)\n\n"
+    "Lock(value=1)\n--\n\n"
     "A Semaphore that may not be released by whom nobody has acquired it:\n"
     "RuntimeError.",
     .tp_methods = lock_methods, .tp_base = &semaphore_type);

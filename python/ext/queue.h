@@ -101,6 +101,7 @@ typedef struct {
     size_t head;
     size_t count;
     PyObject *queue;    /* strong; instead of the ring if not NULL */
+    PyObject *dict;     /* strong, or NULL: eventlet's have attributes */
     Py_ssize_t maxsize; /* -1: none */
     coir_line getters;  /* and who peeks */
     coir_line putters;

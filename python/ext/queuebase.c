@@ -151,6 +151,7 @@ coir__queue_traverse(PyObject *op, visitproc visit, void *arg)
     for (size_t i = 0; i < SELF->count; i++)
         Py_VISIT(SELF->ring[(SELF->head + i) & (SELF->cap - 1)]);
     Py_VISIT(SELF->queue);
+    Py_VISIT(SELF->dict);
     int err = coir__list_traverse(&SELF->getters.list, visit, arg);
     if (err == 0)
         err = coir__list_traverse(&SELF->putters.list, visit, arg);
@@ -162,6 +163,7 @@ coir__queue_clear(PyObject *op)
 {
     coir__queue_ring_clear(SELF);
     Py_CLEAR(SELF->queue);
+    Py_CLEAR(SELF->dict);
     return 0;
 }
 

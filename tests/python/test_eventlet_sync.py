@@ -1,10 +1,12 @@
 """coir.eventlet's events, semaphores, queues, pools, timeouts: what
 eventlet's own tests leave out."""
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from coir import eventlet, gevent
@@ -681,3 +683,33 @@ def test_gevent_can_be_waited_for_to_end():
         [sys.executable, "-c", code], text=True, capture_output=True,
         timeout=60)
     assert done.stdout == "1\nTrue\n2\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        event.Event,
+        queue.LightQueue,
+        queue.Queue,
+        queue.PriorityQueue,
+        queue.LifoQueue,
+        semaphore.Semaphore,
+        semaphore.BoundedSemaphore,
+    ],
+)
+def test_programs_set_attributes(make):
+    it = make()
+    it.name = "mine"
+    assert vars(it) == {"name": "mine"}
+    method = next(
+        name for name in ("acquire", "qsize", "ready") if hasattr(it, name)
+    )
+    setattr(it, method, lambda: "other")
+    assert getattr(it, method)() == "other"
+    delattr(it, method)
+    assert getattr(it, method)() != "other"
+    it.itself = it
+    gone = weakref.ref(it)
+    del it
+    gc.collect()
+    assert gone() is None
