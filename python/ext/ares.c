@@ -759,23 +759,24 @@ channel_dealloc(PyObject *op)
 
 static PyMethodDef channel_methods[] = {
     {"getaddrinfo", channel_getaddrinfo, METH_VARARGS,
-     "getaddrinfo(callback, host, service=None, family=0, type=0, proto=0,\n"
-     "            flags=0)\n\n"
+     "getaddrinfo($self, callback, host, service=None, family=0, type=0, "
+     "proto=0, flags=0)\n--\n\n"
      "Brings what socket.getaddrinfo() returns. Host and service are bytes."},
     {"gethostbyname", channel_gethostbyname, METH_VARARGS,
-     "gethostbyname(callback, name, family=AF_INET)\n\n"
+     "gethostbyname($self, callback, name, family=2)\n--\n\n"
      "Brings (family, name, aliases, addresses)."},
     {"gethostbyaddr", channel_gethostbyaddr, METH_VARARGS,
-     "gethostbyaddr(callback, packed)\n\n"
+     "gethostbyaddr($self, callback, packed)\n--\n\n"
      "The same for an address of 4 or 16 bytes."},
     {"getnameinfo", channel_getnameinfo, METH_VARARGS,
-     "getnameinfo(callback, packed, port, flags, flowinfo=0, scope_id=0)\n\n"
+     "getnameinfo($self, callback, packed, port, flags, flowinfo=0, "
+     "scope_id=0)\n--\n\n"
      "Brings (host, service)."},
     {"set_servers", channel_set_servers, METH_O,
-     "set_servers(list)\n\n"
+     "set_servers($self, list, /)\n--\n\n"
      "Ask these from now on: bytes, addresses with commas between them."},
     {"destroy", channel_destroy, METH_NOARGS,
-     "destroy()\n\nEnd all look-ups, with an error. Idempotent."},
+     "destroy($self)\n--\n\nEnd all look-ups, with an error. Idempotent."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -309,26 +309,26 @@ channel_dealloc(PyObject *op)
 
 static PyMethodDef channel_methods[] = {
     {"get", FAST(channel_get), METH_FASTCALL | METH_KEYWORDS,
-     "get(block=True, timeout=None) -> object\n\n"
+     "get($self, block=True, timeout=None)\n--\n\n"
      "Take the item of who waits in put(). If nobody does, wait for one, at\n"
      "most `timeout` seconds; or, if not `block`, do not wait: then Empty is\n"
      "raised. In the hub it never waits."},
     {"get_nowait", channel_get_nowait, METH_NOARGS,
-     "get_nowait() -> object\n\nget(False)."},
+     "get_nowait($self)\n--\n\nget(False)."},
     {"put", FAST(channel_put), METH_FASTCALL | METH_KEYWORDS,
-     "put(item, block=True, timeout=None) -> None\n\n"
+     "put($self, item, block=True, timeout=None)\n--\n\n"
      "Give the item to who waits in get(), and let it run. If nobody does,\n"
      "wait for one, at most `timeout` seconds; or, if not `block`, do not\n"
      "wait: then Full is raised. In the hub it never waits."},
     {"put_nowait", channel_put_nowait, METH_O,
      "put_nowait($self, item, /)\n--\n\nput(item, False)."},
     {"qsize", channel_qsize, METH_NOARGS,
-     "qsize() -> int\n\n0: a channel holds no items."},
+     "qsize($self)\n--\n\n0: a channel holds no items."},
     {"empty", channel_true, METH_NOARGS,
-     "empty() -> bool\n\nTrue: a channel holds no items."},
+     "empty($self)\n--\n\nTrue: a channel holds no items."},
     {"full", channel_true, METH_NOARGS,
-     "full() -> bool\n\nTrue: there is no free place."},
-    {"next", channel_next, METH_NOARGS, "next() -> object\n\nget()."},
+     "full($self)\n--\n\nTrue: there is no free place."},
+    {"next", channel_next, METH_NOARGS, "next($self)\n--\n\nget()."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "For annotations: Channel[int]."},
     {NULL, NULL, 0, NULL},
@@ -348,7 +348,7 @@ static PyTypeObject channel_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.queue.Channel",
     .tp_basicsize = sizeof(ChannelObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Channel(maxsize=1)\n\n"
+    .tp_doc = "Channel(maxsize=1)\n--\n\n"
               "put() and get() wait for each other, and hand over an item.\n"
               "Iterating takes items until one is the class StopIteration.",
     .tp_new = channel_new,

@@ -169,7 +169,7 @@ alarm_dealloc(PyObject *op)
 
 static PyMethodDef alarm_methods[] = {
     {"stop", alarm_stop, METH_NOARGS,
-     "stop() -> None\n\nDo not call it, if that has not happened yet."},
+     "stop($self)\n--\n\nDo not call it, if that has not happened yet."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -187,7 +187,7 @@ static PyTypeObject alarm_type = {
 
 static PyMethodDef functions[] = {
     {"ev_alarm", (PyCFunction)(void (*)(void))ev_alarm, METH_FASTCALL,
-     "ev_alarm(seconds, func, arg) -> EvAlarm\n\n"
+     "ev_alarm($module, seconds, func, arg, /)\n--\n\n"
      "Call func(arg) in this thread's hub, in so many seconds; of all that "
      "is\n"
      "due then, in the order of the times. Negative ones are in the past."},

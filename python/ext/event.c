@@ -150,19 +150,20 @@ event_str(PyObject *op)
 #define FAST (PyCFunction)(void (*)(void))
 
 static PyMethodDef event_methods[] = {
-    {"is_set", event_is_set, METH_NOARGS, "is_set() -> bool"},
-    {"isSet", event_is_set, METH_NOARGS, "isSet() -> bool\n\nAs is_set()."},
+    {"is_set", event_is_set, METH_NOARGS,
+     "is_set($self)\n--\n\nWhether set() was called, and not clear()."},
+    {"isSet", event_is_set, METH_NOARGS, "isSet($self)\n--\n\nAs is_set()."},
     {"set", event_set, METH_NOARGS,
-     "set() -> None\n\n"
+     "set($self)\n--\n\n"
      "Wake all who wait, in the order in which they came, even if it is\n"
      "cleared before they run. Does not block."},
     {"clear", event_clear, METH_NOARGS,
-     "clear() -> None\n\nFrom now on wait() blocks."},
+     "clear($self)\n--\n\nFrom now on wait() blocks."},
     {"wait", FAST event_wait, METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None) -> bool\n\n"
+     "wait($self, timeout=None)\n--\n\n"
      "Block until it is set: whether that was within `timeout` seconds."},
     {"_reset_internal_locks", event_reset, METH_NOARGS,
-     "_reset_internal_locks() -> None\n\nFor the child of a fork."},
+     "_reset_internal_locks($self)\n--\n\nFor the child of a fork."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -172,7 +173,7 @@ static PyTypeObject event_type = {
     .tp_repr = event_repr,
     .tp_str = event_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "Event()\n\n"
+    .tp_doc = "Event()\n--\n\n"
               "A flag that greenlets, and threads, wait for, as\n"
               "threading.Event. May be used from any thread.",
     .tp_methods = event_methods,
@@ -490,34 +491,34 @@ result_dealloc(PyObject *op)
 
 static PyMethodDef result_methods[] = {
     {"set", FAST result_set, METH_FASTCALL | METH_KEYWORDS,
-     "set(value=None) -> None\n\n"
+     "set($self, value=None)\n--\n\n"
      "Hold the value and wake all who wait. Does not block."},
     {"set_result", FAST result_set, METH_FASTCALL | METH_KEYWORDS,
-     "set_result(value=None) -> None\n\nAs set()."},
+     "set_result($self, value=None)\n--\n\nAs set()."},
     {"set_exception", FAST result_set_exception, METH_FASTCALL | METH_KEYWORDS,
-     "set_exception(exception, exc_info=None) -> None\n\n"
+     "set_exception($self, exception, exc_info=None)\n--\n\n"
      "Hold an exception and wake all who wait. With `exc_info`, as\n"
      "sys.exc_info() returns it, it is raised with that traceback."},
     {"get", FAST result_get, METH_FASTCALL | METH_KEYWORDS,
-     "get(block=True, timeout=None) -> object\n\n"
+     "get($self, block=True, timeout=None)\n--\n\n"
      "The value; or its exception is raised. Blocks until it has either,\n"
      "for `timeout` seconds at most, not at all if `block` is false; then\n"
      "Timeout is raised."},
     {"result", FAST result_result, METH_FASTCALL | METH_KEYWORDS,
-     "result(timeout=None) -> object\n\nAs get()."},
+     "result($self, timeout=None)\n--\n\nAs get()."},
     {"get_nowait", result_get_nowait, METH_NOARGS,
-     "get_nowait() -> object\n\nAs get(block=False)."},
+     "get_nowait($self)\n--\n\nAs get(block=False)."},
     {"wait", FAST result_wait, METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None) -> object\n\n"
+     "wait($self, timeout=None)\n--\n\n"
      "Block until it is ready, for `timeout` seconds at most. Returns its\n"
      "value, None if it has none."},
     {"successful", result_successful, METH_NOARGS,
-     "successful() -> bool\n\nWhether it holds a value."},
+     "successful($self)\n--\n\nWhether it holds a value."},
     {"done", coir__linkable_ready, METH_NOARGS,
-     "done() -> bool\n\nAs ready()."},
+     "done($self)\n--\n\nAs ready()."},
     {"cancel", result_false, METH_NOARGS,
-     "cancel() -> bool\n\nDoes nothing, and says so: False."},
-    {"cancelled", result_false, METH_NOARGS, "cancelled() -> bool\n\nFalse."},
+     "cancel($self)\n--\n\nDoes nothing, and says so: False."},
+    {"cancelled", result_false, METH_NOARGS, "cancelled($self)\n--\n\nFalse."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -538,7 +539,7 @@ static PyTypeObject result_type = {
     .tp_repr = result_repr,
     .tp_call = result_call,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "AsyncResult()\n\n"
+    .tp_doc = "AsyncResult()\n--\n\n"
               "A value, or an exception, that will come once. May be linked\n"
               "to a greenlet. May be used from any thread.\n\n"
               "    >>> import gevent\n"

@@ -214,20 +214,20 @@ ev_pending(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 
 static PyMethodDef functions[] = {
     {"ev_stamp", ev_stamp, METH_NOARGS,
-     "ev_stamp() -> int\n\n"
+     "ev_stamp($module)\n--\n\n"
      "A number for the present turn of this thread's hub: another one when\n"
      "anything has run meanwhile."},
     {"ev_note_canceled", ev_note_canceled, METH_VARARGS,
-     "ev_note_canceled(seconds, stamp) -> None\n\n"
+     "ev_note_canceled($module, seconds, stamp, /)\n--\n\n"
      "A timer was cancelled so long before its time, that was scheduled at\n"
      "that ev_stamp()."},
     {"ev_count_canceled", ev_count_canceled, METH_NOARGS,
-     "ev_count_canceled() -> int\n\n"
+     "ev_count_canceled($module)\n--\n\n"
      "How many cancelled timers eventlet's hub would still have."},
     {"ev_forget_canceled", ev_forget_canceled, METH_NOARGS,
-     "ev_forget_canceled() -> None\n\nCount them no more."},
+     "ev_forget_canceled($module)\n--\n\nCount them no more."},
     {"ev_pending", ev_pending, METH_NOARGS,
-     "ev_pending() -> list\n\n"
+     "ev_pending($module)\n--\n\n"
      "(seconds, greenlet, timeout or None) of all that is to happen in this\n"
      "thread, but for callbacks: who is to go on or start, or is to be\n"
      "raised a Timeout in, and when."},

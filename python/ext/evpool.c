@@ -167,13 +167,14 @@ pool_dealloc(PyObject *op)
 static PyMethodDef pool_methods[] = {
     {"spawn", (PyCFunction)(void (*)(void))pool_spawn,
      METH_FASTCALL | METH_KEYWORDS,
-     "spawn(function, *args, **kwargs) -> GreenThread\n\n"
+     "spawn($self, function, *args, **kwargs)\n--\n\n"
      "Run ``function(*args, **kwargs)`` in the pool, waiting for a place."},
     {"_spawn_done", pool_spawn_done, METH_O,
-     "_spawn_done(greenlet) -> None\n\nIt has ended."},
-    {"_add", pool_add, METH_O, "_add(greenlet) -> None\n\nIt was spawned."},
+     "_spawn_done($self, greenlet, /)\n--\n\nIt has ended."},
+    {"_add", pool_add, METH_O,
+     "_add($self, greenlet, /)\n--\n\nIt was spawned."},
     {"_is_reentrant", pool_is_reentrant, METH_NOARGS,
-     "_is_reentrant() -> bool\n\n"
+     "_is_reentrant($self)\n--\n\n"
      "Whether the caller is of the pool, and that is full."},
     {NULL, NULL, 0, NULL},
 };

@@ -442,7 +442,8 @@ static PyMethodDef light_methods[] = {
     {"qsize", coir__queue_qsize_, METH_NOARGS,
      "qsize($self)\n--\n\nHow many items there are."},
     {"_qsize", queue_size_by_method, METH_NOARGS, NULL},
-    {"empty", coir__queue_empty, METH_NOARGS, "empty($self)\n--\n\nqsize() == 0"},
+    {"empty", coir__queue_empty, METH_NOARGS,
+     "empty($self)\n--\n\nqsize() == 0"},
     {"full", coir__queue_full, METH_NOARGS,
      "full($self)\n--\n\nWhether there are as many as may be."},
     {"putting", queue_putting, METH_NOARGS,
@@ -490,24 +491,18 @@ static PyGetSetDef queue_getset[] = {
 
 #define QUEUE_TYPE(name_, doc_, ...)                                          \
     {                                                                         \
-        PyVarObject_HEAD_INIT(NULL, 0).tp_name =                              \
-            "coir.eventlet.queue." name_,                                     \
-                                    .tp_basicsize = sizeof(QueueObject),      \
-                                    .tp_dealloc = coir__queue_dealloc,        \
-                                    .tp_repr = queue_repr,                    \
-                                    .tp_str = queue_str,                      \
-                                    .tp_flags = Py_TPFLAGS_DEFAULT |          \
-                                                Py_TPFLAGS_BASETYPE |         \
-                                                Py_TPFLAGS_HAVE_GC,           \
-                                    .tp_doc = (doc_),                         \
-                                    .tp_traverse = coir__queue_traverse,      \
-                                    .tp_clear = coir__queue_clear,            \
-                                    .tp_weaklistoffset =                      \
-                                        offsetof(QueueObject, weakreflist),   \
-                                    .tp_dictoffset =                          \
-                                        offsetof(QueueObject, dict),          \
-                                    .tp_init = queue_init,                    \
-                                    .tp_new = queue_new, __VA_ARGS__          \
+        PyVarObject_HEAD_INIT(NULL, 0)                                        \
+            .tp_name = "coir.eventlet.queue." name_,                          \
+          .tp_basicsize = sizeof(QueueObject),                                \
+          .tp_dealloc = coir__queue_dealloc, .tp_repr = queue_repr,           \
+          .tp_str = queue_str,                                                \
+          .tp_flags =                                                         \
+              Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,  \
+          .tp_doc = (doc_), .tp_traverse = coir__queue_traverse,              \
+          .tp_clear = coir__queue_clear,                                      \
+          .tp_weaklistoffset = offsetof(QueueObject, weakreflist),            \
+          .tp_dictoffset = offsetof(QueueObject, dict),                       \
+          .tp_init = queue_init, .tp_new = queue_new, __VA_ARGS__             \
     }
 
 static PyTypeObject light_type = QUEUE_TYPE(

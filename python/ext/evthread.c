@@ -597,26 +597,26 @@ thread_dealloc(PyObject *op)
 
 static PyMethodDef thread_methods[] = {
     {"wait", thread_wait, METH_NOARGS,
-     "wait() -> object\n\n"
+     "wait($self)\n--\n\n"
      "What its function returned; or raises what that raised. Blocks until\n"
      "it has ended."},
     {"link", SLOW(thread_link),
-     "link(func, *args, **kwargs) -> None\n\n"
+     "link($self, func, *args, **kwargs)\n--\n\n"
      "Call ``func(self, *args, **kwargs)`` when it has ended: in itself, or\n"
      "if that was before, now."},
     {"unlink", SLOW(thread_unlink),
-     "unlink(func, *args, **kwargs) -> bool\n\n"
+     "unlink($self, func, *args, **kwargs)\n--\n\n"
      "Undo a link() with the same arguments: whether there was one."},
     {"main", FAST(thread_main),
-     "main(function, args, kwargs) -> None\n\n"
+     "main($self, function, args, kwargs)\n--\n\n"
      "Call the function and tell all that wait what it came to."},
     {"kill", thread_kill, METH_VARARGS,
-     "kill(*throw_args) -> None\n\n"
+     "kill($self, *throw_args)\n--\n\n"
      "Have GreenletExit, or what throw() takes, raised in it, now."},
     {"cancel", thread_cancel, METH_VARARGS,
-     "cancel(*throw_args) -> None\n\nkill() it if it has not begun."},
+     "cancel($self, *throw_args)\n--\n\nkill() it if it has not begun."},
     {"_resolve_links", thread_resolve_links, METH_NOARGS,
-     "_resolve_links() -> None\n\nCall what is linked."},
+     "_resolve_links($self)\n--\n\nCall what is linked."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -637,7 +637,7 @@ PyTypeObject coir__evthread_type = {
     .tp_dealloc = thread_dealloc,
     .tp_as_async = &thread_async,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "GreenThread(parent)\n\n"
+    .tp_doc = "GreenThread(parent)\n--\n\n"
               "A greenlet whose result can be waited for. Made by spawn().",
     .tp_traverse = thread_traverse,
     .tp_clear = thread_clear,
@@ -662,14 +662,14 @@ static PyTypeObject raw_type = {
 
 static PyMethodDef functions[] = {
     {"ev_spawn", FAST(ev_spawn),
-     "spawn(func, *args, **kwargs) -> GreenThread\n\n"
+     "ev_spawn($module, func, /, *args, **kwargs)\n--\n\n"
      "Have ``func(*args, **kwargs)`` run in a green thread, soon. Does not\n"
      "block."},
     {"ev_spawn_n", FAST(ev_spawn_n),
-     "spawn_n(func, *args, **kwargs) -> greenlet\n\n"
+     "ev_spawn_n($module, func, /, *args, **kwargs)\n--\n\n"
      "The same, in a greenlet that nobody can wait for: a little faster."},
     {"ev_prepare", FAST(ev_prepare),
-     "prepare(func, *args, **kwargs) -> GreenThread\n\n"
+     "ev_prepare($module, func, /, *args, **kwargs)\n--\n\n"
      "The same as spawn(), but it is not started: switch to it, in the hub."},
     {NULL, NULL, 0, NULL},
 };

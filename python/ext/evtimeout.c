@@ -186,11 +186,11 @@ evtimeout_str(PyObject *op)
 
 static PyMethodDef evtimeout_methods[] = {
     {"start", evtimeout_start, METH_NOARGS,
-     "start() -> Timeout\n\n"
+     "start($self)\n--\n\n"
      "Have it raised in the calling green thread after its time; itself. Not\n"
      "needed for a new one."},
     {"cancel", evtimeout_cancel, METH_NOARGS,
-     "cancel() -> None\n\n"
+     "cancel($self)\n--\n\n"
      "It will not be raised; nothing, if it is not pending."},
     {"__enter__", evtimeout_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))evtimeout_exit, METH_FASTCALL,
@@ -221,7 +221,7 @@ static PyTypeObject evtimeout_type = {
     .tp_str = evtimeout_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "Timeout(seconds=None, exception=None)\n\n"
+        "Timeout(seconds=None, exception=None)\n--\n\n"
         "An exception that raises itself, or `exception`, in the green "
         "thread\n"
         "that made it after some seconds, unless it is cancelled. As a\n"

@@ -702,7 +702,7 @@ PyDoc_STRVAR(greenlet_doc,
 
 PyDoc_STRVAR(
     switch_doc,
-    "switch(*args, **kwargs)\n\n"
+    "switch($self, *args, **kwargs)\n--\n\n"
     "Switch to this greenlet; returns when something switches back.\n\n"
     "One that was never switched to is started by run(*args, **kwargs). In a\n"
     "suspended one, the pending call of switch() returns what is brought: "
@@ -713,7 +713,7 @@ PyDoc_STRVAR(
 
 PyDoc_STRVAR(
     throw_doc,
-    "throw([typ[, val[, tb]]])\n\n"
+    "throw($self, *typ_val_tb)\n--\n\n"
     "Switch to this greenlet and raise an exception there, GreenletExit by\n"
     "default. One that was never switched to ends by it without running; a\n"
     "GreenletExit that is not caught ends a greenlet normally, and is\n"

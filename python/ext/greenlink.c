@@ -640,7 +640,7 @@ core_wait(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 
 PyDoc_STRVAR(
     iwait_doc,
-    "iwait(objects, timeout=None, count=None)\n--\n\n"
+    "iwait($module, objects, timeout=None, count=None)\n--\n\n"
     "Give the objects as they become ready, waiting for each.\n\n"
     ":param objects: a sequence of Greenlets, Events or what else has\n"
     "    rawlink(); None for the event loop as a whole\n"
@@ -651,7 +651,7 @@ PyDoc_STRVAR(
 
 PyDoc_STRVAR(
     wait_doc,
-    "wait(objects=None, timeout=None, count=None)\n--\n\n"
+    "wait($module, objects=None, timeout=None, count=None)\n--\n\n"
     "Wait for the objects and return a list of those that are ready, in the\n"
     "order in which they became it.\n\n"
     "The arguments are those of iwait(). For None, the default, it waits\n"

@@ -94,9 +94,11 @@ link_as(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         PyObject *kwnames, enum coir_link_kind kind)
 {
     static const char *const names[] = {"callback", "SpawnedLink"};
-    PyObject *values[2] = {NULL, (PyObject *)&coir__link_types[kind]};
+    PyObject *values[2] = {NULL, Py_None};
     if (coir__arguments("link", names, 2, args, nargs, kwnames, values) < 0)
         return NULL;
+    if (values[1] == Py_None)
+        values[1] = (PyObject *)&coir__link_types[kind];
     if (values[0] == NULL) {
         PyErr_SetString(PyExc_TypeError, "link() needs a callback");
         return NULL;
@@ -373,6 +375,8 @@ set_name(PyObject *op, PyObject *name, void *Py_UNUSED(closure))
     int err = name != NULL ? PyDict_SetItem(dict, coir__green.str_name, name)
                            : PyDict_DelItem(dict, coir__green.str_name);
     Py_DECREF(dict);
+    if (err < 0 && PyErr_ExceptionMatches(PyExc_KeyError))
+        PyErr_SetString(PyExc_AttributeError, "name");
     return err;
 }
 
@@ -556,11 +560,11 @@ PyDoc_STRVAR(
     "the block fails.");
 
 PyDoc_STRVAR(spawn_doc,
-             "spawn(run, *args, **kwargs) -> Greenlet\n\n"
+             "spawn($type, *args, **kwargs)\n--\n\n"
              "Make a Greenlet of these arguments and start it. Does not "
              "switch.");
 PyDoc_STRVAR(spawn_later_doc,
-             "spawn_later(seconds, run, *args, **kwargs) -> Greenlet\n\n"
+             "spawn_later($type, seconds, run, *args, **kwargs)\n--\n\n"
              "The same, started after so many seconds.");
 PyDoc_STRVAR(start_doc,
              "start($self, /)\n--\n\n"
@@ -589,13 +593,13 @@ PyDoc_STRVAR(
     ":raises gevent.Timeout: if it has not ended by then");
 PyDoc_STRVAR(
     kill_doc,
-    "kill($self, exception=GreenletExit, block=True, timeout=None)\n--\n\n"
+    "kill($self, exception=None, block=True, timeout=None)\n--\n\n"
     "Have the exception raised in it, where it waits. One that never ran\n"
     "never will, and has failed with the exception.\n\n"
     ":param block: wait until it has ended, too; it may catch the exception\n"
     ":param timeout: seconds for that, None for no limit");
 PyDoc_STRVAR(throw_doc,
-             "throw([typ[, val[, tb]]])\n\n"
+             "throw($self, *args)\n--\n\n"
              "Switch to it and raise an exception there, at once. For the "
              "hub: any other\n"
              "greenlet that calls it is not resumed by anybody. See kill().");
@@ -604,17 +608,15 @@ PyDoc_STRVAR(rawlink_doc,
              "Have callback(greenlet) called in the hub, where it must not "
              "wait, when this\nhas ended; also if it has already.");
 PyDoc_STRVAR(link_doc,
-             "link($self, callback, SpawnedLink=SpawnedLink)\n--\n\n"
+             "link($self, callback, SpawnedLink=None)\n--\n\n"
              "Have callback(greenlet) called in a raw greenlet of its own "
              "when this has\nended; also if it has already.");
-PyDoc_STRVAR(
-    link_value_doc,
-    "link_value($self, callback, SpawnedLink=SuccessSpawnedLink)\n--\n\n"
-    "As link(), if it ends without an error.");
-PyDoc_STRVAR(
-    link_exception_doc,
-    "link_exception($self, callback, SpawnedLink=FailureSpawnedLink)\n--\n\n"
-    "As link(), if it ends by an error.");
+PyDoc_STRVAR(link_value_doc,
+             "link_value($self, callback, SpawnedLink=None)\n--\n\n"
+             "As link(), if it ends without an error.");
+PyDoc_STRVAR(link_exception_doc,
+             "link_exception($self, callback, SpawnedLink=None)\n--\n\n"
+             "As link(), if it ends by an error.");
 PyDoc_STRVAR(unlink_doc, "unlink($self, callback, /)\n--\n\n"
                          "Forget a callback, however it was linked.");
 PyDoc_STRVAR(unlink_all_doc,
@@ -756,17 +758,17 @@ set_copy_context(PyObject *Py_UNUSED(module), PyObject *flag)
 
 static PyMethodDef module_functions[] = {
     {"queued_greenlets", coir__green_queued, METH_O,
-     "queued_greenlets(loop) -> list\n\n"
+     "queued_greenlets($module, loop, /)\n--\n\n"
      "The Greenlets that are to start soon; gc.get_objects() does not have\n"
      "them."},
     {"spawn_frames", spawn_frames, METH_O,
-     "spawn_frames(limit) -> frame | None\n\n"
+     "spawn_frames($module, limit, /)\n--\n\n"
      "Where the caller is, that many frames at most, without keeping it."},
     {"set_track_greenlet_tree", set_track_greenlet_tree, METH_O,
-     "set_track_greenlet_tree(bool) -> None\n\n"
+     "set_track_greenlet_tree($module, flag, /)\n--\n\n"
      "Whether Greenlets note by whom and where they were made; they do."},
     {"set_copy_context", set_copy_context, METH_O,
-     "set_copy_context(bool) -> None\n\n"
+     "set_copy_context($module, flag, /)\n--\n\n"
      "Whether Greenlets start in a copy of their spawner's context; else in\n"
      "an empty one, as gevent's do."},
     {NULL, NULL, 0, NULL},

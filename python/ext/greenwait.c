@@ -265,9 +265,11 @@ coir__green_kill(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[] = {"exception", "block", "timeout"};
     GreenObject *g = (GreenObject *)op;
-    PyObject *values[3] = {coir__core.exit, Py_True, Py_None};
+    PyObject *values[3] = {Py_None, Py_True, Py_None};
     if (coir__arguments("kill", names, 3, args, nargs, kwnames, values) < 0)
         return NULL;
+    if (values[0] == Py_None)
+        values[0] = coir__core.exit;
     int block = PyObject_IsTrue(values[1]);
     if (block < 0)
         return NULL;

@@ -330,16 +330,16 @@ date(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 
 PyMethodDef coir__httphead_methods[] = {
     {"http_encode_headers", encode_headers, METH_O,
-     "http_encode_headers(headers) -> (list, str, str, str)\n\n"
+     "http_encode_headers($module, headers, /)\n--\n\n"
      "Check and encode the headers of a WSGI application: pairs of bytes;\n"
      "and the values, or None, of Content-Length, Date and Connection.\n"
      "UnicodeError: not str, or not of latin-1; ValueError: not allowed."},
     {"http_response", FAST(response_head), METH_FASTCALL,
-     "http_response(status, headers, data[, chunked]) -> bytes\n\n"
+     "http_response($module, status, headers, data, chunked=False, /)\n--\n\n"
      "A response up to its data, these included, as a chunk if chunked.\n"
      "All is bytes, headers a list of pairs, status with its reason."},
     {"http_chunk", chunk, METH_O,
-     "http_chunk(data) -> bytes\n\nThe data as one chunk."},
+     "http_chunk($module, data, /)\n--\n\nThe data as one chunk."},
     {"http_sendall", FAST(coir__http_sendall), METH_FASTCALL,
      "http_sendall(socket, data, timeout, rate) -> None\n\n"
      "socket.sendall(data), in `timeout` seconds and one more for `rate`\n"

@@ -633,23 +633,23 @@ input_dealloc(PyObject *op)
 
 static PyMethodDef input_methods[] = {
     {"read", FAST(input_read), METH_FASTCALL,
-     "read(length=None) -> bytes\n\n"
+     "read($self, length=None)\n--\n\n"
      "Read that many bytes, fewer only at the end of the body; None or -1:\n"
      "all of it. HTTPInputError: it is not valid; OSError: the connection\n"
      "ended before the body did."},
     {"readline", FAST(input_readline), METH_FASTCALL,
-     "readline(size=None) -> bytes\n\n"
+     "readline($self, size=None)\n--\n\n"
      "Read up to and with LF, or that many bytes."},
     {"readlines", FAST(input_readlines), METH_FASTCALL,
-     "readlines(hint=None) -> list[bytes]\n\n"
+     "readlines($self, hint=None)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
     {"next", input_next, METH_NOARGS, "next() -> bytes\n\nThe next line."},
     {"drain", FAST(input_drain), METH_FASTCALL,
-     "drain(limit=None) -> bool\n\n"
+     "drain($self, limit=None)\n--\n\n"
      "Read the rest and drop it, but no more than that many bytes. Whether\n"
      "that was the end, behind which another request may come."},
     {"_discard", input_discard, METH_NOARGS,
-     "_discard() -> None\n\nRead the rest and drop it."},
+     "_discard($self)\n--\n\nRead the rest and drop it."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -758,36 +758,37 @@ reader_dealloc(PyObject *op)
 
 static PyMethodDef reader_methods[] = {
     {"read_request", FAST(reader_read_request), METH_FASTCALL,
-     "read_request(begin=None) -> HTTPRequest | None\n\n"
+     "read_request($self, begin=None)\n--\n\n"
      "Read the head of a request. None: the connection ended before one\n"
      "began, or was idle for too long. HTTPError: it is refused; nothing\n"
      "more is to be read then.\n\n"
      "begin: bytes that were read before, and belong to it."},
     {"read", FAST(reader_read), METH_FASTCALL,
-     "read(size=-1) -> bytes\n\n"
+     "read($self, size=-1)\n--\n\n"
      "Read that many bytes, fewer only at the end; -1: up to the end."},
     {"read1", FAST(reader_read1), METH_FASTCALL,
-     "read1(size=-1) -> bytes\n\n"
+     "read1($self, size=-1)\n--\n\n"
      "Read some bytes, up to that many; none at the end only."},
     {"readline", FAST(reader_readline), METH_FASTCALL,
-     "readline(size=-1) -> bytes\n\n"
+     "readline($self, size=-1)\n--\n\n"
      "Read up to and with LF, or that many bytes."},
     {"readlines", FAST(reader_readlines), METH_FASTCALL,
-     "readlines(hint=-1) -> list[bytes]\n\n"
+     "readlines($self, hint=-1)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
     {"readinto", reader_readinto, METH_O,
-     "readinto(buffer) -> int\n\nRead until it is full, or up to the end."},
+     "readinto($self, buffer, /)\n--\n\nRead until it is full, or up to the "
+     "end."},
     {"peek", FAST(reader_peek), METH_FASTCALL,
-     "peek(size=0) -> bytes\n\nWhat comes next, some of it."},
+     "peek($self, size=0)\n--\n\nWhat comes next, some of it."},
     {"take_buffered", reader_take_buffered, METH_NOARGS,
-     "take_buffered() -> bytes\n\n"
+     "take_buffered($self)\n--\n\n"
      "What was received and not read yet, for whoever reads on."},
     {"close", reader_close, METH_NOARGS,
-     "close() -> None\n\nRead no more. The source is not closed."},
+     "close($self)\n--\n\nRead no more. The source is not closed."},
     {"readable", reader_readable, METH_NOARGS,
-     "readable() -> bool\n\nFalse once it was closed."},
+     "readable($self)\n--\n\nFalse once it was closed."},
     {"fileno", reader_fileno, METH_NOARGS,
-     "fileno() -> int\n\nThe descriptor of the source."},
+     "fileno($self)\n--\n\nThe descriptor of the source."},
     {"__enter__", reader_enter, METH_NOARGS, NULL},
     {"__exit__", reader_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
@@ -838,7 +839,7 @@ PyTypeObject coir__httpreader_type = {
     .tp_dealloc = reader_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "HTTPReader(source)\n\n"
+        "HTTPReader(source)\n--\n\n"
         "Reads requests from a socket, or a file. It is a file, too, as\n"
         "socket.makefile(\"rb\") gives.",
     .tp_traverse = reader_traverse,

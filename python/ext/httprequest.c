@@ -251,17 +251,17 @@ static PyGetSetDef request_getset[] = {
 
 static PyMethodDef request_methods[] = {
     {"get", (PyCFunction)(void (*)(void))request_get, METH_FASTCALL,
-     "get(name[, default]) -> str\n\n"
+     "get($self, name, default=None, /)\n--\n\n"
      "The value of the first field of that name, of any case."},
     {"get_all", request_get_all, METH_O,
-     "get_all(name) -> list[str]\n\nThe values of all of them."},
+     "get_all($self, name, /)\n--\n\nThe values of all of them."},
     {"fill_environ", request_fill_environ, METH_O,
-     "fill_environ(environ) -> None\n\n"
+     "fill_environ($self, environ, /)\n--\n\n"
      "Put into a dict what WSGI tells of a request: REQUEST_METHOD,\n"
      "PATH_INFO, QUERY_STRING, SERVER_PROTOCOL, CONTENT_TYPE,\n"
      "CONTENT_LENGTH and HTTP_*. Fields with an underscore are left out."},
     {"input", (PyCFunction)(void (*)(void))request_input, METH_FASTCALL,
-     "input(reader[, socket]) -> Input\n\n"
+     "input($self, reader, socket=None, /)\n--\n\n"
      "The body that follows. The socket is told 100 (Continue), if the\n"
      "client waits for that."},
     {NULL, NULL, 0, NULL},

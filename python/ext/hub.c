@@ -615,7 +615,7 @@ hub_dealloc(PyObject *op)
 
 static PyMethodDef hub_methods[] = {
     {"switch", (PyCFunction)(void (*)(void))hub_switch, METH_FASTCALL,
-     "switch() -> object\n\n"
+     "switch($self)\n--\n\n"
      "Wait until somebody switches back to the calling greenlet; meanwhile\n"
      "others run. Returns what that brings."},
     {NULL, NULL, 0, NULL},
@@ -811,38 +811,42 @@ forget_others(PyObject *module, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef functions[] = {
     {"forget_others", forget_others, METH_NOARGS,
-     "forget_others() -> None\n\n"
+     "forget_others($module)\n--\n\n"
      "In the child after a fork: no other greenlet but the main one will go\n"
      "on, or start, and no callback that was queued is called."},
     {"forget_threads", forget_threads, METH_NOARGS,
-     "forget_threads() -> None\n\n"
+     "forget_threads($module)\n--\n\n"
      "In the child after a fork: there are no threads that do nothing.\n"
      "Part of forget_others()."},
     {"get_hub", (PyCFunction)(void (*)(void))get_hub,
      METH_VARARGS | METH_KEYWORDS,
-     "get_hub() -> Hub\n\nThis thread's hub; it is made if there is none."},
+     "get_hub($module, *args, **kwargs)\n--\n\nThis thread's hub; it is made "
+     "if there is "
+     "none."},
     {"get_hub_if_exists", get_hub_if_exists, METH_NOARGS,
-     "get_hub_if_exists() -> Hub | None\n\nThis thread's hub, or None."},
+     "get_hub_if_exists($module)\n--\n\nThis thread's hub, or None."},
     {"set_hub", set_hub, METH_O,
-     "set_hub(hub) -> None\n\nMake it this thread's; None: none."},
+     "set_hub($module, hub, /)\n--\n\nMake it this thread's; None: none."},
     {"get_loop", get_loop, METH_NOARGS,
-     "get_loop() -> Loop | None\n\n"
+     "get_loop()\n\n"
      "The loop that this thread's next hub is to run. A hub that is\n"
      "destroyed without its loop leaves it there."},
     {"set_loop", set_loop, METH_O,
-     "set_loop(loop) -> None\n\n"
+     "set_loop(loop, /)\n\n"
      "Have this thread's next hub run it; None: one of its own."},
     {"get_hub_class", get_hub_class, METH_NOARGS,
-     "get_hub_class() -> type | None\n\nWhat makes the hubs of threads."},
+     "get_hub_class($module)\n--\n\nWhat makes the hubs of threads."},
     {"set_hub_class", set_hub_class, METH_O,
-     "set_hub_class(cls) -> None\n\nWhat is called, without arguments, to "
+     "set_hub_class($module, cls, /)\n--\n\nWhat is called, without "
+     "arguments, "
+     "to "
      "make a thread's hub."},
     {"add_idle_threads", add_idle_threads, METH_O,
-     "add_idle_threads(count) -> None\n\n"
+     "add_idle_threads($module, count, /)\n--\n\n"
      "So many more threads (or less, if negative) do nothing by themselves,\n"
      "and will not end anybody's wait until they are given something to do."},
     {"waits", waits, METH_VARARGS,
-     "waits(loop=None) -> list\n\n"
+     "waits($module, loop=None, /)\n--\n\n"
      "(greenlet, what, object, seconds) of each greenlet of this thread that\n"
      "waits: for what kind of event, of which object or None, and since "
      "when."},

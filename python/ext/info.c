@@ -38,7 +38,7 @@ info(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 
 PyMethodDef coir__info_methods[] = {
     {"_info", info, METH_NOARGS,
-     "_info() -> dict\n\n"
+     "_info($self)\n--\n\n"
      "Version, Python it was compiled for, compiler, how contexts are\n"
      "switched, what guards this thread's stacks (None before the first)."},
     {NULL, NULL, 0, NULL},

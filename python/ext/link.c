@@ -630,11 +630,11 @@ static PyMethodDef linkable_methods[] = {
      "unlink($self, callback, /)\n--\n\nDo not call it; nothing, if that was "
      "done."},
     {"linkcount", linkable_linkcount, METH_NOARGS,
-     "linkcount() -> int\n\nHow many wait for it or are linked to it."},
+     "linkcount($self)\n--\n\nHow many wait for it or are linked to it."},
     {"ready", coir__linkable_ready, METH_NOARGS,
-     "ready() -> bool\n\nWhether waiting for it would not block."},
+     "ready($self)\n--\n\nWhether waiting for it would not block."},
     {"_at_fork_reinit", linkable_at_fork_reinit, METH_NOARGS,
-     "_at_fork_reinit() -> None\n\nFor the child of a fork."},
+     "_at_fork_reinit($self)\n--\n\nFor the child of a fork."},
     {NULL, NULL, 0, NULL},
 };
 

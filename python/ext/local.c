@@ -327,7 +327,7 @@ local_copy(PyObject *op, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef local_methods[] = {
     {"__copy__", local_copy, METH_NOARGS,
-     "__copy__() -> local\n\n"
+     "__copy__($self)\n--\n\n"
      "One made with the same arguments, whose attributes in this greenlet\n"
      "are the same as here."},
     {NULL, NULL, 0, NULL},
@@ -342,7 +342,7 @@ static PyTypeObject local_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir.gevent.local.local",
     .tp_basicsize = sizeof(LocalObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "local(*args, **kwargs)\n\n"
+    .tp_doc = "local(*args, **kwargs)\n--\n\n"
               "An object whose attributes each greenlet has for itself.\n\n"
               "A subclass's __init__() is called with the arguments in each\n"
               "greenlet that uses the object; what its __slots__ name is\n"

@@ -122,7 +122,7 @@ semaphore_set(SemaphoreObject *self, PyObject *value, PyObject *hub)
     }
     if (counter < 0) {
         PyErr_SetString(PyExc_ValueError,
-                        "a semaphore's value must not be negative");
+                        "semaphore initial value must be >= 0");
         return -1;
     }
     self->counter = self->initial = counter;
@@ -281,19 +281,19 @@ semaphore_set_counter(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 
 static PyMethodDef semaphore_methods[] = {
     {"acquire", FAST semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=None) -> bool\n\n"
+     "acquire($self, blocking=True, timeout=None)\n--\n\n"
      "Take one; blocks until there is one, for `timeout` seconds at most,\n"
      "not at all if `blocking` is false. Whether it was taken."},
     {"_py3k_acquire", FAST semaphore_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "As acquire()."},
+     "acquire_lock($self, blocking=True, timeout=-1)\n--\n\nAs acquire()."},
     {"release", semaphore_release, METH_NOARGS,
-     "release() -> int\n\n"
+     "release($self)\n--\n\n"
      "Add one, and wake who waits longest. Does not block. Returns how many\n"
      "are free."},
     {"locked", semaphore_locked, METH_NOARGS,
-     "locked() -> bool\n\nWhether acquire() would block."},
+     "locked($self)\n--\n\nWhether acquire() would block."},
     {"wait", FAST semaphore_wait, METH_FASTCALL | METH_KEYWORDS,
-     "wait(timeout=None) -> int\n\n"
+     "wait($self, timeout=None)\n--\n\n"
      "Block until acquire() would not, for `timeout` seconds at most.\n"
      "Returns how many are free now: none, if others were quicker."},
     {"__enter__", semaphore_enter, METH_NOARGS, NULL},
@@ -312,7 +312,7 @@ PyTypeObject coir__semaphore_type = {
     .tp_basicsize = sizeof(SemaphoreObject),
     .tp_repr = semaphore_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "Semaphore(value=1, hub=None)\n\n"
+    .tp_doc = "Semaphore(value=1, hub=None)\n--\n\n"
               "`value` of something that is taken and given back, by\n"
               "greenlets and threads. Who waits longest gets it first.",
     .tp_methods = semaphore_methods,
@@ -382,11 +382,11 @@ bounded_get_initial(PyObject *op, void *Py_UNUSED(closure))
 
 static PyMethodDef bounded_methods[] = {
     {"release", bounded_release, METH_NOARGS,
-     "release() -> int\n\n"
+     "release($self)\n--\n\n"
      "As Semaphore.release(), but ValueError is raised if none was taken."},
     {"__exit__", FAST bounded_exit, METH_FASTCALL, NULL},
     {"_at_fork_reinit", bounded_at_fork, METH_NOARGS,
-     "_at_fork_reinit() -> None\n\nFor the child of a fork: all are free."},
+     "_at_fork_reinit($self)\n--\n\nFor the child of a fork: all are free."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -400,7 +400,7 @@ static PyTypeObject bounded_type = {
         "coir.gevent.lock.BoundedSemaphore",
     .tp_basicsize = sizeof(SemaphoreObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "BoundedSemaphore(value=1, hub=None)\n\n"
+    .tp_doc = "BoundedSemaphore(value=1, hub=None)\n--\n\n"
               "A Semaphore that is not released more often than acquired.",
     .tp_methods = bounded_methods,
     .tp_getset = bounded_getset,
@@ -483,16 +483,18 @@ lock_repr(PyObject *op)
 
 static PyMethodDef lock_methods[] = {
     {"acquire", FAST lock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=-1) -> bool\n\n"
+     "acquire($self, blocking=True, timeout=-1)\n--\n\n"
      "Lock it; blocks until it is free, for `timeout` seconds at most, not\n"
      "at all if `blocking` is false. Whether it was locked."},
     {"acquire_lock", FAST lock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "As acquire()."},
+     "acquire_lock($self, blocking=True, timeout=-1)\n--\n\nAs acquire()."},
     {"release", lock_release, METH_NOARGS,
-     "release() -> None\n\n"
+     "release($self)\n--\n\n"
      "Unlock it, and wake who waits longest. Anybody may."},
-    {"release_lock", lock_release, METH_NOARGS, "As release()."},
-    {"locked_lock", semaphore_locked, METH_NOARGS, "As locked()."},
+    {"release_lock", lock_release, METH_NOARGS,
+     "release_lock($self)\n--\n\nAs release()."},
+    {"locked_lock", semaphore_locked, METH_NOARGS,
+     "locked_lock($self)\n--\n\nAs locked()."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -501,7 +503,8 @@ PyTypeObject coir__thread_lock_type = {
     .tp_basicsize = sizeof(SemaphoreObject),
     .tp_repr = lock_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "lock()\n\nA lock, as _thread.lock, for greenlets and threads.",
+    .tp_doc =
+        "lock()\n--\n\nA lock, as _thread.lock, for greenlets and threads.",
     .tp_methods = lock_methods,
     .tp_base = &bounded_type,
     .tp_init = lock_init,
@@ -530,7 +533,7 @@ get_ident(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
 
 static PyMethodDef functions[] = {
     {"get_green_ident", FAST get_ident, METH_FASTCALL | METH_KEYWORDS,
-     "get_green_ident(gr=None) -> int\n\n"
+     "get_green_ident($module, gr=None)\n--\n\n"
      "What tells the running greenlet, or the given one, from others."},
     {NULL, NULL, 0, NULL},
 };

@@ -878,51 +878,51 @@ loop_set_handler(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 static PyMethodDef loop_methods[] = {
     {"run", (PyCFunction)(void (*)(void))loop_run,
      METH_VARARGS | METH_KEYWORDS,
-     "run(nowait=False, once=False) -> bool\n\n"
+     "run($self, nowait=False, once=False)\n--\n\n"
      "Run callbacks and watchers until none is left that keeps the loop\n"
      "going; one turn only with `once`, one that does not block with\n"
      "`nowait`. Returns whether there are any left."},
     {"run_callback", (PyCFunction)(void (*)(void))loop_run_callback,
      METH_FASTCALL,
-     "run_callback(func, *args) -> callback\n\n"
+     "run_callback($self, func, *args)\n--\n\n"
      "Call func(*args) in the hub, soon, after all that was asked for\n"
      "before. Any thread; the loop is woken if it sleeps."},
     {"run_callback_threadsafe", (PyCFunction)(void (*)(void))loop_run_callback,
      METH_FASTCALL,
-     "run_callback_threadsafe(func, *args) -> callback\n\n"
+     "run_callback_threadsafe($self, func, *args)\n--\n\n"
      "As run_callback()."},
     {"handle_error", loop_handle_error, METH_VARARGS,
-     "handle_error(context, type, value, tb)\n\n"
+     "handle_error($self, context, type, value, tb)\n--\n\n"
      "Hand an error of a callback to error_handler: its handle_error(), or\n"
      "itself; without one print it and stop the loop."},
     {"break_", loop_break, METH_VARARGS,
-     "break_(how=1) -> None\n\nMake run() return; 2: all runs; 0: do not."},
+     "break_($self, how=1)\n--\n\nMake run() return; 2: all runs; 0: do not."},
     {"destroy", loop_destroy, METH_NOARGS,
-     "destroy() -> bool\n\n"
+     "destroy($self)\n--\n\n"
      "Stop all watchers and free the loop: at once, or if it is running,\n"
      "when it has returned. False if that was done before."},
     {"reinit", loop_reinit, METH_NOARGS,
-     "reinit() -> None\n\nIn the child after a fork: make its kernel objects "
+     "reinit($self)\n--\n\nIn the child after a fork: make its kernel objects "
      "anew."},
     {"ref", loop_ref, METH_NOARGS,
-     "ref() -> None\n\nCount one more that keeps the loop running."},
-    {"unref", loop_unref, METH_NOARGS, "unref() -> None\n\nCount one less."},
+     "ref($self)\n--\n\nCount one more that keeps the loop running."},
+    {"unref", loop_unref, METH_NOARGS, "unref($self)\n--\n\nCount one less."},
     {"now", loop_now, METH_NOARGS,
-     "now() -> float\n\nThe loop's time of day, in seconds, read once per "
+     "now($self)\n--\n\nThe loop's time of day, in seconds, read once per "
      "turn."},
     {"update", loop_update_now, METH_NOARGS,
-     "update() -> None\n\nAs update_now()."},
+     "update($self)\n--\n\nAs update_now()."},
     {"update_now", loop_update_now, METH_NOARGS,
-     "update_now() -> None\n\nRead the clock."},
+     "update_now($self)\n--\n\nRead the clock."},
     {"verify", loop_verify, METH_NOARGS,
-     "verify() -> None\n\nAbort if the loop's data are damaged."},
+     "verify($self)\n--\n\nAbort if the loop's data are damaged."},
     {"install_sigchld", loop_nothing, METH_NOARGS,
-     "install_sigchld() -> None\n\n"
+     "install_sigchld($self)\n--\n\n"
      "Nothing is to be done: child watchers use descriptors of processes."},
     {"reset_sigchld", loop_nothing, METH_NOARGS,
-     "reset_sigchld() -> None\n\nAs install_sigchld()."},
+     "reset_sigchld($self)\n--\n\nAs install_sigchld()."},
     {"fileno", loop_fileno, METH_NOARGS,
-     "fileno() -> int | None\n\nThe descriptor of its epoll set or ring."},
+     "fileno($self)\n--\n\nThe descriptor of its epoll set or ring."},
     {"closing_fd", loop_closing_fd, METH_O,
      "closing_fd($self, fd, /)\n--\n\n"
      "The descriptor is about to be closed: make its watchers pending.\n"
@@ -965,7 +965,7 @@ PyTypeObject coir__loop_type = {
     .tp_repr = loop_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "loop(flags=None, default=False)\n\n"
+        "loop(flags=None, default=False)\n--\n\n"
         "An event loop. `flags` names a backend (epoll, io_uring, poll,\n"
         "select) and options. `default`: it is the main thread's.",
     .tp_traverse = loop_traverse,
@@ -981,7 +981,7 @@ PyTypeObject coir__loop_type = {
 
 static PyMethodDef functions[] = {
     {"signals_elsewhere", signals_elsewhere, METH_O,
-     "signals_elsewhere(flag) -> int\n\n"
+     "signals_elsewhere($module, flag, /)\n--\n\n"
      "Whether somebody else's descriptor is what the interpreter writes to\n"
      "when a signal comes. Returns the main loop's own; -1 for none."},
     {NULL, NULL, 0, NULL},

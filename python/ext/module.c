@@ -102,35 +102,35 @@ static PyMethodDef core_methods[] = {
      "name_types(package) -> None\n\n"
      "What of coir.PACKAGE is in C says from now on that it is of PACKAGE."},
     {"getcurrent", getcurrent, METH_NOARGS,
-     "getcurrent() -> greenlet\n\nThe greenlet that calls this function."},
+     "getcurrent($module)\n--\n\nThe greenlet that calls this function."},
     {"settrace", coir__settrace, METH_VARARGS,
-     "settrace(callback) -> object\n\n"
+     "settrace($module, callback, /)\n--\n\n"
      "Set this thread's trace function, None for none, called as\n"
      "callback(event, (origin, target)) after each switch. Returns the\n"
      "previous one."},
     {"gettrace", coir__gettrace, METH_NOARGS,
-     "gettrace() -> object\n\nThis thread's trace function, or None."},
+     "gettrace($module)\n--\n\nThis thread's trace function, or None."},
     {"set_thread_local", set_thread_local, METH_VARARGS,
-     "set_thread_local(key, value) -> None\n\n"
+     "set_thread_local($module, key, value, /)\n--\n\n"
      "Set an item of the thread state's dict. For tests."},
     {"get_pending_cleanup_count", get_pending_cleanup_count, METH_NOARGS,
-     "get_pending_cleanup_count() -> int\n\n"
+     "get_pending_cleanup_count($module)\n--\n\n"
      "Greenlets that wait for their thread to unwind them."},
     {"get_total_main_greenlets", get_total_main_greenlets, METH_NOARGS,
-     "get_total_main_greenlets() -> int\n\nMain greenlets that exist."},
+     "get_total_main_greenlets($module)\n--\n\nMain greenlets that exist."},
     {"enable_optional_cleanup", enable_optional_cleanup, METH_O,
-     "enable_optional_cleanup(bool) -> None\n\n"
+     "enable_optional_cleanup($module, enabled, /)\n--\n\n"
      "Whether greenlets that are suspended when their thread exits unwind by\n"
      "GreenletExit; they do by default. If not, they are just dead."},
     {"get_clocks_used_doing_optional_cleanup",
      get_clocks_used_doing_optional_cleanup, METH_NOARGS,
-     "get_clocks_used_doing_optional_cleanup() -> int | None\n\n"
+     "get_clocks_used_doing_optional_cleanup($module)\n--\n\n"
      "Processor time spent on unwinding greenlets at the exit of threads, in\n"
      "units of 1 / CLOCKS_PER_SEC seconds; None if it is disabled."},
 #if PY_VERSION_HEX < 0x030D0000
     {"get_tstate_trash_delete_nesting", get_tstate_trash_delete_nesting,
      METH_NOARGS,
-     "get_tstate_trash_delete_nesting() -> int\n\n"
+     "get_tstate_trash_delete_nesting($module)\n--\n\n"
      "How deep this greenlet is in nested deallocations. For tests."},
 #endif
     {NULL, NULL, 0, NULL},

@@ -342,8 +342,8 @@ callback_dealloc(PyObject *op)
 
 static PyMethodDef callback_methods[] = {
     {"stop", callback_stop, METH_NOARGS,
-     "stop() -> None\n\nDo not call it, if that has not happened yet."},
-    {"close", callback_stop, METH_NOARGS, "close() -> None\n\nAs stop()."},
+     "stop($self)\n--\n\nDo not call it, if that has not happened yet."},
+    {"close", callback_stop, METH_NOARGS, "close($self)\n--\n\nAs stop()."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -238,28 +238,28 @@ rlock_dealloc(PyObject *op)
 
 static PyMethodDef rlock_methods[] = {
     {"acquire", FAST rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=None) -> bool\n\n"
+     "acquire($self, blocking=True, timeout=None)\n--\n\n"
      "Lock it, once more if the calling greenlet has it; else blocks until\n"
      "it is free, for `timeout` seconds at most, not at all if `blocking` is\n"
      "false. Whether it was locked."},
     {"release", rlock_release, METH_NOARGS,
-     "release() -> None\n\n"
+     "release($self)\n--\n\n"
      "Undo one acquire() of the calling greenlet; after the last it is free.\n"
      "RuntimeError is raised in others."},
     {"locked", rlock_locked, METH_NOARGS,
-     "locked() -> bool\n\nWhether anybody has it."},
+     "locked($self)\n--\n\nWhether anybody has it."},
     {"__enter__", rlock_enter, METH_NOARGS, NULL},
     {"__exit__", FAST rlock_exit, METH_FASTCALL, NULL},
     {"_is_owned", rlock_is_owned, METH_NOARGS,
-     "_is_owned() -> bool\n\nWhether the calling greenlet has it."},
+     "_is_owned($self)\n--\n\nWhether the calling greenlet has it."},
     {"_recursion_count", rlock_recursion, METH_NOARGS,
-     "_recursion_count() -> int\n\nHow often the calling greenlet has it."},
+     "_recursion_count($self)\n--\n\nHow often the calling greenlet has it."},
     {"_release_save", rlock_release_save, METH_NOARGS,
-     "_release_save() -> tuple\n\nFree it; for _acquire_restore()."},
+     "_release_save($self)\n--\n\nFree it; for _acquire_restore()."},
     {"_acquire_restore", rlock_acquire_restore, METH_O,
-     "_acquire_restore(state) -> None\n\nBlock until it is as it was."},
+     "_acquire_restore($self, state, /)\n--\n\nBlock until it is as it was."},
     {"_at_fork_reinit", rlock_at_fork, METH_NOARGS,
-     "_at_fork_reinit() -> None\n\nFor the child of a fork: it is free."},
+     "_at_fork_reinit($self)\n--\n\nFor the child of a fork: it is free."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -276,7 +276,7 @@ static PyTypeObject rlock_type = {
     .tp_dealloc = rlock_dealloc,
     .tp_repr = rlock_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "RLock(hub=None)\n\n"
+    .tp_doc = "RLock(hub=None)\n--\n\n"
               "A lock that who has it may acquire again; a greenlet has it,\n"
               "and only that one can release it.",
     .tp_traverse = rlock_traverse,
@@ -332,12 +332,12 @@ thread_rlock_repr(PyObject *op)
 
 static PyMethodDef thread_rlock_methods[] = {
     {"acquire", FAST thread_rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
-     "acquire(blocking=True, timeout=-1) -> bool\n\n"
+     "acquire($self, blocking=True, timeout=-1)\n--\n\n"
      "Lock it, once more if the calling greenlet has it; else blocks until\n"
      "it is free, for `timeout` seconds at most, not at all if `blocking` is\n"
      "false. Whether it was locked."},
     {"release", thread_rlock_release, METH_NOARGS,
-     "release() -> None\n\n"
+     "release($self)\n--\n\n"
      "Undo one acquire() of the calling greenlet; after the last it is free.\n"
      "RuntimeError is raised in others."},
     {NULL, NULL, 0, NULL},
@@ -348,7 +348,7 @@ static PyTypeObject thread_rlock_type = {
     .tp_basicsize = sizeof(RLockObject),
     .tp_repr = thread_rlock_repr,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "RLock()\n\n"
+    .tp_doc = "RLock()\n--\n\n"
               "An RLock with the arguments of threading.RLock.",
     .tp_methods = thread_rlock_methods,
     .tp_base = &rlock_type,

@@ -197,17 +197,17 @@ set_stack_policy(PyObject *Py_UNUSED(module), PyObject *value)
 
 PyMethodDef coir__settings_methods[] = {
     {"get_stack_size", get_stack_size, METH_NOARGS,
-     "get_stack_size() -> int\n\n"
+     "get_stack_size($self)\n--\n\n"
      "Bytes of stack that a greenlet gets by default."},
     {"set_stack_size", set_stack_size, METH_O,
-     "set_stack_size(size) -> None\n\n"
+     "set_stack_size($self, size, /)\n--\n\n"
      "Set the bytes of stack of greenlets that start from now on, unless\n"
      "their class says otherwise. Only address space: a stack takes up the\n"
      "pages it has touched."},
     {"get_stack_policy", get_stack_policy, METH_NOARGS,
-     "get_stack_policy() -> str\n\n\"dedicated\" or \"slice\"."},
+     "get_stack_policy($self)\n--\n\n\"dedicated\" or \"slice\"."},
     {"set_stack_policy", set_stack_policy, METH_O,
-     "set_stack_policy(policy) -> None\n\n"
+     "set_stack_policy($self, policy, /)\n--\n\n"
      "Set how greenlets that start from now on keep their C stack, unless\n"
      "their class says otherwise: \"dedicated\", a stack of their own, or\n"
      "\"slice\", on the thread's, copied away while suspended."},

@@ -312,51 +312,52 @@ sock_clear(PyObject *op)
 
 static PyMethodDef sock_methods[] = {
     {"recv", FAST(coir__sock_recv), METH_FASTCALL,
-     "recv(bufsize[, flags]) -> bytes\n\n"
+     "recv($self, bufsize, flags=0, /)\n--\n\n"
      "Receive up to bufsize bytes; empty at the end of the stream. Waits\n"
      "until there are some, up to the socket's timeout."},
     {"recv_into", FAST(coir__sock_recv_into), WITH_KEYWORDS,
-     "recv_into(buffer[, nbytes[, flags]]) -> int\n\n"
+     "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
      "Receive into a writable buffer, up to nbytes bytes (0: its size).\n"
      "Returns how many. Waits as recv()."},
     {"recvfrom", coir__sock_recvfrom, METH_VARARGS,
-     "recvfrom(bufsize[, flags]) -> (bytes, address)\n\n"
+     "recvfrom($self, bufsize, flags=0, /)\n--\n\n"
      "As recv(), with the address of the sender."},
     {"recvfrom_into", FAST(coir__sock_recvfrom_into), WITH_KEYWORDS,
-     "recvfrom_into(buffer[, nbytes[, flags]]) -> (int, address)\n\n"
+     "recvfrom_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
      "As recv_into(), with the address of the sender."},
     {"recvmsg", coir__sock_recvmsg, METH_VARARGS,
-     "recvmsg(bufsize[, ancbufsize[, flags]]) -> (data, ancdata, flags,\n"
-     "address)\n\nReceive data and ancillary data. Waits as recv()."},
+     "recvmsg($self, bufsize, ancbufsize=0, flags=0, /)\n--\n\n"
+     "Receive data and ancillary data: (data, ancdata, flags, address).\n"
+     "Waits as recv()."},
     {"recvmsg_into", coir__sock_recvmsg_into, METH_VARARGS,
-     "recvmsg_into(buffers[, ancbufsize[, flags]]) -> (nbytes, ancdata,\n"
-     "flags, address)\n\nThe same into writable buffers."},
+     "recvmsg_into($self, buffers, ancbufsize=0, flags=0, /)\n--\n\n"
+     "The same into writable buffers: (nbytes, ancdata, flags, address)."},
     {"send", FAST(coir__sock_send), METH_FASTCALL | METH_KEYWORDS,
-     "send(data, flags=0, timeout=...) -> int\n\n"
+     "send($self, data, flags=0, timeout=...)\n--\n\n"
      "Send some of the bytes and return how many. Waits until some can be\n"
      "sent, up to the timeout in seconds, by default the socket's."},
     {"sendall", FAST(coir__sock_sendall), METH_FASTCALL,
-     "sendall(data[, flags]) -> None\n\n"
+     "sendall($self, data, flags=0, /)\n--\n\n"
      "Send all of the bytes; the timeout is for all of it. After an error\n"
      "it is unknown how many were sent. If it was not the system's, neither\n"
      "sendall() nor send() work from then on, until resume()."},
     {"resume", coir__sock_resume, METH_NOARGS,
-     "resume() -> None\n\n"
+     "resume($self)\n--\n\n"
      "Allow to send after a sendall() that was interrupted."},
     {"sendto", coir__sock_sendto, METH_VARARGS,
-     "sendto(data[, flags], address) -> int\n\n"
+     "sendto($self, data, *flags_and_address)\n--\n\n"
      "Send to an address. Waits as send()."},
     {"sendmsg", coir__sock_sendmsg, METH_VARARGS,
-     "sendmsg(buffers[, ancdata[, flags[, address]]]) -> int\n\n"
+     "sendmsg($self, buffers, ancdata=(), flags=0, address=None, /)\n--\n\n"
      "Send data and ancillary data. Waits as send()."},
     {"sendmsg_afalg", FAST(coir__sock_sendmsg_afalg), WITH_KEYWORDS,
      "sendmsg_afalg([msg], *, op[, iv[, assoclen[, flags]]]) -> int\n\n"
      "Send to an AF_ALG socket. Waits as send()."},
     {"_accept", coir__sock_accept_raw, METH_NOARGS,
-     "_accept() -> (int, address)\n\n"
+     "_accept($self)\n--\n\n"
      "As accept(), but with the number of the descriptor."},
     {"accept", coir__sock_accept, METH_NOARGS,
-     "accept() -> (socket, address)\n\n"
+     "accept($self)\n--\n\n"
      "Take a connection: a new socket, and the peer's address. Waits for\n"
      "one, up to the socket's timeout."},
     {"connect", coir__sock_connect, METH_O,
@@ -368,37 +369,37 @@ static PyMethodDef sock_methods[] = {
      "As connect(), but returns errno, 0 for success, instead of raising\n"
      "OSError."},
     {"_real_close", FAST(sock_real_close), METH_VARARGS,
-     "_real_close() -> None\n\n"
+     "_real_close($self)\n--\n\n"
      "Close the descriptor. Who waits for it gets an error."},
     {"close", sock_close, METH_NOARGS,
-     "close() -> None\n\n"
+     "close($self)\n--\n\n"
      "Close the socket, once all files made of it are closed."},
     {"_decref_socketios", sock_decref_socketios, METH_NOARGS,
-     "_decref_socketios() -> None\n\nA file made of it was closed."},
+     "_decref_socketios($self)\n--\n\nA file made of it was closed."},
     {"detach", sock_detach, METH_NOARGS,
-     "detach() -> int\n\n"
+     "detach($self)\n--\n\n"
      "Give up the descriptor, which stays open, and does not block."},
     {"settimeout", sock_settimeout, METH_O,
      "settimeout($self, howlong, /)\n--\n\n"
      "Limit how long calls may wait, in seconds: None for no limit, 0 not\n"
      "to wait at all."},
     {"gettimeout", sock_gettimeout, METH_NOARGS,
-     "gettimeout() -> float | None\n\nWhat settimeout() set."},
+     "gettimeout($self)\n--\n\nWhat settimeout() set."},
     {"setblocking", sock_setblocking, METH_O,
      "setblocking($self, flag, /)\n--\n\n"
      "True: as settimeout(None), False: as settimeout(0)."},
     {"getblocking", sock_getblocking, METH_NOARGS,
-     "getblocking() -> bool\n\nFalse if the timeout is 0."},
+     "getblocking($self)\n--\n\nFalse if the timeout is 0."},
     {"_wait_io", FAST(sock_wait_io), METH_FASTCALL,
-     "_wait_io(events[, timeout]) -> None\n\n"
+     "_wait_io($self, events, timeout=None, /)\n--\n\n"
      "Wait until it can be read from (1) or written to (2), up to the\n"
      "timeout, by default the socket's."},
     {"_share", sock_share, METH_VARARGS,
-     "_share(twin, fileno, family, type, proto, is_ready) -> None\n\n"
+     "_share($self, twin, fileno, family, type, proto, is_ready)\n--\n\n"
      "Be a green face of another object that has a descriptor, and closes\n"
      "it. is_ready: leave the descriptor's mode alone."},
     {"_set_view", sock_set_view, METH_O,
-     "_set_view(sock) -> None\n\n"
+     "_set_view($self, sock, /)\n--\n\n"
      "Have a plain socket, made of the number of this one, lose that when\n"
      "this one is closed."},
     {NULL, NULL, 0, NULL},
@@ -573,7 +574,7 @@ set_hooks(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 
 static PyMethodDef functions[] = {
     {"socket_type", get_socket_type, METH_NOARGS,
-     "socket_type() -> type\n\n"
+     "socket_type()\n\n"
      "The type Socket, a subclass of _socket.socket."},
     {"set_socket_hooks", FAST(set_hooks), WITH_KEYWORDS,
      "set_socket_hooks(*, accepted=, resolve=, closed=, torn=, switched=,\n"

@@ -40,7 +40,7 @@ set_syserr_cb(PyObject *Py_UNUSED(module), PyObject *func)
 
 static PyMethodDef functions[] = {
     {"set_syserr_cb", set_syserr_cb, METH_O,
-     "set_syserr_cb(callback) -> None\n\n"
+     "set_syserr_cb($module, callback, /)\n--\n\n"
      "callback(name, errno) is called when a system call of a loop fails for\n"
      "a reason that may pass, and the call then tried again. None, as in the\n"
      "beginning: the process is aborted."},

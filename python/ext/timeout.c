@@ -588,25 +588,25 @@ coir__timeout_dealloc(PyObject *op)
 
 static PyMethodDef timeout_methods[] = {
     {"start", timeout_start, METH_NOARGS,
-     "start() -> None\n\n"
+     "start($self)\n--\n\n"
      "From now on, after `seconds`, it is raised in the calling greenlet."},
     {"start_new", FAST timeout_start_new,
      METH_FASTCALL | METH_KEYWORDS | METH_CLASS,
-     "start_new(timeout=None, exception=None, ref=True) -> Timeout\n\n"
+     "start_new($type, timeout=None, exception=None, ref=True)\n--\n\n"
      "A new one, started. A Timeout given instead of seconds is started,\n"
      "unless it is pending, and returned."},
     {"_start_new_or_dummy", FAST timeout_start_new_or_dummy,
      METH_FASTCALL | METH_KEYWORDS | METH_STATIC,
-     "_start_new_or_dummy(timeout, exception=None, ref=True) -> Timeout\n\n"
+     "_start_new_or_dummy(timeout, exception=None, ref=True)\n--\n\n"
      "A new one, started, that is closed when it is cancelled."},
     {"_on_expiration", FAST timeout_on_expiration, METH_FASTCALL,
-     "_on_expiration(greenlet, exception) -> None\n\n"
+     "_on_expiration($self, greenlet, exception)\n--\n\n"
      "Called in the hub when it expires; to be overridden."},
     {"cancel", timeout_cancel, METH_NOARGS,
-     "cancel() -> None\n\n"
+     "cancel($self)\n--\n\n"
      "It will not be raised; nothing, if it is not pending."},
     {"close", timeout_close, METH_NOARGS,
-     "close() -> None\n\nAs cancel(); it cannot be started again."},
+     "close($self)\n--\n\nAs cancel(); it cannot be started again."},
     {"__str__", timeout_str_method, METH_NOARGS | METH_COEXIST,
      "For users: how long, and what else there is to say.\n\n"
      "    >>> from gevent import Timeout\n"
@@ -642,7 +642,7 @@ PyTypeObject coir__timeout_type = {
     .tp_str = timeout_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "Timeout(seconds=None, exception=None, ref=True, priority=-1)\n\n"
+        "Timeout(seconds=None, exception=None, ref=True, priority=-1)\n--\n\n"
         "An exception that, once started, raises itself, or `exception`, in\n"
         "the greenlet that started it after some seconds, when that waits.\n"
         "As a context manager it is started at the beginning and closed at\n"
@@ -792,7 +792,7 @@ sleep_(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
 
 static PyMethodDef functions[] = {
     {"sleep", FAST sleep_, METH_FASTCALL | METH_KEYWORDS,
-     "sleep(seconds=0, ref=True) -> None\n\n"
+     "sleep($module, seconds=0, ref=True)\n--\n\n"
      "Let others run for so many seconds at least; with 0 or less, those\n"
      "that are ready, once. With `ref` false it does not keep the loop\n"
      "running."},

@@ -180,7 +180,7 @@ tracer_dealloc(PyObject *op)
 
 static PyMethodDef tracer_methods[] = {
     {"kill", tracer_kill, METH_NOARGS,
-     "kill() -> None\n\n"
+     "kill($self)\n--\n\n"
      "Put back the trace function that was there before. Any thread."},
     {NULL, NULL, 0, NULL},
 };
@@ -201,7 +201,7 @@ static PyTypeObject tracer_type = {
     .tp_dealloc = tracer_dealloc,
     .tp_call = tracer_call,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "SwitchTracer()\n\n"
+    .tp_doc = "SwitchTracer()\n--\n\n"
               "A trace function that counts the switches of this thread, and\n"
               "is installed at once. What was installed before is called, "
               "too.",

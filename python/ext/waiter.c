@@ -307,7 +307,7 @@ waiter_dealloc(PyObject *op)
 
 static PyMethodDef waiter_methods[] = {
     {"get", waiter_get, METH_NOARGS,
-     "get() -> object\n\n"
+     "get($self)\n--\n\n"
      "What it was brought by switch(), or the exception of throw(); waits\n"
      "for it if nothing came yet."},
     {"switch", waiter_switch, METH_O,
@@ -315,16 +315,16 @@ static PyMethodDef waiter_methods[] = {
      "Bring a value to who waits in get(), or keep it for who will call "
      "that."},
     {"switch_args", waiter_switch_args, METH_VARARGS,
-     "switch_args(*args) -> None\n\nswitch() with the tuple."},
+     "switch_args($self, *args)\n--\n\nswitch() with the tuple."},
     {"throw", waiter_throw, METH_VARARGS,
-     "throw(type, value=None, traceback=None) -> None\n\n"
+     "throw($self, type, value=None, traceback=None)\n--\n\n"
      "The same with an exception."},
     {"clear", waiter_clear_state, METH_NOARGS,
-     "clear() -> None\n\nForget what it was brought."},
+     "clear($self)\n--\n\nForget what it was brought."},
     {"ready", waiter_ready, METH_NOARGS,
-     "ready() -> bool\n\nWhether it keeps a value or an exception."},
+     "ready($self)\n--\n\nWhether it keeps a value or an exception."},
     {"successful", waiter_successful, METH_NOARGS,
-     "successful() -> bool\n\nWhether it keeps a value."},
+     "successful($self)\n--\n\nWhether it keeps a value."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -349,7 +349,7 @@ static PyTypeObject waiter_type = {
     .tp_repr = waiter_repr,
     .tp_call = waiter_call,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Waiter(hub=None)\n\n"
+    .tp_doc = "Waiter(hub=None)\n--\n\n"
               "Where one greenlet waits for a value or an exception, which\n"
               "may also come first.\n\n"
               "    >>> import gevent\n"
@@ -415,7 +415,7 @@ multiple_get(PyObject *op, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef multiple_methods[] = {
     {"get", multiple_get, METH_NOARGS,
-     "get() -> object\n\nThe next value; waits for it."},
+     "get($self)\n--\n\nThe next value; waits for it."},
     {"switch", multiple_switch, METH_O,
      "switch($self, value, /)\n--\n\nAdd a value."},
     {NULL, NULL, 0, NULL},
@@ -426,7 +426,7 @@ static PyTypeObject multiple_type = {
         "coir.gevent._waiter.MultipleWaiter",
     .tp_basicsize = sizeof(WaiterObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .tp_doc = "MultipleWaiter(hub=None)\n\n"
+    .tp_doc = "MultipleWaiter(hub=None)\n--\n\n"
               "A Waiter that keeps all it is brought, in order.",
     .tp_methods = multiple_methods,
     .tp_base = &waiter_type,

@@ -478,37 +478,37 @@ PLAIN(loop_async, KIND_ASYNC)
 
 static PyMethodDef loop_methods[] = {
     METHOD("io", loop_io,
-           "io(fd, events, ref=True, priority=None)\n\n"
+           "io($self, fd, events, ref=True, priority=None)\n--\n\n"
            "A watcher of a descriptor: events 1 (readable), 2 (writable)."),
     METHOD("timer", loop_timer,
-           "timer(after, repeat=0.0, ref=True, priority=None)\n\n"
+           "timer($self, after, repeat=0.0, ref=True, priority=None)\n--\n\n"
            "A watcher of time: `after` seconds, then every `repeat`."),
     METHOD("signal", loop_signal,
-           "signal(signum, ref=True, priority=None)\n\n"
+           "signal($self, signum, ref=True, priority=None)\n--\n\n"
            "A watcher of a signal, whose Python handler it replaces."),
     METHOD("child", loop_child,
-           "child(pid, trace=0, ref=True)\n\n"
+           "child($self, pid, trace=0, ref=True)\n--\n\n"
            "A watcher of the end of a child process, which it reaps."),
     METHOD("stat", loop_stat,
-           "stat(path, interval=0.0, ref=True, priority=None)\n\n"
+           "stat($self, path, interval=0.0, ref=True, priority=None)\n--\n\n"
            "A watcher of changes of a file."),
     METHOD("idle", loop_idle,
-           "idle(ref=True, priority=None)\n\n"
+           "idle($self, ref=True, priority=None)\n--\n\n"
            "A watcher that is called when there is nothing else to do."),
     METHOD("prepare", loop_prepare,
-           "prepare(ref=True, priority=None)\n\n"
+           "prepare($self, ref=True, priority=None)\n--\n\n"
            "A watcher that is called before the loop blocks."),
     METHOD("check", loop_check,
-           "check(ref=True, priority=None)\n\n"
+           "check($self, ref=True, priority=None)\n--\n\n"
            "A watcher that is called after the loop has blocked."),
     METHOD("fork", loop_fork,
-           "fork(ref=True, priority=None)\n\n"
+           "fork($self, ref=True, priority=None)\n--\n\n"
            "A watcher that is called in the child after a fork."),
     METHOD("async_", loop_async,
-           "async_(ref=True, priority=None)\n\n"
+           "async_($self, ref=True, priority=None)\n--\n\n"
            "A watcher that other threads can call, by send()."),
     METHOD("async", loop_async,
-           "async(ref=True, priority=None)\n\nAs async_()."),
+           "async($self, ref=True, priority=None)\n--\n\nAs async_()."),
 };
 
 /* --- methods ------------------------------------------------------------- */
@@ -754,16 +754,17 @@ watcher_dealloc(PyObject *op)
 
 static PyMethodDef watcher_methods[] = {
     METHOD("start", watcher_start,
-           "start(callback, *args)\n\n"
+           "start($self, callback, *args)\n--\n\n"
            "Call callback(*args) in the hub whenever it happens. A timer\n"
            "reads the clock first unless update=False; an io watcher hands\n"
            "over the events first if pass_events=True."),
     {"stop", watcher_stop, METH_NOARGS,
-     "stop()\n\nNo more, and not what is pending either."},
+     "stop($self)\n--\n\nNo more, and not what is pending either."},
     {"close", watcher_close, METH_NOARGS,
-     "close()\n\nStop for good; it cannot be started again."},
+     "close($self)\n--\n\nStop for good; it cannot be started again."},
     {"feed", watcher_feed, METH_VARARGS,
-     "feed(revents, callback, *args)\n\nAct as if it had happened."},
+     "feed($self, revents, callback, *args)\n--\n\nAct as if it had "
+     "happened."},
     {"__enter__", watcher_enter, METH_NOARGS, "Returns itself."},
     {"__exit__", watcher_exit, METH_VARARGS, "Closes it."},
     {NULL, NULL, 0, NULL},
@@ -771,14 +772,14 @@ static PyMethodDef watcher_methods[] = {
 
 static PyMethodDef timer_methods[] = {
     METHOD("again", timer_again,
-           "again(callback, *args)\n\n"
+           "again($self, callback, *args)\n--\n\n"
            "Restart it with its interval; without one stop it."),
     {NULL, NULL, 0, NULL},
 };
 
 static PyMethodDef async_methods[] = {
     {"send", async_send, METH_NOARGS,
-     "send()\n\nHave it called in its loop. Any thread."},
+     "send($self)\n--\n\nHave it called in its loop. Any thread."},
     {"send_ignoring_arg", async_send, METH_O,
      "send_ignoring_arg($self, arg, /)\n--\n\nAs send()."},
     {NULL, NULL, 0, NULL},

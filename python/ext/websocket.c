@@ -505,20 +505,22 @@ static PyGetSetDef codec_getset[] = {
 
 static PyMethodDef codec_methods[] = {
     {"receive_data", codec_receive_data, METH_O,
-     "receive_data(data) -> list\n\n"
+     "receive_data($self, data, /)\n--\n\n"
      "Events of what came: (opcode, message) pairs, text as str, the rest as\n"
      "bytes; of a close frame the message is (code, reason)."},
     {"due", codec_due, METH_NOARGS,
-     "due() -> bytes\n\n"
+     "due($self)\n--\n\n"
      "Frames that are to be sent in answer: pong, close."},
     {"encode", (PyCFunction)(void (*)(void))codec_encode,
      METH_VARARGS | METH_KEYWORDS,
-     "encode(message, *, more=False, compress=True, text=None) -> bytes\n\n"
+     "encode($self, message, *, more=False, compress=True, text=None)\n--\n\n"
      "The frame of a message, or of a part of one, of which more follows."},
-    {"ping", codec_ping, METH_VARARGS, "ping(data=b'') -> bytes"},
-    {"pong", codec_pong, METH_VARARGS, "pong(data=b'') -> bytes"},
+    {"ping", codec_ping, METH_VARARGS,
+     "ping($self, data=b'', /)\n--\n\nA ping frame."},
+    {"pong", codec_pong, METH_VARARGS,
+     "pong($self, data=b'', /)\n--\n\nA pong frame."},
     {"close", codec_close, METH_VARARGS,
-     "close(code=1000, reason='') -> bytes\n\n"
+     "close($self, code=1000, reason='')\n--\n\n"
      "A close frame; with code 0 an empty one."},
     {NULL, NULL, 0, NULL},
 };

@@ -190,7 +190,7 @@ wrapper_dealloc(PyObject *op)
 
 static PyMethodDef wrapper_methods[] = {
     {"close", wrapper_close, METH_NOARGS,
-     "close() -> None\n\nThe file's, if it has one."},
+     "close($self)\n--\n\nThe file's, if it has one."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -210,7 +210,7 @@ PyTypeObject coir__file_wrapper_type = {
     .tp_basicsize = sizeof(WrapperObject),
     .tp_dealloc = wrapper_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "FileWrapper(filelike, block_size=65536)\n\n"
+    .tp_doc = "FileWrapper(filelike, block_size=65536)\n--\n\n"
               "wsgi.file_wrapper: has a file sent, by the kernel if it can,\n"
               "from where it is at.",
     .tp_traverse = wrapper_traverse,

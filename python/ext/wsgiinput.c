@@ -353,7 +353,7 @@ input_dealloc(PyObject *op)
 
 static PyMethodDef input_methods[] = {
     {"read", FAST(input_read),
-     "read(size=-1) -> bytes\n\n"
+     "read($self, size=-1)\n--\n\n"
      "So many bytes of the body, fewer only at its end; all that is left\n"
      "without a size. Waits for the client.\n\n"
      "Raises ClientDisconnected, ClientTimeout, BodyError or BodyTooLarge,\n"
@@ -363,20 +363,20 @@ static PyMethodDef input_methods[] = {
      "read1(size=-1) -> bytes\n\n"
      "What is here, at most size bytes; waits only if there is nothing."},
     {"readinto", input_readinto, METH_O,
-     "readinto(buffer) -> int\n\n"
+     "readinto($self, buffer, /)\n--\n\n"
      "What is here, into a buffer; waits only if there is nothing."},
     {"readline", FAST(input_readline),
-     "readline(size=-1) -> bytes\n\n"
+     "readline($self, size=-1)\n--\n\n"
      "A line with its end, but not more than size bytes."},
     {"readlines", FAST(input_readlines),
-     "readlines(hint=-1) -> list\n\n"
+     "readlines($self, hint=-1)\n--\n\n"
      "All lines; with a hint, no more once they have so many bytes."},
     {"readable", input_true, METH_NOARGS, "readable() -> True"},
     {"writable", input_false, METH_NOARGS, "writable() -> False"},
     {"seekable", input_false, METH_NOARGS, "seekable() -> False"},
     {"flush", input_close, METH_NOARGS, "flush() -> None"},
     {"close", input_close, METH_NOARGS,
-     "close() -> None\n\nDoes nothing: it is the server's."},
+     "close($self)\n--\n\nDoes nothing: it is the server's."},
     {NULL, NULL, 0, NULL},
 };
 

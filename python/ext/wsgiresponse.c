@@ -223,7 +223,7 @@ write_data(PyObject *op, PyObject *data)
 
 static PyMethodDef write_def = {
     "write", write_data, METH_O,
-    "write(data) -> None\n\nSend some of the body, now. Waits."};
+    "write($self, data)\n--\n\nSend some of the body, now. Waits."};
 
 /* --- start_response() ---------------------------------------------------- */
 

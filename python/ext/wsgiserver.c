@@ -636,29 +636,31 @@ server_get_state(PyObject *op, void *Py_UNUSED(closure))
 
 static PyMethodDef server_methods[] = {
     {"listen", server_listen, METH_VARARGS,
-     "listen(fd, environ, ssl_context=None) -> int\n\n"
+     "listen($self, fd, environ, ssl_context=None)\n--\n\n"
      "Add a listening socket, which is the server's from then on. What is\n"
      "in environ is in that of each request that comes by it."},
     {"start", server_start, METH_NOARGS,
-     "start() -> None\n\nAccept connections, also again after pause()."},
+     "start($self)\n--\n\nAccept connections, also again after pause()."},
     {"pause", server_pause, METH_NOARGS,
-     "pause() -> None\n\nAccept none for now."},
+     "pause($self)\n--\n\nAccept none for now."},
     {"adopt", server_adopt, METH_VARARGS,
-     "adopt(fd, ssl_context=None) -> None\n\n"
+     "adopt($self, fd, ssl_context=None)\n--\n\n"
      "Serve a connection that was accepted elsewhere; it is the server's "
      "from\n"
      "then on, also after an error."},
     {"stop", server_stop, METH_VARARGS,
-     "stop(grace, cancel) -> None\n\n"
+     "stop($self, grace, cancel)\n--\n\n"
      "Stop: requests may go on for `grace` seconds, then get GreenletExit,\n"
      "and `cancel` seconds later lose their connections. Does not wait."},
     {"join", (PyCFunction)(void (*)(void))server_join, METH_FASTCALL,
-     "join(timeout=None) -> bool\n\nWait until it is stopped: whether it is. "
+     "join($self, timeout=None)\n--\n\nWait until it is stopped: whether it "
+     "is. "
      "In any thread."},
     {"fd", server_fd, METH_O,
-     "fd(number) -> int\n\nThe descriptor of a listener, -1 without one."},
+     "fd($self, number, /)\n--\n\nThe descriptor of a listener, -1 without "
+     "one."},
     {"counters", server_counters, METH_NOARGS,
-     "counters() -> dict\n\nWhat it does, and has done: see the reference."},
+     "counters($self)\n--\n\nWhat it does, and has done: see the reference."},
     {NULL, NULL, 0, NULL},
 };
 

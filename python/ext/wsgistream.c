@@ -109,7 +109,7 @@ upgrade(PyObject *op, PyObject *args)
 
 PyMethodDef coir__upgrade_def = {
     "upgrade", upgrade, METH_VARARGS,
-    "upgrade(status, headers) -> stream\n\n"
+    "upgrade($self, status, headers)\n--\n\n"
     "Answer by 101, or to CONNECT by 2xx, and have the connection as a "
     "stream\n"
     "of bytes, which looks like a socket, until the application returns;\n"
@@ -377,39 +377,41 @@ stream_dealloc(PyObject *op)
 
 static PyMethodDef stream_methods[] = {
     {"heed_stop", stream_heed_stop, METH_O,
-     "heed_stop(bool) -> None\n\n"
+     "heed_stop($self, bool, /)\n--\n\n"
      "Have recv() raise ConnectionAbortedError as soon as the server begins "
      "to "
      "stop,\nwhile sending goes on; or, having said farewell, no longer."},
     {"recv", FAST(stream_recv),
-     "recv(size, flags=0) -> bytes\n\n"
+     "recv($self, size, flags=0)\n--\n\n"
      "Some bytes, b'' at the end. Waits. Flags are ignored."},
     {"recv_into", (PyCFunction)(void (*)(void))stream_recv_into,
      METH_VARARGS | METH_KEYWORDS,
-     "recv_into(buffer, nbytes=0, flags=0) -> int\n\nThe same, into a "
+     "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\nThe same, into a "
      "buffer."},
     {"send", FAST(stream_send),
-     "send(data, flags=0) -> int\n\nSend all of it, and return how much that "
+     "send($self, data, flags=0)\n--\n\nSend all of it, and return how much "
+     "that "
      "was. Waits."},
     {"sendall", FAST(stream_sendall),
-     "sendall(data, flags=0) -> None\n\nSend all of it. Waits. After a "
+     "sendall($self, data, flags=0)\n--\n\nSend all of it. Waits. After a "
      "timeout nothing more can be sent."},
     {"settimeout", stream_settimeout, METH_O,
-     "settimeout(seconds) -> None\n\n"
+     "settimeout($self, seconds, /)\n--\n\n"
      "How long each call may wait; None: for ever."},
     {"gettimeout", stream_gettimeout, METH_NOARGS,
      "gettimeout() -> float | None"},
     {"shutdown", stream_shutdown, METH_O,
-     "shutdown(how) -> None\n\nNo more will be sent (SHUT_WR, SHUT_RDWR)."},
+     "shutdown($self, how, /)\n--\n\nNo more will be sent (SHUT_WR, "
+     "SHUT_RDWR)."},
     {"close", stream_close, METH_NOARGS,
-     "close() -> None\n\n"
+     "close($self)\n--\n\n"
      "No more of it; who waits gets an error. The connection is closed when\n"
      "the application returns."},
     {"fileno", stream_fileno, METH_NOARGS,
-     "fileno() -> int\n\n"
+     "fileno($self)\n--\n\n"
      "Of its socket, not to be read from or written to; -1 if closed."},
     {"getpeername", stream_getpeername, METH_NOARGS,
-     "getpeername() -> tuple | str\n\nThe client's address and port; '' of a "
+     "getpeername($self)\n--\n\nThe client's address and port; '' of a "
      "Unix socket."},
     {"__enter__", stream_enter, METH_NOARGS, NULL},
     {"__exit__", stream_exit, METH_VARARGS, NULL},

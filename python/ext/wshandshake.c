@@ -281,20 +281,22 @@ static PyGetSetDef handshake_getset[] = {
 
 static PyMethodDef handshake_methods[] = {
     {"field", handshake_field, METH_VARARGS,
-     "field(name, value) -> None\n\nA field of the peer's head."},
+     "field($self, name, value)\n--\n\nA field of the peer's head."},
     {"check_request", handshake_check_request, METH_VARARGS,
-     "check_request(method, minor) -> None\n\n"
+     "check_request($self, method, minor)\n--\n\n"
      "Server: raises HandshakeError if the request cannot be answered by "
      "101."},
     {"check_response", handshake_check_response, METH_O,
-     "check_response(status) -> None\n\nClient: the same of the answer."},
+     "check_response($self, status, /)\n--\n\nClient: the same of the "
+     "answer."},
     {"response", handshake_response, METH_VARARGS,
-     "response(headers=()) -> bytes\n\nThe server's head."},
+     "response($self, headers=())\n--\n\nThe server's head."},
     {"request", handshake_request, METH_VARARGS,
-     "request(host, target, headers=()) -> bytes\n\nThe client's head."},
+     "request($self, host, target, headers=())\n--\n\nThe client's head."},
     {"codec", (PyCFunction)(void (*)(void))handshake_codec,
      METH_VARARGS | METH_KEYWORDS,
-     "codec(*, max_message=1048576, max_frame=None, max_fragments=65536)\n\n"
+     "codec($self, *, max_message=1048576, max_frame=None, "
+     "max_fragments=65536)\n--\n\n"
      "A WebSocketCodec with what was agreed on."},
     {NULL, NULL, 0, NULL},
 };
@@ -304,8 +306,9 @@ PyTypeObject coir__ws_handshake_type = {
     .tp_basicsize = sizeof(HandshakeObject),
     .tp_dealloc = handshake_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "WebSocketHandshake(role, *, protocols=None, deflate=None)\n\n"
-              "One side of an opening handshake.",
+    .tp_doc =
+        "WebSocketHandshake(role, *, protocols=None, deflate=None)\n--\n\n"
+        "One side of an opening handshake.",
     .tp_methods = handshake_methods,
     .tp_getset = handshake_getset,
     .tp_new = handshake_new,

@@ -680,18 +680,19 @@ static PyMemberDef base_members[] = {
 
 static PyMethodDef base_methods[] = {
     {"recv", FAST base_recv, METH_FASTCALL | METH_KEYWORDS,
-     "recv(timeout=None) -> str | bytes | None\n\n"
+     "recv($self, timeout=None)\n--\n\n"
      "The next message; None at the end."},
     {"send", FAST base_send, METH_FASTCALL | METH_KEYWORDS,
-     "send(message, *, compress=True) -> None\n\n"
+     "send($self, message, *, compress=True)\n--\n\n"
      "Send str as text, bytes-like as binary."},
     {"send_parts", base_send_parts, METH_O,
-     "send_parts(parts) -> None\n\n"
+     "send_parts($self, parts, /)\n--\n\n"
      "Send one message in fragments, as an iterable gives them."},
     {"_send_control", base_send_control, METH_VARARGS,
-     "_send_control(name, *args) -> None\n\nSend what codec.name(*args) is."},
+     "_send_control($self, name, *args)\n--\n\nSend what codec.name(*args) "
+     "is."},
     {"_end", base_end, METH_VARARGS,
-     "_end(code, text='') -> None\n\nIt has ended, unless it had before."},
+     "_end($self, code, text='')\n--\n\nIt has ended, unless it had before."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -700,7 +701,7 @@ PyTypeObject coir__ws_base_type = {
     .tp_basicsize = sizeof(BaseObject),
     .tp_dealloc = base_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "WebSocketBase(stream, codec, lock, initial=b'')\n\n"
+    .tp_doc = "WebSocketBase(stream, codec, lock, initial=b'')\n--\n\n"
               "A codec on a stream. `initial`: what was read of it already.",
     .tp_traverse = base_traverse,
     .tp_clear = base_clear,

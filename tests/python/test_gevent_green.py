@@ -800,3 +800,23 @@ def test_memory_stays_flat(kind, errors):
 
 def nothing_of(source):
     pass
+
+
+def test_a_greenlet_that_was_given_no_name_has_none_to_delete():
+    g = Greenlet(nothing)
+    with pytest.raises(AttributeError):
+        del g.name
+    g.name = "mine"
+    del g.name
+    assert g.name.startswith("Greenlet-")
+
+
+def test_none_is_the_default_of_kill_and_link():
+    g = gevent.spawn(gevent.sleep, 10)
+    linked = []
+    g.link(linked.append, None)
+    gevent.sleep(0)
+    g.kill(None)
+    gevent.sleep(0)
+    assert isinstance(g.value, gevent.GreenletExit)
+    assert linked == [g]

@@ -1,6 +1,7 @@
 """The type stubs say what is there."""
 
 import ast
+import inspect
 import os
 import pathlib
 import subprocess
@@ -99,3 +100,55 @@ def test_stubtest(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What inspect can't express: arguments in the midst that may be missing, or
+# defaults that are no constants.
+NO_SIGNATURE = {
+    "HTTPStream.gettimeout",
+    "get_loop",
+    "greenlet.getcurrent",
+    "greenlet.gettrace",
+    "greenlet.settrace",
+    "http_date",
+    "set_loop",
+    "set_socket_hooks",
+    "socket_type",
+}
+
+
+def _callables():
+    for node in STUB.body:
+        if isinstance(node, ast.FunctionDef) and hasattr(_core, node.name):
+            yield node.name, getattr(_core, node.name)
+        if not isinstance(node, ast.ClassDef) or not hasattr(_core, node.name):
+            continue
+        cls = getattr(_core, node.name)
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef) and part.name in vars(cls):
+                if not part.name.startswith("_"):
+                    yield f"{node.name}.{part.name}", getattr(cls, part.name)
+
+
+def test_functions_and_methods_have_signatures():
+    missing = set()
+    for name, func in _callables():
+        try:
+            callable(func) and inspect.signature(func)
+        except ValueError:
+            missing.add(name)
+    assert missing <= NO_SIGNATURE
+
+
+def test_signatures_have_the_names_of_the_stubs():
+    for cls, name, expected in (
+        (_core.Greenlet, "join", "(self, /, timeout=None)"),
+        (_core.Greenlet, "get", "(self, /, block=True, timeout=None)"),
+        (_core.Event, "wait", "(self, /, timeout=None)"),
+        (_core.AsyncResult, "set", "(self, /, value=None)"),
+        (_core.Queue, "put", "(self, /, item, block=True, timeout=None)"),
+        (_core.EvEvent, "send", "(self, /, result=None, exc=None)"),
+    ):
+        assert str(inspect.signature(getattr(cls, name))) == expected
+    assert str(inspect.signature(_core.sleep)) == "(seconds=0, ref=True)"
+    assert str(inspect.signature(_core.Greenlet.spawn)) == "(*args, **kwargs)"
