@@ -271,6 +271,12 @@ coir__green_report_error(GreenObject *g)
         PyObject *res = PyObject_VectorcallMethod(
             coir__green.str_handle_error, args,
             5 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+        /* A handler's own error goes through it as one of ours. */
+        if (res == NULL && hub->loop != NULL &&
+            !PyErr_ExceptionMatches(coir__core.exit)) {
+            coir__loop_error(hub->loop, (PyObject *)g);
+            res = Py_NewRef(Py_None);
+        }
         Py_DECREF(hub);
         Py_XDECREF(res);
         err = res != NULL ? 0 : -1;

@@ -17,7 +17,10 @@ coir__green_reraise(GreenObject *g)
     /* Not with what it went through when it was raised the last time. */
     PyObject *tb = coir__green_rare(g, COIR_GREEN_TRACEBACK);
     (void)PyException_SetTraceback(g->exc, tb != NULL ? tb : Py_None);
-    coir__error_give(Py_NewRef(g->exc));
+    /* As by `raise`: what is being handled here becomes its context. */
+    PyObject *exc = Py_NewRef(g->exc);
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    Py_DECREF(exc);
     return NULL;
 }
 

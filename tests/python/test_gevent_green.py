@@ -820,3 +820,41 @@ def test_none_is_the_default_of_kill_and_link():
     gevent.sleep(0)
     assert isinstance(g.value, gevent.GreenletExit)
     assert linked == [g]
+
+
+def test_get_raises_with_what_is_being_handled_as_context():
+    g = gevent.spawn(int, "x")
+    g.join()
+    with pytest.raises(ValueError) as caught:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            g.get()
+    assert isinstance(caught.value.__context__, KeyError)
+
+
+def test_a_greenlet_that_cannot_be_printed_fails_alone(capsys):
+    class Unprintable(Greenlet):
+        def __repr__(self):
+            raise RuntimeError("no text")
+
+    g = Unprintable.spawn(int, "x")
+    assert g.join() is None
+    assert isinstance(g.exception, ValueError)
+    text = capsys.readouterr().err
+    assert "no text" in text
+    assert "Unprintable object at" in text
+
+
+def test_an_error_of_handle_error_is_handled_as_the_greenlets(monkeypatch):
+    handled = []
+
+    def handle_error(context, type, value, tb):
+        handled.append((context, type))
+        if len(handled) == 1:
+            raise KeyError("in the handler")
+
+    monkeypatch.setattr(get_hub(), "handle_error", handle_error, raising=False)
+    g = gevent.spawn(int, "x")
+    assert g.join() is None
+    assert handled == [(g, ValueError), (g, KeyError)]

@@ -413,7 +413,7 @@ class Hub(WaitOperationsGreenlet):
                         context = self.format_context(context)
                     except Exception:
                         traceback.print_exc(file=stream)
-                        context = repr(context)
+                        context = object.__repr__(context)
                 name = getattr(t, "__name__", t)
                 stream.write(f"{context} failed with {name}\n\n")
             else:
