@@ -279,8 +279,39 @@ local_getattro(PyObject *op, PyObject *name)
 }
 
 static int
+set_read_only(PyObject *op, PyObject *Py_UNUSED(value),
+              void *Py_UNUSED(closure))
+{
+    PyErr_Format(PyExc_AttributeError,
+                 "'%.100s' object attribute '__dict__' is read-only",
+                 Py_TYPE(op)->tp_name);
+    return -1;
+}
+
+/* As threading.local, which asks before it cares what a name is. */
+static COIR__COLD int
+setattr_by_no_string(PyObject *op, PyObject *name, PyObject *value)
+{
+    PyObject *dict_name = PyUnicode_FromString("__dict__");
+    if (dict_name == NULL)
+        return -1;
+    int same = PyObject_RichCompareBool(name, dict_name, Py_EQ);
+    Py_DECREF(dict_name);
+    if (same < 0)
+        return -1;
+    if (same)
+        return set_read_only(op, value, NULL);
+    /* The comparison may have switched. */
+    if (set_dict((LocalObject *)op) < 0)
+        return -1;
+    return PyObject_GenericSetAttr(op, name, value);
+}
+
+static int
 local_setattro(PyObject *op, PyObject *name, PyObject *value)
 {
+    if (COIR__UNLIKELY(!PyUnicode_CheckExact(name)))
+        return setattr_by_no_string(op, name, value);
     if (set_dict((LocalObject *)op) < 0)
         return -1;
     return PyObject_GenericSetAttr(op, name, value);
@@ -334,7 +365,8 @@ static PyMethodDef local_methods[] = {
 };
 
 static PyGetSetDef local_getset[] = {
-    {"__dict__", get_dict, NULL, "Attributes in this greenlet.", NULL},
+    {"__dict__", get_dict, set_read_only, "Attributes in this greenlet.",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

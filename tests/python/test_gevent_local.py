@@ -127,10 +127,30 @@ def test_arguments_need_an_init():
 
 def test_dict_cannot_be_replaced():
     x = local()
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="local.*read-only"):
         x.__dict__ = {}
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match="read-only"):
         del x.__dict__
+
+
+def test_dict_cannot_be_replaced_under_a_name_that_is_no_string():
+    class Name:
+        def __init__(self, same):
+            self.same = same
+
+        def __eq__(self, other):
+            if self.same is None:
+                raise LookupError
+            return self.same
+
+    x = local()
+    with pytest.raises(AttributeError, match="read-only"):
+        x.__setattr__(Name(True), 2)
+    with pytest.raises(TypeError):
+        x.__setattr__(Name(False), 2)
+    with pytest.raises(LookupError):
+        x.__delattr__(Name(None))
+    assert x.__dict__ == {}
 
 
 def test_slots_are_shared():
