@@ -91,6 +91,17 @@ def test_in_a_native_thread():
     assert results == [b"here\n"]
 
 
+def test_a_timeout_says_what_was_given():
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    for timeout in (0, 0.01):
+        for pipe in (None, subprocess.PIPE):
+            with subprocess.Popen(command, stdout=pipe) as child:
+                with pytest.raises(subprocess.TimeoutExpired) as info:
+                    child.communicate(timeout=timeout)
+                child.kill()
+            assert info.value.timeout == timeout
+
+
 def test_communicate_again_after_a_timeout():
     with cat() as child:
         child.stdin.write(b"1")

@@ -391,7 +391,11 @@ class Popen(_Popen):  # type: ignore[misc]
             )
         if endtime is not None:
             left = endtime - _monotonic()
-        self.wait(timeout=left)
+        try:
+            self.wait(timeout=left)
+        except TimeoutExpired as exc:
+            exc.timeout = orig_timeout  # type: ignore[assignment]
+            raise
         return (
             self._decoded("stdout", communication),
             self._decoded("stderr", communication),
