@@ -91,6 +91,20 @@ coir__semaphore_wait(SemaphoreObject *self, PyObject *object, int64_t ns)
     }
 }
 
+int
+coir__semaphore_take_again(SemaphoreObject *self, PyObject *object, int *has)
+{
+    *has = coir__semaphore_take(self, object, 1, COIR_FOREVER) > 0;
+    if (*has)
+        return 0;
+    PyObject *exc = coir__error_take();
+    *has = coir__semaphore_take(self, object, 1, COIR_FOREVER) > 0;
+    if (!*has)
+        PyErr_Clear();
+    coir__error_give(exc);
+    return -1;
+}
+
 /* --- Semaphore ----------------------------------------------------------- */
 
 static int
@@ -473,6 +487,21 @@ lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
     return bounded_give(op) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* threading.Condition asks by acquire(False) else, which lets others run. */
+static PyObject *
+lock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return PyBool_FromLong(SELF->counter <= 0);
+}
+
+static PyObject *
+lock_acquire_restore(PyObject *op, PyObject *Py_UNUSED(state))
+{
+    int has;
+    int err = coir__semaphore_take_again(SELF, op, &has);
+    return err == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
 static PyObject *
 lock_repr(PyObject *op)
 {
@@ -495,6 +524,11 @@ static PyMethodDef lock_methods[] = {
      "release_lock($self)\n--\n\nAs release()."},
     {"locked_lock", semaphore_locked, METH_NOARGS,
      "locked_lock($self)\n--\n\nAs locked()."},
+    {"_is_owned", lock_is_owned, METH_NOARGS,
+     "_is_owned($self)\n--\n\nAs locked()."},
+    {"_acquire_restore", lock_acquire_restore, METH_O,
+     "_acquire_restore($self, state, /)\n--\n\n"
+     "Lock it, for who has waited for a condition; also if it is killed."},
     {NULL, NULL, 0, NULL},
 };
 

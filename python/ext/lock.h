@@ -36,6 +36,12 @@ coir__semaphore_take(SemaphoreObject *self, PyObject *object, int block,
     return block ? coir__semaphore_wait(self, object, ns) : 0;
 }
 
+/* Take it for who has waited for a condition, and will release it in any case:
+ * who is killed meanwhile still has it first, unless it is killed once more.
+ * `has` tells. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__semaphore_take_again(SemaphoreObject *self,
+                                            PyObject *object, int *has);
+
 /* 0, or -1 with OverflowError. */
 static inline int
 coir__semaphore_give(SemaphoreObject *self)

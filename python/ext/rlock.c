@@ -160,12 +160,16 @@ rlock_acquire_restore(PyObject *op, PyObject *state)
 {
     Py_ssize_t count;
     PyObject *owner;
-    if (!PyArg_ParseTuple(state, "nO:_acquire_restore", &count, &owner) ||
-        coir__semaphore_take(SELF->block, op, 1, COIR_FOREVER) < 0)
+    if (!PyArg_ParseTuple(state, "nO:_acquire_restore", &count, &owner))
         return NULL;
-    SELF->count = count;
-    Py_XSETREF(SELF->owner, Py_NewRef(owner));
-    Py_RETURN_NONE;
+    int has, err = coir__semaphore_take_again(SELF->block, op, &has);
+    if (has) {
+        PyObject *exc = coir__error_take();
+        SELF->count = count;
+        Py_XSETREF(SELF->owner, Py_NewRef(owner));
+        coir__error_give(exc);
+    }
+    return err == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *

@@ -8,6 +8,7 @@ import threading
 
 import coir.gevent as gevent
 import pytest
+from coir._core import ThreadRLock
 from coir.gevent import thread
 from coir.gevent.hub import GreenletExit
 from coir.gevent.threading import _DummyThread
@@ -222,6 +223,63 @@ def test_locks_of_threading():
         print(*out)
         """
     ) == ["1", "2"]
+
+
+def test_notify_lets_nobody_run():
+    # Condition asks whether its lock is owned by what yields if it is.
+    condition = threading.Condition(thread.allocate_lock())
+    ran = []
+    other = gevent.spawn(ran.append, 1)
+    with condition:
+        condition.notify()
+        condition.notify_all()
+        assert not ran
+    other.join()
+    with pytest.raises(RuntimeError):
+        condition.notify()
+
+
+@pytest.mark.parametrize("lock", ["Lock", "RLock"])
+def test_who_is_killed_after_its_wait_releases_nobodys_lock(lock):
+    assert run_patched(
+        f"""
+        monkey.patch_all()
+        import threading
+        import coir.gevent as gevent
+        condition = threading.Condition(threading.{lock}())
+
+        def wait():
+            with condition:
+                condition.wait()
+
+        waiter = gevent.spawn(wait)
+        gevent.sleep(0)
+        with condition:
+            condition.notify()
+            gevent.sleep(0)
+            waiter.kill(block=False)
+            gevent.sleep(0)
+            gevent.sleep(0)
+            assert not waiter.dead
+        waiter.join(30)
+        print(repr(waiter.value))
+        assert condition.acquire(False)
+        """
+    ) == ["GreenletExit()"]
+
+
+@pytest.mark.parametrize("kind", [thread.LockType, ThreadRLock])
+def test_who_is_killed_twice_goes_without_the_lock(kind):
+    lock = kind()
+    lock.acquire()
+    waiter = gevent.spawn(lock._acquire_restore, (1, None))
+    gevent.sleep(0)
+    for error in (ValueError, KeyError):
+        waiter.kill(error, block=False)
+        gevent.sleep(0)
+    assert isinstance(waiter.exception, ValueError)
+    lock.release()
+    assert lock.acquire(blocking=False)
 
 
 def test_exit_waits_for_threads_but_not_for_daemons():

@@ -69,9 +69,10 @@ def patch(
     if threading:
         _adopt_threads(target, main)
         _adopt_names(target)
-        from ._multiprocessing import adopt
+        from . import _interpreters, _multiprocessing
 
-        adopt()
+        _multiprocessing.adopt()
+        _interpreters.adopt()
 
     if not shutdown_is_ours:
         if current is main:
