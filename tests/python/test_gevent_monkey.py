@@ -499,3 +499,60 @@ def test_processes(tmp_path):
     """,
         env={"PYTHONPATH": str(tmp_path)},
     )
+
+
+def test_asyncio_waits_for_greenlets():
+    assert (
+        run("""
+    from coir.gevent import monkey; monkey.patch_all()
+    import asyncio, threading, time
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        print(await asyncio.to_thread(time.sleep, 0.01))
+        print(await loop.run_in_executor(None, max, 1, 2))
+
+        async def here():
+            assert asyncio.get_running_loop() is loop
+            return 3
+
+        def elsewhere():
+            return asyncio.run_coroutine_threadsafe(here(), loop).result(30)
+
+        print(await asyncio.wait_for(asyncio.to_thread(elsewhere), 30))
+
+    asyncio.run(main())
+    """)
+        == "None\n2\n3\n"
+    )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="no interpreters")
+def test_other_interpreters_block_one_greenlet_only():
+    assert (
+        run("""
+    from coir.gevent import monkey; monkey.patch_all()
+    import coir.gevent as gevent, os
+    from concurrent import futures, interpreters
+
+    def read(fd):
+        import os
+        return os.read(fd, 100)
+
+    ours, theirs = os.pipe()
+    with futures.InterpreterPoolExecutor(2) as pool:
+        future = pool.submit(read, ours)
+        ticks = []
+        gevent.spawn(ticks.append, 1).join()
+        assert not future.done()
+        os.write(theirs, b"here")
+        print(future.result(30).decode(), *pool.map(len, ["a", "bc"]))
+    interpreter = interpreters.create()
+    try:
+        interpreter.exec("x = 1 / 0")
+    except interpreters.ExecutionFailed as exc:
+        print(exc.excinfo.type.__name__)
+    interpreter.close()
+    """)
+        == "here 1 2\nZeroDivisionError\n"
+    )

@@ -45,6 +45,9 @@ class GeventSelector(_Base):  # type: ignore[misc]
 
     def __init__(self, hub: Any = None) -> None:
         super().__init__()
+        from .monkey._asyncio import adopt
+
+        adopt()  # it may be for a loop of asyncio
 
     @property
     def hub(self) -> Any:
