@@ -341,7 +341,7 @@ PyMethodDef coir__httphead_methods[] = {
     {"http_chunk", chunk, METH_O,
      "http_chunk($module, data, /)\n--\n\nThe data as one chunk."},
     {"http_sendall", FAST(coir__http_sendall), METH_FASTCALL,
-     "http_sendall(socket, data, timeout, rate) -> None\n\n"
+     "http_sendall($module, socket, data, timeout, rate, /)\n--\n\n"
      "socket.sendall(data), in `timeout` seconds and one more for `rate`\n"
      "bytes; None or 0: for as long as it takes. A client that needs longer\n"
      "has gone: BrokenPipeError."},

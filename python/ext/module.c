@@ -99,7 +99,7 @@ name_types(PyObject *module, PyObject *package)
 
 static PyMethodDef core_methods[] = {
     {"name_types", name_types, METH_O,
-     "name_types(package) -> None\n\n"
+     "name_types($module, package, /)\n--\n\n"
      "What of coir.PACKAGE is in C says from now on that it is of PACKAGE."},
     {"getcurrent", getcurrent, METH_NOARGS,
      "getcurrent($module)\n--\n\nThe greenlet that calls this function."},
