@@ -62,6 +62,18 @@ coir__tuple_arguments(const char *func, const char *const *names, int max,
     return 0;
 }
 
+int
+coir__intern(const coir_name *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (*names[i].to == NULL)
+            *names[i].to = PyUnicode_InternFromString(names[i].text);
+        if (*names[i].to == NULL)
+            return -1;
+    }
+    return 0;
+}
+
 void
 coir__raise_named(const char *name, const char *format, ...)
 {

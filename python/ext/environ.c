@@ -106,10 +106,7 @@ make_names(void)
             (names.methods[m] =
                  PyUnicode_InternFromString(coir_http_method_name(m))) == NULL)
             return -1;
-    const struct {
-        PyObject **to;
-        const char *text;
-    } others[] = {
+    const coir_name others[] = {
         {&names.versions[0], "HTTP/1.0"},
         {&names.versions[1], "HTTP/1.1"},
         {&names.method, "REQUEST_METHOD"},
@@ -120,12 +117,7 @@ make_names(void)
         {&names.root, "/"},
         {&names.empty, ""}, /* the last: then all are there */
     };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (*others[i].to == NULL &&
-            (*others[i].to = PyUnicode_InternFromString(others[i].text)) ==
-                NULL)
-            return -1;
-    return 0;
+    return coir__intern(others, sizeof others / sizeof *others);
 }
 
 static inline int

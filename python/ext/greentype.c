@@ -777,10 +777,7 @@ static PyMethodDef module_functions[] = {
 static int
 names_init(void)
 {
-    static const struct {
-        PyObject **at;
-        const char *text;
-    } names[] = {
+    static const coir_name names[] = {
         {&coir__green.str__run, "_run"},
         {&coir__green.str_run, "run"},
         {&coir__green.str_name, "name"},
@@ -794,12 +791,7 @@ names_init(void)
         {&coir__green.str_self, "__self__"},
         {&coir__green.str___name__, "__name__"},
     };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        *names[i].at = PyUnicode_InternFromString(names[i].text);
-        if (*names[i].at == NULL)
-            return -1;
-    }
-    return 0;
+    return coir__intern(names, sizeof names / sizeof *names);
 }
 
 static int

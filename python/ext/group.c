@@ -526,21 +526,15 @@ static PyTypeObject group_type = {
 static int
 names_init(void)
 {
-    static const struct {
-        PyObject **at;
-        const char *text;
-    } all[] = {
+    static const coir_name all[] = {
         {&names[ADD], "add"},          {&names[START], "start"},
         {&names[DISCARD], "_discard"}, {&str_acquire, "acquire"},
         {&str_release, "release"},     {&str_set, "set"},
         {&str_clear, "clear"},         {&str_rawlink, "rawlink"},
         {&str_unlink, "unlink"},       {&str_class, "greenlet_class"},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        *all[i].at = PyUnicode_InternFromString(all[i].text);
-        if (*all[i].at == NULL)
-            return -1;
-    }
+    if (coir__intern(all, sizeof all / sizeof *all) < 0)
+        return -1;
     kw_acquire = Py_BuildValue("(ss)", "blocking", "timeout");
     return kw_acquire != NULL ? 0 : -1;
 }

@@ -857,17 +857,10 @@ PyTypeObject coir__httpreader_type = {
 static int
 make_names(void)
 {
-    const struct {
-        PyObject **to;
-        const char *text;
-    } all[] = {{&names.recv, "recv"},
-               {&names.read, "read"},
-               {&names.readline, "readline"}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (*all[i].to == NULL &&
-            (*all[i].to = PyUnicode_InternFromString(all[i].text)) == NULL)
-            return -1;
-    return 0;
+    const coir_name all[] = {{&names.recv, "recv"},
+                             {&names.read, "read"},
+                             {&names.readline, "readline"}};
+    return coir__intern(all, sizeof all / sizeof *all);
 }
 
 static int

@@ -351,4 +351,14 @@ coir__error_give(PyObject *exc)
 #endif
 }
 
+/* --- arguments.c: names -------------------------------------------------- */
+
+typedef struct {
+    PyObject **to; /* strong, and never released */
+    const char *text;
+} coir_name;
+
+/* Make those that are not there yet. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__intern(const coir_name *names, size_t count);
+
 #endif

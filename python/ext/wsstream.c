@@ -719,19 +719,12 @@ PyTypeObject coir__ws_base_type = {
 int
 coir__wsstream_init(void)
 {
-    static const struct {
-        PyObject **to;
-        const char *name;
-    } names[] = {{&str_acquire, "acquire"},
-                 {&str_release, "release"},
-                 {&str_pong, "_pong"},
-                 {&str_ended, "_ended"},
-                 {&str_recv_timed, "_recv_timed"},
-                 {&str_wait_for_end, "_wait_for_end"},
-                 {&str_interrupted, "_interrupted"}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (*names[i].to == NULL &&
-            (*names[i].to = PyUnicode_InternFromString(names[i].name)) == NULL)
-            return -1;
-    return 0;
+    static const coir_name names[] = {{&str_acquire, "acquire"},
+                                      {&str_release, "release"},
+                                      {&str_pong, "_pong"},
+                                      {&str_ended, "_ended"},
+                                      {&str_recv_timed, "_recv_timed"},
+                                      {&str_wait_for_end, "_wait_for_end"},
+                                      {&str_interrupted, "_interrupted"}};
+    return coir__intern(names, sizeof names / sizeof *names);
 }
