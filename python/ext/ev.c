@@ -95,6 +95,7 @@ coir__ev_wait(coir_ev *ev, PyObject *owner, int64_t timeout_ns)
     if (COIR__UNLIKELY(ev->result != NULL))
         return result_of(ev);
     w->tag = BROUGHT_VALUE;
+    w->may_expire = 1;
     int how;
     PyObject *res =
         coir__park(t, hub, &ev->waiters, "wait", owner, timeout_ns, &how);

@@ -11,6 +11,40 @@
 
 static PyTypeObject light_type, queue_type, lifo_type, priority_type;
 
+/* Wait in line. 1: look again; 2: go ahead in any case; 0: the time is over;
+ * -1 with an exception: also if the time was over before it was woken. */
+static int
+wait_in_line(QueueObject *q, coir_line *l, coir_patience *p, const char *what)
+{
+    int how;
+    coir_wait *w = coir__wait_get(p->t);
+    if (w == NULL)
+        return -1;
+    w->may_expire = 1;
+    PyObject *value =
+        coir__patience_wait(p, &l->list, (PyObject *)q, what, what, &how);
+    if (COIR__LIKELY(value != NULL)) {
+        int turn = value == Py_True ? 2 : 1;
+        Py_DECREF(value);
+        if (COIR__LIKELY(how == COIR_WOKEN_BY_WAKE)) {
+            l->woken--;
+            return turn;
+        }
+        if (!w->was_woken)
+            return 0;
+        l->woken--;
+        coir__queue_wake(q, l, 0);
+        PyErr_SetNone(l == &q->getters ? coir__exc_empty : coir__exc_full);
+        return -1;
+    }
+    if (p->was_woken) {
+        l->woken--;
+        Py_CLEAR(p->value);
+        coir__queue_wake(q, l, 0);
+    }
+    return -1;
+}
+
 /* As coir__patience_begin(), for one of eventlet's. */
 static int
 begin(coir_patience *p, PyObject *block, PyObject *timeout)
@@ -74,7 +108,7 @@ wait_and_get(QueueObject *q, PyObject *block, PyObject *timeout)
     PyObject *res = NULL;
     for (;;) {
         coir__queue_wake(q, &q->putters, 1);
-        int turn = coir__queue_wait(q, &q->getters, &p, "get", "get");
+        int turn = wait_in_line(q, &q->getters, &p, "get");
         if (turn < 0)
             break;
         Py_ssize_t n = coir__queue_size(q);
@@ -160,7 +194,7 @@ wait_and_put(QueueObject *q, PyObject *item, PyObject *block,
         return NULL;
     }
     for (;;) {
-        int turn = coir__queue_wait(q, &q->putters, &p, "put", "put");
+        int turn = wait_in_line(q, &q->putters, &p, "put");
         if (turn < 0)
             break;
         n = coir__queue_size(q);

@@ -71,20 +71,22 @@ wait_and_take(SemaphoreObject *self, int64_t ns)
     for (int again = 0;; again = 1) {
         int how = COIR_WOKEN_WAITS;
         w->was_woken = 0;
+        w->may_expire = 1;
         if (again && ns != COIR_FOREVER) {
             ns = until - coir_clock_monotonic();
             ns = ns > 0 ? ns : 0;
         }
         PyObject *res = (again ? coir__park_first : coir__park)(
             t, hub, &self->waiters, "acquire", (PyObject *)self, ns, &how);
+        int was_late = how == COIR_WOKEN_BY_TIME && w->was_woken;
         if (how == COIR_WOKEN_BY_WAKE || w->was_woken) {
             self->woken--;
             w->was_woken = 0;
         }
-        if (res == NULL) {
+        if (res == NULL || was_late)
             wake_next(self);
+        if (res == NULL)
             return -1;
-        }
         Py_DECREF(res);
         if (how == COIR_WOKEN_BY_TIME)
             return 0;

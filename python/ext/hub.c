@@ -77,6 +77,7 @@ end_wait(coir_wait *w)
     int held = w->holds;
     w->is_waiting = 0;
     w->holds = 0;
+    w->may_expire = 0;
     stop_timer(w);
     if (w->is_foreign) {
         w->is_foreign = 0;
@@ -162,8 +163,14 @@ time_is_over(coir_loop *Py_UNUSED(loop), coir_timer *timer,
              int Py_UNUSED(revents))
 {
     coir_wait *w = timer->data;
-    if (!w->is_waiting || w->woken != COIR_WOKEN_WAITS)
+    if (!w->is_waiting)
         return;
+    if (w->woken != COIR_WOKEN_WAITS) {
+        if (!w->may_expire || timer->deadline_ns > w->ready.stamp_ns)
+            return;
+        w->was_woken = 1;
+        coir__list_remove(&w->ready.node);
+    }
     coir__list_remove(&w->node);
     w->woken = COIR_WOKEN_BY_TIME;
     coir__loop_due(w->loop, &w->ready, timer);
@@ -180,6 +187,8 @@ take(coir_wait *w, coir_payload *p)
     w->value = NULL;
     p->kwargs = NULL;
     p->packed = 0;
+    if (COIR__UNLIKELY(w->woken == COIR_WOKEN_BY_TIME))
+        Py_CLEAR(value);
     if (COIR__UNLIKELY(w->throws && w->woken == COIR_WOKEN_BY_WAKE)) {
         p->value = NULL;
         coir__error_give(value);

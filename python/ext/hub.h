@@ -131,6 +131,7 @@ struct coir_loop_object {
     uint8_t is_timed;
     uint8_t has_past;
     uint8_t wants_look;
+    uint8_t is_tired;
     uint8_t tells;
     uint8_t has_told;
     uint8_t looks;
@@ -332,6 +333,7 @@ typedef struct coir_wait {
     uint8_t was_woken;     /* before somebody else switched to it, see below */
     uint8_t holds;         /* a reference to `green` */
     uint8_t is_foreign;    /* counted in loop->foreign_waits */
+    uint8_t may_expire;    /* the caller's, before it waits: see below */
     uint8_t throws;        /* `value` is an exception to be raised in it */
     int tag;               /* the caller's, to tell kinds of waiters apart */
     void *data;            /* the same; valid while it waits */
@@ -373,6 +375,11 @@ COIR__HIDDEN PyObject *coir__park(coir_pythread *t, HubObject *hub,
                                   coir_list *list, const char *what,
                                   PyObject *object, int64_t timeout_ns,
                                   int *how);
+
+/* Who sets `may_expire` in its coir_wait before has it as eventlet does: of a
+ * timeout and a wake-up that both are due the earlier one counts. After
+ * COIR_WOKEN_BY_TIME `was_woken` tells whether it was woken too late; what it
+ * was to be brought is gone. */
 
 /* The same at the head of the list. */
 COIR__HIDDEN PyObject *coir__park_first(coir_pythread *t, HubObject *hub,

@@ -153,6 +153,10 @@ coir__loop_check_budget(LoopObject *self)
     if (self->loop == NULL ||
         coir_clock_monotonic() - coir_loop_now(self->loop) > BUDGET_NS)
         self->left = 0;
+    if (self->left == 0 && self->in_order) {
+        self->is_tired = 1; /* nothing comes in between a batch */
+        self->left = BUDGET;
+    }
 }
 
 int

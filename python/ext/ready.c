@@ -15,9 +15,10 @@
  * long. Here it is kept without a heap (`in_order`). What is called in a turn
  * is a batch; what is put in the queue belongs to the next one, and the number
  * of its batch tells where one ends. Before another batch begins the loop
- * looks at what else belongs to it, if timers may be due, or if somebody in
- * the batch gave way to all others (`wants_look`): once, or, when descriptors
- * were ready, whose greenlets run first and may take their time, twice.
+ * looks at what else belongs to it, if timers may be due, if somebody in the
+ * batch gave way to all others (`wants_look`), or if the budget is used up
+ * (`is_tired`): once, or, when descriptors were ready, whose greenlets run
+ * first and may take their time, twice.
  *
  *     told, those who waited for descriptors     at the head, between batches
  *     due, whose timers have fired               among the next batch, by time
@@ -119,7 +120,7 @@ is_to_look(LoopObject *loop)
         return 1;
     if (loop->looks >= 1 + loop->has_told)
         return 0;
-    if (loop->wants_look && loop->looks == 0)
+    if ((loop->wants_look || loop->is_tired) && loop->looks == 0)
         return 1;
     if (!loop->is_timed || loop->loop == NULL)
         return 0;
@@ -134,7 +135,8 @@ is_to_look(LoopObject *loop)
 int
 coir__batch_begins(LoopObject *loop, const coir_ready *r)
 {
-    if ((loop->is_timed || loop->wants_look || loop->told.head != NULL) &&
+    if ((loop->is_timed || loop->wants_look || loop->is_tired ||
+         loop->told.head != NULL) &&
         is_to_look(loop))
         return 0;
     loop->batch = r->batch;
@@ -165,7 +167,7 @@ merge_due(LoopObject *loop)
         coir_ready *r = ready_at(n);
         r->batch = loop->batch + 1;
         while (at != NULL && (ready_at(at)->batch != r->batch ||
-                              ready_at(at)->stamp_ns <= r->stamp_ns))
+                              ready_at(at)->stamp_ns < r->stamp_ns))
             at = at->next;
         coir__list_remove(n);
         insert_behind(&loop->ready, at != NULL ? at->prev : loop->ready.tail,
@@ -181,7 +183,7 @@ coir__ready_looked(LoopObject *loop, int is_between, int is_first)
     merge_due(loop);
     if (!is_between)
         return;
-    loop->wants_look = 0;
+    loop->wants_look = loop->is_tired = 0;
     loop->looks = (uint8_t)(is_first ? 1 : loop->looks + 1);
     loop->has_told = loop->told.head != NULL;
 }
