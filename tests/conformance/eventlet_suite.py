@@ -3,14 +3,21 @@
 Each file is run by pytest, as eventlet's own tests are, on the original and
 on Coir, where `eventlet` is coir.eventlet; so are the programs that the tests
 start.
+
+Then random programs are compared, by the order in which things happen, and
+all public names.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
+import subprocess
 
+import _order
 import _sides
+import _surface
 from _env import HERE, Environment, Totals, variables
 from _report import Deviations, Report
 from _unittests import FileRun, is_wanted, run_file
@@ -36,6 +43,16 @@ def environ(on: str) -> dict[str, str]:
         env["COIR_AS"] = "eventlet"
     env["EVENTLET_TESTS"] = "1"
     return env
+
+
+def public_names(env: Environment, on: str, of: dict | None = None) -> dict:
+    """What `stock/eventlet_names.py` tells; of the names in `of`, if any."""
+    done = subprocess.run(
+        [env.python, "-P", str(HERE / "stock" / "eventlet_names.py"),
+         *["-"] * (of is not None)],
+        text=True, check=True, input=json.dumps(of), stdout=subprocess.PIPE,
+        env=environ(on))
+    return json.loads(done.stdout)
 
 
 def _pair(env: Environment, path: pathlib.Path, timeout: float,
@@ -89,6 +106,12 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     runner.run_again(pairs, deviations)
     for pair in pairs:
         _sides.judge_file(pair, "eventlet", deviations, report)
-    _sides.print_report(pairs, deviations, report,
-                        whole=not (options.only or options.k))
+    whole = not (options.only or options.k)
+    if whole:
+        theirs = public_names(env, "original")
+        _surface.judge(theirs, public_names(env, "coir", theirs), deviations,
+                       report)
+        _order.judge(env.python, {on: environ(on) for on in _sides.SIDES},
+                     report)
+    _sides.print_report(pairs, deviations, report, whole)
     return report.totals, report.outcomes
