@@ -13,6 +13,8 @@ from coir._core import GreenletExit, getcurrent
 
 from .event import Event
 from .greenthread import spawn
+from .hubs import get_hub  # noqa: F401
+from .hubs.asyncio import Hub as AsyncioHub  # noqa: F401
 from .hubs.asyncio import running_hub
 
 __all__ = ["spawn_for_awaitable"]

@@ -13,6 +13,7 @@ from typing import Any
 from coir._core import getcurrent
 
 from . import event, greenthread
+from .event import Event  # noqa: F401
 
 __all__ = ["Collision", "DAGPool", "PropagateError"]
 

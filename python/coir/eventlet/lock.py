@@ -2,4 +2,6 @@
 
 from coir._core import EvLock as Lock
 
+from .semaphore import Semaphore  # noqa: F401
+
 __all__ = ["Lock"]

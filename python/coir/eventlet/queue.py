@@ -15,7 +15,9 @@ from coir._core import EvPriorityQueue as PriorityQueue
 from coir._core import EvQueue as Queue
 from coir._core import getcurrent
 
+from .event import Event  # noqa: F401
 from .hubs import get_hub
+from .timeout import Timeout  # noqa: F401
 
 __all__ = [
     "Queue",

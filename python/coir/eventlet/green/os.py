@@ -10,6 +10,7 @@ from coir.gevent import os as __engine
 
 from .. import greenio, hubs
 from ..patcher import slurp_properties
+from ..support import get_errno  # noqa: F401
 
 __all__ = os_orig.__all__
 __patched__ = ["fdopen", "read", "write", "wait", "waitpid", "open"]
@@ -75,7 +76,7 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
 
 
 def open(
-    file: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+    file: Any, flags: int, mode: int = 0o777, dir_fd: int | None = None
 ) -> int:
     """As ``os.open``; the hub is told of it."""
     fd = __open(file, flags, mode, dir_fd=dir_fd)

@@ -11,8 +11,15 @@ from typing import Any
 
 from coir.gevent import ssl as _engine
 
-from ..greenio import SOCKET_CLOSED, GreenSocket
+from ..greenio import (  # noqa: F401
+    CONNECT_ERR,
+    CONNECT_SUCCESS,
+    SOCKET_CLOSED,
+    GreenSocket,
+)
+from ..hubs import IOClosed, trampoline  # noqa: F401
 from ..patcher import slurp_properties
+from ..support import PY33, get_errno  # noqa: F401
 from .socket import create_connection
 
 slurp_properties(_real, globals(), srckeys=dir(_real))
@@ -153,6 +160,7 @@ _functions = _engine.functions_with(
     GreenSSLContext, GreenSSLSocket, create_connection
 )
 create_default_context = _functions["create_default_context"]
+green_create_default_context = create_default_context
 _create_default_https_context = create_default_context
 _create_unverified_context = _functions["_create_unverified_context"]
 _create_stdlib_context = _create_unverified_context

@@ -17,6 +17,7 @@ subprocess_orig = original("subprocess")
 _imported = __import__("subprocess")
 
 slurp_properties(_imported, globals(), srckeys=dir(_imported))
+mswindows = False
 
 __all__ = _engine.__all__
 __patched__ = [

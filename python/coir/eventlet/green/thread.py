@@ -15,6 +15,7 @@ from coir.gevent.event import Event as _Event
 
 from .. import greenthread
 from ..corolocal import local as _local  # noqa: F401
+from ..timeout import with_timeout  # noqa: F401
 
 __patched__ = [
     "Lock",

@@ -28,7 +28,7 @@ from coir.gevent import socket as _gevent_socket
 from coir.gevent.exceptions import InvalidSwitchError
 
 from .. import hubs
-from ..hubs import IOClosed
+from ..hubs import IOClosed, notify_opened, trampoline  # noqa: F401
 from ..hubs import hub as _hub
 from ..patcher import original
 from ..support import get_errno

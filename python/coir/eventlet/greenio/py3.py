@@ -15,7 +15,18 @@ from coir.gevent._fileobjectcommon import OpenDescriptor
 from coir.gevent._fileobjectposix import GreenFileDescriptorIOWriteall
 
 from .. import hubs
-from .base import _original_socket
+from ..hubs import (  # noqa: F401
+    IOClosed,
+    notify_close,
+    notify_opened,
+    trampoline,
+)
+from ..support import get_errno  # noqa: F401
+from .base import (  # noqa: F401
+    SOCKET_BLOCKING,
+    _original_socket,
+    set_nonblocking,
+)
 
 __all__ = ["_fileobject", "GreenPipe"]
 

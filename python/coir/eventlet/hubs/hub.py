@@ -124,9 +124,16 @@ class FdListener:
 class DebugListener(FdListener):
     """The same, with the stack of who made it."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(
+        self,
+        evtype: str,
+        fileno: int,
+        cb: Callable[[int], Any],
+        tb: Callable[[BaseException], Any],
+        mark_as_closed: Callable[[], Any] | None,
+    ) -> None:
         self.where_called = traceback.format_stack()
-        super().__init__(*args)
+        super().__init__(evtype, fileno, cb, tb, mark_as_closed)
 
     def __repr__(self) -> str:
         return (
