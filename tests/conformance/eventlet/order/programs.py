@@ -36,16 +36,11 @@ advance.argtypes = [ctypes.c_int64]
 if not hasattr(hubs.get_hub(), "_timers"):
     count = itertools.count()
 
-    class Numbered:
-        def __get__(self, obj, kind):
-            return obj.__dict__.setdefault("_number", next(count))
-
-    timer.Timer.number = Numbered()
     init = timer.Timer.__init__
 
     def numbered(self, *args, **kwargs):
         init(self, *args, **kwargs)
-        self.number
+        self.number = next(count)
 
     timer.Timer.__init__ = numbered
     timer.Timer.__lt__ = lambda self, other: self.number < other.number
