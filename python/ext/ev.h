@@ -80,7 +80,8 @@ typedef struct {
     SpawnObject spawn;
     coir_ev ev;
     PyObject *event;  /* strong: the Event that stands for `ev`, or NULL */
-    PyObject *links;  /* strong: a deque, or NULL */
+    PyObject *links;  /* strong: one link, as most have no more, a deque of
+                       * them, or NULL */
     PyObject *pool;   /* strong: a GreenPool that waits for its end, or NULL */
     uint8_t resolves; /* links are being called */
 } ThreadObject;

@@ -153,6 +153,45 @@ raw_entry(GreenletObject *base)
 
 #define SELF ((ThreadObject *)op)
 
+/* The first one of what is linked, taken out; NULL if there are none, or with
+ * an exception. */
+static PyObject *
+next_link(ThreadObject *self)
+{
+    PyObject *links = self->links;
+    if (links == NULL)
+        return NULL;
+    if (PyTuple_CheckExact(links)) {
+        self->links = NULL;
+        return links;
+    }
+    return PyObject_Size(links) > 0
+               ? PyObject_CallMethodNoArgs(links, str_popleft)
+               : NULL;
+}
+
+/* Call a link, which is used up, with the thread before its arguments. */
+static int
+call_link(ThreadObject *self, PyObject *link)
+{
+    PyObject *func, *args, *kwargs, *res = NULL, *all = NULL;
+    if (PyArg_ParseTuple(link, "OO!O!", &func, &PyTuple_Type, &args,
+                         &PyDict_Type, &kwargs)) {
+        Py_ssize_t n = PyTuple_GET_SIZE(args);
+        all = PyTuple_New(n + 1);
+        for (Py_ssize_t i = 0; all != NULL && i < n; i++)
+            PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
+    }
+    if (all != NULL) {
+        PyTuple_SET_ITEM(all, 0, Py_NewRef((PyObject *)self));
+        res = PyObject_Call(func, all, kwargs);
+    }
+    Py_XDECREF(all);
+    Py_DECREF(link);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
 /* Call what was linked. 0, or -1 with an exception. */
 static int
 resolve_links(ThreadObject *self)
@@ -160,31 +199,12 @@ resolve_links(ThreadObject *self)
     if (self->links == NULL || self->resolves)
         return 0;
     int err = 0;
+    PyObject *link;
     self->resolves = 1;
-    while (err == 0 && self->links != NULL && PyObject_Size(self->links) > 0) {
-        PyObject *link = PyObject_CallMethodNoArgs(self->links, str_popleft);
-        PyObject *func, *args, *kwargs;
-        err = -1;
-        if (link != NULL &&
-            PyArg_ParseTuple(link, "OO!O!", &func, &PyTuple_Type, &args,
-                             &PyDict_Type, &kwargs)) {
-            Py_ssize_t n = PyTuple_GET_SIZE(args);
-            PyObject *all = PyTuple_New(n + 1);
-            if (all != NULL) {
-                PyTuple_SET_ITEM(all, 0, Py_NewRef((PyObject *)self));
-                for (Py_ssize_t i = 0; i < n; i++)
-                    PyTuple_SET_ITEM(all, i + 1,
-                                     Py_NewRef(PyTuple_GET_ITEM(args, i)));
-                PyObject *res = PyObject_Call(func, all, kwargs);
-                err = res != NULL ? 0 : -1;
-                Py_XDECREF(res);
-                Py_DECREF(all);
-            }
-        }
-        Py_XDECREF(link);
-    }
+    while (err == 0 && (link = next_link(self)) != NULL)
+        err = call_link(self, link);
     self->resolves = 0;
-    return err;
+    return err < 0 || PyErr_Occurred() ? -1 : 0;
 }
 
 /* It does not run any more. 0, or -1 with an exception. */
@@ -425,19 +445,71 @@ make_link(PyObject *args, PyObject *kwargs)
     return link;
 }
 
+/* Put all links into a deque. 0, or -1 with an exception. */
+static int
+use_deque(ThreadObject *self)
+{
+    if (self->links == NULL || !PyTuple_CheckExact(self->links))
+        return 0;
+    PyObject *deque = PyObject_CallNoArgs(deque_type);
+    PyObject *res = NULL;
+    if (deque != NULL)
+        res = PyObject_CallMethodOneArg(deque, str_append, self->links);
+    if (res == NULL) {
+        Py_XDECREF(deque);
+        return -1;
+    }
+    Py_DECREF(res);
+    Py_SETREF(self->links, deque);
+    return 0;
+}
+
+static int
+add_link(ThreadObject *self, PyObject *link)
+{
+    if (self->links == NULL) {
+        self->links = Py_NewRef(link);
+        return 0;
+    }
+    PyObject *res = NULL;
+    if (use_deque(self) == 0)
+        res = PyObject_CallMethodOneArg(self->links, str_append, link);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
 static PyObject *
 thread_link(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     PyObject *link = make_link(args, kwargs);
-    if (link != NULL && SELF->links == NULL)
-        SELF->links = PyObject_CallNoArgs(deque_type);
-    PyObject *res = NULL;
-    if (link != NULL && SELF->links != NULL)
-        res = PyObject_CallMethodOneArg(SELF->links, str_append, link);
+    int err = link != NULL ? add_link(SELF, link) : -1;
     Py_XDECREF(link);
-    if (res != NULL && SELF->ev.result != NULL && resolve_links(SELF) < 0)
-        Py_CLEAR(res);
-    return res;
+    if (err == 0 && SELF->ev.result != NULL)
+        err = resolve_links(SELF);
+    return err == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* Whether it was linked, and is not any more; or -1 with an exception. */
+static int
+remove_link(ThreadObject *self, PyObject *link)
+{
+    PyObject *links = self->links;
+    if (links == NULL)
+        return 0;
+    if (PyTuple_CheckExact(links)) {
+        Py_INCREF(links);
+        int same = PyObject_RichCompareBool(links, link, Py_EQ);
+        if (same > 0 && self->links == links)
+            Py_CLEAR(self->links);
+        Py_DECREF(links);
+        return same;
+    }
+    PyObject *res = PyObject_CallMethodOneArg(links, str_remove, link);
+    if (res == NULL && !PyErr_ExceptionMatches(PyExc_ValueError))
+        return -1;
+    PyErr_Clear();
+    Py_XDECREF(res);
+    return res != NULL;
 }
 
 static PyObject *
@@ -446,17 +518,9 @@ thread_unlink(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *link = make_link(args, kwargs);
     if (link == NULL)
         return NULL;
-    if (SELF->links == NULL) {
-        Py_DECREF(link);
-        Py_RETURN_FALSE;
-    }
-    PyObject *res = PyObject_CallMethodOneArg(SELF->links, str_remove, link);
+    int was = remove_link(SELF, link);
     Py_DECREF(link);
-    if (res == NULL && !PyErr_ExceptionMatches(PyExc_ValueError))
-        return NULL;
-    PyErr_Clear();
-    Py_XDECREF(res);
-    return PyBool_FromLong(res != NULL);
+    return was >= 0 ? PyBool_FromLong(was) : NULL;
 }
 
 static PyObject *
@@ -513,6 +577,8 @@ thread_get_event(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *
 thread_get_links(PyObject *op, void *Py_UNUSED(closure))
 {
+    if (use_deque(SELF) < 0)
+        return NULL;
     return Py_NewRef(SELF->links != NULL ? SELF->links : Py_None);
 }
 

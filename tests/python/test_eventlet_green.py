@@ -99,6 +99,23 @@ def test_links():
     assert not thread._exit_funcs
 
 
+def test_one_link_is_kept_as_several_are():
+    log = []
+    thread = eventlet.spawn(lambda: 1)
+    assert thread._exit_funcs is None
+    thread.link(log.append)
+    assert list(thread._exit_funcs) == [(log.append, (), {})]
+    thread.unlink(log.append)
+    assert not thread._exit_funcs
+    thread.link(log.append)
+    assert thread.unlink(log.clear) is False
+    assert thread.unlink(log.append) is True
+    assert thread.unlink(log.append) is False
+    thread.link(log.append)
+    thread.wait()
+    assert log == [thread]
+
+
 def test_a_link_that_fails_hinders_nobody_who_waits():
     def link(thread):
         raise ValueError

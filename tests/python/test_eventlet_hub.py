@@ -586,3 +586,28 @@ def test_trampoline_refuses_a_descriptor_that_is_not_open():
     os.close(writer)
     with pytest.raises(OSError, match="Bad file descriptor"):
         hubs.trampoline(reader, read=True, timeout=10)
+
+
+def test_timers_of_a_thread_that_ends_go_with_it():
+    """Pending or due, they hold nothing any more."""
+    import gc
+    import threading
+    import weakref
+
+    class Callback:
+        def __call__(self):
+            raise AssertionError("called")
+
+    refs = []
+
+    def run():
+        for delay in (100, 0, -1):
+            callback = Callback()
+            refs.append(weakref.ref(callback))
+            hubs.get_hub().schedule_call_global(delay, callback)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 3

@@ -192,7 +192,7 @@ class Socket(__zmq__.Socket):
 
     def send(
         self,
-        data: Any,
+        msg: Any,
         flags: int = 0,
         copy: bool = True,
         track: bool = False,
@@ -202,12 +202,12 @@ class Socket(__zmq__.Socket):
         send = super().send
         if flags & _NOBLOCK:
             try:
-                return send(data, flags, copy, track, **kwargs)
+                return send(msg, flags, copy, track, **kwargs)
             finally:
                 self._look()
         return self._call(
             _POLLOUT,
-            lambda: send(data, flags | _NOBLOCK, copy, track, **kwargs),
+            lambda: send(msg, flags | _NOBLOCK, copy, track, **kwargs),
             __zmq__.SNDTIMEO,
         )
 

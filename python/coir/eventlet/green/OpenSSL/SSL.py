@@ -10,6 +10,7 @@ from OpenSSL.SSL import *  # noqa: F403
 
 from ...greenio import GreenSocket
 from ...hubs import trampoline
+from ...support import get_errno  # noqa: F401
 
 _WANT_READ = orig_SSL.WantReadError
 _WANT_WRITE = orig_SSL.WantWriteError
