@@ -532,7 +532,7 @@ ev_hurry(PyObject *Py_UNUSED(module), PyObject *op)
         coir_list *list = w->ready.node.list;
         coir__list_remove(&w->ready.node);
         coir__list_prepend(list, &w->ready.node);
-        w->ready.batch = w->loop->batch;
+        coir__ready_mark(&w->ready, w->loop->batch, 0);
     }
     Py_RETURN_NONE;
 }

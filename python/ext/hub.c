@@ -166,7 +166,7 @@ time_is_over(coir_loop *Py_UNUSED(loop), coir_timer *timer,
     if (!w->is_waiting)
         return;
     if (w->woken != COIR_WOKEN_WAITS) {
-        if (!w->may_expire || timer->deadline_ns > w->ready.stamp_ns)
+        if (!w->may_expire || timer->deadline_ns > coir__stamp_of(&w->ready))
             return;
         w->was_woken = 1;
         coir__list_remove(&w->ready.node);
@@ -344,7 +344,7 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
     if (COIR__LIKELY(
             n != NULL && loop->left > 0 && r->kind == NULL &&
             (t->tracefunc == NULL || coir__trace_only_counts(t->tracefunc)) &&
-            (r->batch == loop->batch || coir__batch_begins(loop, r)))) {
+            (coir__is_current(loop, r) || coir__batch_begins(loop)))) {
         coir__loop_use_budget(loop);
         coir__list_remove(n);
         coir_wait *next = (coir_wait *)n; /* ready, its first member */

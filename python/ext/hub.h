@@ -97,9 +97,28 @@ typedef struct coir_ready_kind {
 struct coir_ready {
     coir_node node;
     const coir_ready_kind *kind; /* NULL: a coir_wait, a greenlet to go on */
-    int64_t stamp_ns;            /* see ready.c, as for the next one */
-    uint32_t batch;
+    int64_t mark;                /* see ready.c: the stamp, and a bit */
 };
+
+/* Of which batch it is, by the last bit of the number: there are two at most.
+ */
+static inline uint32_t
+coir__batch_of(const coir_ready *r)
+{
+    return (uint32_t)r->mark & 1;
+}
+
+static inline int64_t
+coir__stamp_of(const coir_ready *r)
+{
+    return r->mark >> 1;
+}
+
+static inline void
+coir__ready_mark(coir_ready *r, uint32_t batch, int64_t stamp_ns)
+{
+    r->mark = stamp_ns * 2 + (batch & 1);
+}
 
 /* `loop.run_callback()` as a type: `func(*args)` in the hub. */
 typedef struct {
@@ -185,8 +204,9 @@ COIR__HIDDEN int coir__loop_may_switch(LoopObject *loop);
 static inline void
 coir__ready_append(LoopObject *loop, coir_ready *r)
 {
-    r->batch = loop->batch + loop->in_order;
-    r->stamp_ns = COIR__UNLIKELY(loop->is_timed) ? coir_clock_monotonic() : 0;
+    coir__ready_mark(r, loop->batch + loop->in_order,
+                     COIR__UNLIKELY(loop->is_timed) ? coir_clock_monotonic()
+                                                    : 0);
     coir__list_append(&loop->ready, &r->node);
 }
 
@@ -202,9 +222,9 @@ COIR__HIDDEN void coir__loop_ready_past(LoopObject *loop, coir_ready *r,
                                         int64_t ago_ns);
 /* From now on all happens in eventlet's order. */
 COIR__HIDDEN void coir__loop_keep_order(LoopObject *loop);
-/* `r`, the head of the queue, is of another batch than what ran last: may that
+/* The head of the queue is of another batch than what ran last: may that
  * begin? If not, the loop is to look at timers and descriptors first. */
-COIR__HIDDEN int coir__batch_begins(LoopObject *loop, const coir_ready *r);
+COIR__HIDDEN int coir__batch_begins(LoopObject *loop);
 /* In the hub: bring in what the loop was told of. Whether there is something
  * to run. */
 COIR__HIDDEN int coir__ready_any(LoopObject *loop);
@@ -213,12 +233,19 @@ COIR__HIDDEN int coir__ready_any(LoopObject *loop);
 COIR__HIDDEN void coir__ready_looked(LoopObject *loop, int is_between,
                                      int is_first);
 
+/* Is it of the batch that runs? */
+static inline int
+coir__is_current(const LoopObject *loop, const coir_ready *r)
+{
+    return coir__batch_of(r) == (loop->batch & 1);
+}
+
 /* Is the next one of the queue of another batch than what ran last? */
 static inline int
 coir__is_between(const LoopObject *loop)
 {
     const coir_ready *r = (const coir_ready *)loop->ready.head;
-    return r == NULL || r->batch != loop->batch;
+    return r == NULL || !coir__is_current(loop, r);
 }
 
 /* Before the next batch the loop is to look at descriptors, if there are any.

@@ -178,7 +178,7 @@ run_ready(LoopObject *self)
     while (coir__ready_any(self) && self->left > 0 && !self->stop &&
            self->pending_error == NULL) {
         coir_ready *r = (coir_ready *)self->ready.head; /* its first member */
-        if (r->batch != self->batch && !coir__batch_begins(self, r))
+        if (!coir__is_current(self, r) && !coir__batch_begins(self))
             break;
         coir__loop_use_budget(self);
         coir__list_remove(&r->node);

@@ -25,8 +25,12 @@
  *
  * The time at which something was put in the queue is read only while there
  * are timers to compare it with (`is_timed`), or when something was ever to
- * happen in the past (`has_past`); else it is 0: before all timers. */
+ * happen in the past (`has_past`); else it is 0: before all timers. It shares
+ * a word with the last bit of the batch. */
 #include "hub.h"
+
+/* What was to happen earlier is as if then. */
+#define LONG_AGO (COIR_FOREVER / 4)
 
 /* --- the queue ----------------------------------------------------------- */
 
@@ -54,8 +58,6 @@ coir__loop_keep_order(LoopObject *loop)
 void
 coir__loop_told(LoopObject *loop, coir_ready *r)
 {
-    r->batch = loop->batch;
-    r->stamp_ns = 0;
     coir__list_append(&loop->told, &r->node);
 }
 
@@ -84,11 +86,10 @@ coir__loop_due(LoopObject *loop, coir_ready *r, const coir_timer *timer)
         coir__loop_ready(loop, r);
         return;
     }
-    r->batch = loop->batch + 1;
-    r->stamp_ns = timer->deadline_ns;
+    coir__ready_mark(r, 0, timer->deadline_ns);
     /* They come in order, but for those of another priority. */
     coir_node *at = loop->due.tail;
-    while (at != NULL && ready_at(at)->stamp_ns > r->stamp_ns)
+    while (at != NULL && coir__stamp_of(ready_at(at)) > timer->deadline_ns)
         at = at->prev;
     insert_behind(&loop->due, at, &r->node);
 }
@@ -100,11 +101,13 @@ coir__loop_ready_past(LoopObject *loop, coir_ready *r, int64_t ago_ns)
     if (!loop->in_order || ago_ns == 0)
         return;
     loop->has_past = loop->is_timed = 1;
-    r->stamp_ns = coir_clock_monotonic() - ago_ns;
+    int64_t ago = ago_ns < LONG_AGO ? ago_ns : LONG_AGO;
+    int64_t then = coir_clock_monotonic() - ago;
+    coir__ready_mark(r, loop->batch + 1, then);
     coir_node *at = r->node.prev;
-    while (
-        at != NULL && ready_at(at)->batch == r->batch &&
-        (ready_at(at)->stamp_ns == 0 || ready_at(at)->stamp_ns > r->stamp_ns))
+    while (at != NULL && !coir__is_current(loop, ready_at(at)) &&
+           (coir__stamp_of(ready_at(at)) == 0 ||
+            coir__stamp_of(ready_at(at)) > then))
         at = at->prev;
     coir__list_remove(&r->node);
     insert_behind(&loop->ready, at, &r->node);
@@ -133,13 +136,13 @@ is_to_look(LoopObject *loop)
 }
 
 int
-coir__batch_begins(LoopObject *loop, const coir_ready *r)
+coir__batch_begins(LoopObject *loop)
 {
     if ((loop->is_timed || loop->wants_look || loop->is_tired ||
          loop->told.head != NULL) &&
         is_to_look(loop))
         return 0;
-    loop->batch = r->batch;
+    loop->batch++;
     loop->looks = loop->has_told = 0;
     return 1;
 }
@@ -151,7 +154,7 @@ coir__ready_any(LoopObject *loop)
         coir_node *n;
         while ((n = loop->told.tail) != NULL) {
             coir__list_remove(n);
-            ready_at(n)->batch = loop->batch;
+            coir__ready_mark(ready_at(n), loop->batch, 0);
             coir__list_prepend(&loop->ready, n);
         }
     }
@@ -165,9 +168,10 @@ merge_due(LoopObject *loop)
     coir_node *at = loop->ready.head, *n;
     while ((n = loop->due.head) != NULL) {
         coir_ready *r = ready_at(n);
-        r->batch = loop->batch + 1;
-        while (at != NULL && (ready_at(at)->batch != r->batch ||
-                              ready_at(at)->stamp_ns < r->stamp_ns))
+        int64_t stamp = coir__stamp_of(r);
+        coir__ready_mark(r, loop->batch + 1, stamp);
+        while (at != NULL && (coir__is_current(loop, ready_at(at)) ||
+                              coir__stamp_of(ready_at(at)) < stamp))
             at = at->next;
         coir__list_remove(n);
         insert_behind(&loop->ready, at != NULL ? at->prev : loop->ready.tail,
