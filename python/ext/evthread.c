@@ -175,8 +175,7 @@ static int
 call_link(ThreadObject *self, PyObject *link)
 {
     PyObject *func, *args, *kwargs, *res = NULL, *all = NULL;
-    if (PyArg_ParseTuple(link, "OO!O!", &func, &PyTuple_Type, &args,
-                         &PyDict_Type, &kwargs)) {
+    if (PyArg_ParseTuple(link, "OO!O", &func, &PyTuple_Type, &args, &kwargs)) {
         Py_ssize_t n = PyTuple_GET_SIZE(args);
         all = PyTuple_New(n + 1);
         for (Py_ssize_t i = 0; all != NULL && i < n; i++)
@@ -184,7 +183,7 @@ call_link(ThreadObject *self, PyObject *link)
     }
     if (all != NULL) {
         PyTuple_SET_ITEM(all, 0, Py_NewRef((PyObject *)self));
-        res = PyObject_Call(func, all, kwargs);
+        res = PyObject_Call(func, all, kwargs != Py_None ? kwargs : NULL);
     }
     Py_XDECREF(all);
     Py_DECREF(link);
@@ -425,7 +424,7 @@ thread_wait(PyObject *op, PyObject *Py_UNUSED(unused))
     return coir__ev_wait(&SELF->ev, op, COIR_FOREVER);
 }
 
-/* (func, args, kwargs), as links are kept. */
+/* (func, args, kwargs), as links are kept; None instead of an empty dict. */
 static PyObject *
 make_link(PyObject *args, PyObject *kwargs)
 {
@@ -435,7 +434,7 @@ make_link(PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    PyObject *dict = kwargs != NULL ? PyDict_Copy(kwargs) : PyDict_New();
+    PyObject *dict = kwargs != NULL ? PyDict_Copy(kwargs) : Py_NewRef(Py_None);
     PyObject *link =
         rest != NULL && dict != NULL
             ? PyTuple_Pack(3, PyTuple_GET_ITEM(args, 0), rest, dict)
@@ -443,6 +442,24 @@ make_link(PyObject *args, PyObject *kwargs)
     Py_XDECREF(rest);
     Py_XDECREF(dict);
     return link;
+}
+
+/* deque.name(link), with a link as users see them. */
+static PyObject *
+call_deque(PyObject *deque, PyObject *name, PyObject *link)
+{
+    if (PyTuple_GET_ITEM(link, 2) != Py_None)
+        return PyObject_CallMethodOneArg(deque, name, link);
+    PyObject *dict = PyDict_New(), *res = NULL;
+    if (dict == NULL)
+        return NULL;
+    PyObject *whole = PyTuple_Pack(3, PyTuple_GET_ITEM(link, 0),
+                                   PyTuple_GET_ITEM(link, 1), dict);
+    if (whole != NULL)
+        res = PyObject_CallMethodOneArg(deque, name, whole);
+    Py_XDECREF(whole);
+    Py_DECREF(dict);
+    return res;
 }
 
 /* Put all links into a deque. 0, or -1 with an exception. */
@@ -454,7 +471,7 @@ use_deque(ThreadObject *self)
     PyObject *deque = PyObject_CallNoArgs(deque_type);
     PyObject *res = NULL;
     if (deque != NULL)
-        res = PyObject_CallMethodOneArg(deque, str_append, self->links);
+        res = call_deque(deque, str_append, self->links);
     if (res == NULL) {
         Py_XDECREF(deque);
         return -1;
@@ -473,7 +490,7 @@ add_link(ThreadObject *self, PyObject *link)
     }
     PyObject *res = NULL;
     if (use_deque(self) == 0)
-        res = PyObject_CallMethodOneArg(self->links, str_append, link);
+        res = call_deque(self->links, str_append, link);
     Py_XDECREF(res);
     return res != NULL ? 0 : -1;
 }
@@ -504,7 +521,7 @@ remove_link(ThreadObject *self, PyObject *link)
         Py_DECREF(links);
         return same;
     }
-    PyObject *res = PyObject_CallMethodOneArg(links, str_remove, link);
+    PyObject *res = call_deque(links, str_remove, link);
     if (res == NULL && !PyErr_ExceptionMatches(PyExc_ValueError))
         return -1;
     PyErr_Clear();
