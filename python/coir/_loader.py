@@ -11,6 +11,10 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from types import ModuleType
 
+TYPE_CHECKING = False  # as in _alias
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class OtherNameLoader(SourceFileLoader):
     """Gives the module that has another name as its own.
@@ -42,9 +46,11 @@ def spec_of_other_name(fullname: str, own_name: str) -> ModuleSpec | None:
     own = find_spec(own_name)
     if own is None or own.origin is None:
         return None
+    # Of Python 3.15 typeshed has load_module() still, which is gone there.
+    loader: Any = OtherNameLoader(fullname, own.origin, own_name)
     return spec_from_file_location(
         fullname,
         own.origin,
-        loader=OtherNameLoader(fullname, own.origin, own_name),
+        loader=loader,
         submodule_search_locations=own.submodule_search_locations,
     )
