@@ -55,14 +55,20 @@ def main(argv: list[str] | None = None) -> int:
         runs takes the place of this process.
     """
     args = sys.argv[1:] if argv is None else argv
-    parser, run_parser = _make_parsers("serve" in args[:1])
+    parser, run_parser, serve_parser = _make_parsers("serve" in args[:1])
     # The program's arguments are its own business: argparse only sees what
     # comes before them.
     tail: list[str] = []
     if args[:1] == ["run"]:
         count = 1 + _count_run_options(args[1:])
         args, tail = args[:count], args[count:]
-    options = parser.parse_args(args)
+    options, unknown = parser.parse_known_args(args)
+    if unknown:
+        # Of the command's parser, whose usage and name help more.
+        by_name = {"run": run_parser, "serve": serve_parser}
+        by_name.get(options.command, parser).error(
+            f"unrecognized arguments: {' '.join(unknown)}"
+        )
     if options.command == "run":
         if not tail:
             run_parser.error("nothing to run: name a script, or -m or -c")
@@ -80,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _make_parsers(
     serves: bool,
-) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+) -> tuple[argparse.ArgumentParser, ...]:
+    """The whole, and those of ``run`` and ``serve``."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="coir",
@@ -118,10 +125,10 @@ def _make_parsers(
     if serves:
         from coir.http import _cli
 
-        _cli.add_parser(commands)
+        serve = _cli.add_parser(commands)
     else:  # its options are many, and not needed to list the commands
-        commands.add_parser("serve", help="serve a WSGI application")
-    return parser, run
+        serve = commands.add_parser("serve", help="serve a WSGI application")
+    return parser, run, serve
 
 
 def _count_run_options(args: list[str]) -> int:

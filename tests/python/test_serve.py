@@ -195,13 +195,28 @@ def test_names_of_applications(serve, app, body):
         ("mod:nothing", "not callable"),
         ("mod:make(", "no application"),
         ("mod:1+1", "no application"),
-        ("absent", "absent"),
+        ("absent", "no module 'absent' in "),
+        (".mod:app", "relative"),
     ],
 )
 def test_application_that_cannot_be_loaded(serve, app, text):
+    """Said in a line."""
     served = serve(app=app)
     assert served.end() == _supervisor.BOOT_FAILED
     assert text in served.text()
+    assert "Traceback" not in served.text()
+
+
+@pytest.mark.parametrize("args", [(), ("--check",)])
+def test_application_that_fails_when_it_is_loaded(serve, tmp_path, args):
+    """Where, in its own code, is told, and no more."""
+    (tmp_path / "bad.py").write_text("import mod\nimport absent.mod\n")
+    served = serve(*args, app="bad:app")
+    assert served.end() == _supervisor.BOOT_FAILED
+    text = served.text() + served.process.stderr.read().decode()
+    files = re.findall(r'File "(.*?)"', text)
+    assert files == [str(tmp_path / "bad.py")]
+    assert "ModuleNotFoundError: No module named 'absent'" in text
 
 
 def test_patch(serve):
@@ -346,7 +361,20 @@ def test_file_that_makes_no_sense(tmp_path, content, text):
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (["mod:app", "--idle-timeout", "x"], "idle-timeout"),
+        (["mod:app", "--idle-timeout", "x"], "idle-timeout: 'x' is not a t"),
+        (["mod:app", "--max-body", "5X"], "'5X' is not a number of bytes"),
+        (["mod:app", "-w", "many"], "'many' is not a number"),
+        (["mod:app", "-w", "-1"], "'-1' is not a number"),
+        (["mod:app", "--unix-mode", "8"], "octal"),
+        (["mod:app", "--frobnicate"], "unrecognized arguments: --frob"),
+        (["mod:app", "other"], "coir serve: error: unrecognized arguments"),
+        (["mod:app", "--keyfile", "absent"], "--keyfile needs --certfile"),
+        (["mod:app", "--ca-certs", "absent"], "--ca-certs needs --certfile"),
+        (["mod:app", "--access-log", "absent/log"], "log absent/log: No such"),
+        (["mod:app", "--log", "absent/log"], "the log absent/log: No such"),
+        (["mod:app", "--pidfile", "absent/pid"], "pidfile absent/pid: No suc"),
+        (["mod:app", "--chdir", "absent"], "no directory absent"),
+        (["mod:app", "--as", "nobody"], "'nobody'"),
         (["mod:app", "-b", "::1:80"], "brackets"),
         (["mod:app", "-b", "x:y"], "'y'"),
         (["mod:app", "-b", "1.2.3.4:80"], "cannot listen on 1.2.3.4:80"),

@@ -48,8 +48,8 @@ examples:
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to those of ``coir``."""
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to those of ``coir``; its parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "serve",
         help="serve a WSGI application",
@@ -75,6 +75,7 @@ def add_parser(commands: Any) -> None:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
         _add_option(groups[option.group], option)
+    return parser
 
 
 def _add_option(group: Any, option: Option) -> None:
@@ -166,7 +167,45 @@ class _Settings:
 
         TrustedProxies(lambda *_: (), values["forwarded_allow_ips"])
         make_context(values)
+        _check_rest(values)
         return values
+
+
+def _check_rest(values: dict[str, Any]) -> None:
+    """What would else be found by each worker, or not at all.
+
+    :raises ValueError: for what makes no sense.
+    :raises OSError: for a place that is not there.
+    """
+    from coir._alias import check_name
+
+    for name in (values["as"] or "").replace(",", " ").split():
+        check_name(name)
+    if not values["certfile"]:
+        for name in ("keyfile", "key_password_file", "ca_certs"):
+            if values[name]:
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} needs --certfile: without it there "
+                                 "is no TLS")
+    if values["chdir"] and not os.path.isdir(values["chdir"]):
+        raise ValueError(f"--chdir: there is no directory {values['chdir']}")
+    if (values["access_log"] or "-") != "-":
+        path = os.path.join(values["chdir"] or "", values["access_log"])
+        _check_log("access log", path)
+    if (values["log"] or "-") != "-":
+        _check_log("log", values["log"])
+
+
+def _check_log(what: str, path: str) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        return  # a pipe: to open it may wait
+    try:
+        with open(path, "a"):
+            pass
+    except OSError as exc:
+        raise OSError(
+            f"cannot write the {what} {path}: {exc.strerror}"
+        ) from None
 
 
 class _Listeners:
@@ -303,9 +342,14 @@ def _write_pidfile(path: str) -> None:
     except PermissionError:
         raise OSError(f"another process has the pidfile {path}") from None
     new = f"{path}.{os.getpid()}"
-    with open(new, "w") as file:
-        file.write(f"{os.getpid()}\n")
-    os.rename(new, path)
+    try:
+        with open(new, "w") as file:
+            file.write(f"{os.getpid()}\n")
+        os.rename(new, path)
+    except OSError as exc:
+        raise OSError(
+            f"cannot write the pidfile {path}: {exc.strerror}"
+        ) from None
     owner = os.getpid()
 
     def remove() -> None:
@@ -348,12 +392,15 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _check(settings: dict[str, Any]) -> int:
-    from ._worker import load
+    from ._supervisor import BOOT_FAILED
+    from ._worker import load_in_place, report_failure
 
-    if settings["chdir"]:
-        os.chdir(settings["chdir"])
-    sys.path.insert(0, os.getcwd())
-    load(settings["app"])
+    _set_up_log({**settings, "log": "-"})
+    try:
+        load_in_place(settings)
+    except Exception:
+        report_failure(settings["app"])
+        return BOOT_FAILED
     print(f"{settings['app']}: fine")
     return 0
 

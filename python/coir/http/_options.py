@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,8 +86,22 @@ def _boolean(text: str) -> bool:
     raise ValueError(f"{text!r} is neither yes nor no")
 
 
+_T = TypeVar("_T")
+
+
+def _number(text: str, kind: Callable[[str], _T], wanted: str) -> _T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not {wanted}") from None
+
+
 def seconds(text: str) -> float:
     """A time; ``ms``, ``s``, ``m`` and ``h`` may follow. 0: without limit."""
+    return _number(text, _seconds, "a time: seconds, or with ms, s, m or h")
+
+
+def _seconds(text: str) -> float:
     for suffix, factor in ("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600):
         if text.endswith(suffix):
             text, scale = text[: -len(suffix)], factor
@@ -96,36 +110,48 @@ def seconds(text: str) -> float:
         scale = 1
     value = float(text) * scale
     if not 0 <= value < 1e9:
-        raise ValueError("a time is 0 or more")
+        raise ValueError
     return value
 
 
 def size(text: str) -> int:
     """A number of bytes; ``K``, ``M`` and ``G`` may follow."""
+    return _number(text, _size, "a number of bytes, maybe with K, M or G")
+
+
+def _size(text: str) -> int:
     shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
     value = int(text[:-1] if shift else text) << shift
     if value < 0:
-        raise ValueError("a size is 0 or more")
+        raise ValueError
     return value
 
 
 def count(text: str) -> int:
+    return _number(text, _count, "a number from 0 on")
+
+
+def _count(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**31:
-        raise ValueError("a count is 0 or more")
+        raise ValueError
     return value
 
 
 def _workers(text: str) -> int:
     if text == "auto":
         return len(os.sched_getaffinity(0))
-    return count(text)
+    return _number(text, _count, "a number from 0 on, nor 'auto'")
 
 
 def _mode(text: str) -> int:
+    return _number(text, _octal, "permissions: three octal digits")
+
+
+def _octal(text: str) -> int:
     value = int(text, 8)
     if not 0 <= value <= 0o777:
-        raise ValueError("permissions are three octal digits")
+        raise ValueError
     return value
 
 

@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 
     from ._server import Server
 
-__all__ = ["load", "make_context", "run"]
+__all__ = [
+    "NoApplication",
+    "load",
+    "load_in_place",
+    "make_context",
+    "report_failure",
+    "run",
+]
 
 _log = logging.getLogger("coir.http")
 
 #: Seconds that orders leave to requests; None: ``graceful_timeout``.
 _ORDERS = {"g": None, "s": 3.0, "q": 0.0}
+
+
+class NoApplication(ValueError):
+    """There is none of that name: the text says all."""
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -36,15 +47,27 @@ def load(name: str) -> Callable[..., Any]:
     :param name: ``"module:app"``; ``"module:make_app()"``, maybe with literal
         arguments, if it is what a call returns; ``"module"`` if it is called
         ``application`` or ``app``.
-    :raises ValueError: if there is no such thing in the module.
+    :raises NoApplication: if there is no such module, or no such thing in it.
     """
     module_name, _, rest = name.partition(":")
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name and f"{module_name}.".startswith(f"{exc.name}."):
+            raise NoApplication(
+                f"there is no module {exc.name!r} in {os.getcwd()}, nor where "
+                "else Python looks"
+            ) from None
+        raise
+    except (TypeError, ValueError) as exc:  # of a name that is none
+        if module_name and not module_name.startswith("."):
+            raise
+        raise NoApplication(str(exc)) from None
     if not rest:
         for guess in "application", "app":
             if hasattr(module, guess):
                 return _checked(name, getattr(module, guess))
-        raise ValueError(
+        raise NoApplication(
             f"{module_name} has neither application nor app: "
             f"say {module_name}:NAME"
         )
@@ -52,7 +75,7 @@ def load(name: str) -> Callable[..., Any]:
         tree = ast.parse(rest, mode="eval").body
         app = _evaluate(tree, module)
     except (SyntaxError, AttributeError) as exc:
-        raise ValueError(f"no application {name!r}: {exc}") from None
+        raise NoApplication(f"no application {name!r}: {exc}") from None
     return _checked(name, app)
 
 
@@ -74,7 +97,7 @@ def _evaluate(node: ast.expr, module: Any) -> Any:
 
 def _checked(name: str, app: Any) -> Callable[..., Any]:
     if not callable(app):
-        raise ValueError(f"{name!r} is not callable: {app!r}")
+        raise NoApplication(f"{name!r} is not callable: {app!r}")
     result: Callable[..., Any] = app
     return result
 
@@ -107,24 +130,37 @@ def make_context(settings: dict[str, Any]) -> Any:
             password if password is not None else "",
         )
     except OSError as exc:
+        hint = ""
+        if isinstance(exc, ssl.SSLError) and not settings["keyfile"]:
+            hint = ": is its key in it? --keyfile names another file"
         raise OSError(
-            f"cannot use the certificate {settings['certfile']}: {exc}"
+            f"cannot use the certificate {settings['certfile']}: {exc}{hint}"
         ) from None
     if settings["ca_certs"]:
-        context.load_verify_locations(settings["ca_certs"])
+        try:
+            context.load_verify_locations(settings["ca_certs"])
+        except OSError as exc:
+            raise OSError(
+                f"cannot use the certificates {settings['ca_certs']}: {exc}"
+            ) from None
         context.verify_mode = (
             ssl.CERT_OPTIONAL
             if settings["client_optional"]
             else ssl.CERT_REQUIRED
         )
     if settings["ciphers"]:
-        context.set_ciphers(settings["ciphers"])
+        try:
+            context.set_ciphers(settings["ciphers"])
+        except ssl.SSLError as exc:
+            raise ValueError(
+                f"--ciphers {settings['ciphers']}: {exc}"
+            ) from None
     if settings["alpn"]:
         context.set_alpn_protocols(settings["alpn"])
     return context
 
 
-def _make_server(settings: dict[str, Any], sockets: list[Any]) -> Server:
+def load_in_place(settings: dict[str, Any]) -> Callable[..., Any]:
     """Load the application, in the environment it is to have."""
     if settings["as"]:
         import coir
@@ -138,7 +174,32 @@ def _make_server(settings: dict[str, Any], sockets: list[Any]) -> Server:
     if settings["chdir"]:
         os.chdir(settings["chdir"])
     sys.path.insert(0, os.getcwd())
-    app = load(settings["app"])
+    return load(settings["app"])
+
+
+def report_failure(name: str) -> None:
+    """Log why the application cannot be loaded: the exception at hand, from
+    the application's code on."""
+    exc = sys.exception()
+    if isinstance(exc, NoApplication):
+        _log.critical("cannot load the application %r: %s", name, exc)
+        return
+    assert exc is not None
+    tb = exc.__traceback__
+    ours = (
+        os.path.dirname(__file__),
+        os.path.dirname(importlib.__file__),
+        "<frozen importlib",
+    )
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(ours):
+        tb = tb.tb_next
+    _log.critical(
+        "cannot load the application %r", name, exc_info=exc.with_traceback(tb)
+    )
+
+
+def _make_server(settings: dict[str, Any], sockets: list[Any]) -> Server:
+    app = load_in_place(settings)
 
     from ._options import LIMITS
     from ._server import Server
@@ -249,9 +310,7 @@ def run(
     try:
         server = _make_server(settings, sockets)
     except Exception:
-        _log.critical(
-            "cannot load the application %r", settings["app"], exc_info=True
-        )
+        report_failure(settings["app"])
         from ._supervisor import BOOT_FAILED
 
         return BOOT_FAILED
