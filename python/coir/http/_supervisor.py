@@ -297,7 +297,10 @@ class Supervisor:
         worker.state = SERVING
         self._ever_served = True
         old, worker.old = worker.old, None
-        if old is not None:
+        if old is None:
+            _log.info("worker %d serves", worker.pid)
+        else:
+            _log.info("worker %d serves in place of %d", worker.pid, old.pid)
             self._dismiss(old, b"g")
         if self._stopping:
             self._dismiss(worker, self._stopping.encode())
@@ -406,6 +409,8 @@ class Supervisor:
     def _stop(self, order: str) -> None:
         if self._stopping == order == "q":
             return
+        if not self._status:
+            _log.info("stopping%s", " at once" if order == "q" else "")
         self._stopping = order
         for worker in self._workers.values():
             self._dismiss(worker, order.encode())
