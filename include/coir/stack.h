@@ -1,7 +1,7 @@
 /* coir/stack.h - pool of guarded coroutine stacks.
  *
  * Stacks of one size class are cut from slabs, one mapping each. Below every
- * stack lies a guard that faults. Released stacks are reused last in, first
+ * stack, and its margin if there is one, lies a guard that faults. Released stacks are reused last in, first
  * out; once there are 256 beyond the warm limit, the 256 used longest ago give
  * their memory back to the kernel but stay mapped.
  *
@@ -46,6 +46,10 @@ typedef struct coir_stack_pool_attr {
     size_t guard_size;   /* bytes, rounded up to pages; 0: 64 KiB, but never
                             more than the stack itself */
     size_t warm_limit;   /* idle stacks that keep their memory; 0: 1024 */
+    size_t margin;       /* bytes between guard and stack for code that needs
+                            more than it was told to use, in its size not
+                            counted; rounded up to pages, never more than the
+                            stack itself; 0: none */
 } coir_stack_pool_attr;
 
 typedef struct coir_stack_pool_stats {
@@ -87,13 +91,13 @@ COIR_API void coir_stack_pool_get_stats(const coir_stack_pool *pool,
                                         coir_stack_pool_stats *out);
 
 /* Bytes of the stack that have ever been touched since its memory was last
- * given back, counted from its top, in whole pages: an upper bound of what
- * its users needed so far, but for pages that are swapped out. Asks the
- * kernel. */
+ * given back, counted from its top, in whole pages, the margin's included: an
+ * upper bound of what its users needed so far, but for pages that are swapped
+ * out. Asks the kernel. */
 COIR_API size_t coir_stack_high_water(const coir_stack *stack);
 
-/* Bounds of the guard below the stack: [*low, stack->base).
- * Returns its size, 0 if unguarded. */
+/* Bounds of the guard below the stack and its margin.
+ * Returns its size, from *low up, 0 if unguarded. */
 COIR_API size_t coir_stack_guard_bounds(const coir_stack *stack, void **low);
 
 #ifdef __cplusplus

@@ -31,7 +31,10 @@
 #define KILL_DEPTH 50
 /* At thread exit: how often each that refuses to end is asked again. */
 #define EXIT_ROUNDS 8
-#define POOL_GUARD ((size_t)256 * 1024)
+/* Largest frames of C code that asks nobody for room: 256 KB, in libmpdec. The
+ * interpreter's limits end above the margin. */
+#define POOL_MARGIN ((size_t)192 * 1024)
+#define POOL_GUARD ((size_t)64 * 1024)
 
 static const char capsule_name[] = "coir.greenlet.thread";
 
@@ -304,6 +307,7 @@ coir__pythread_make(void)
     coir__pythread = NULL; /* an earlier thread state's, its capsule owns it */
     coir_stack_pool_attr attr = {0};
     attr.guard_size = POOL_GUARD;
+    attr.margin = POOL_MARGIN;
     (void)coir_thread_set_pool_attr(&attr); /* too late if C code had one */
     coir_pythread *t = thread_new();
     if (t == NULL)

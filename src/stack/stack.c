@@ -1,8 +1,8 @@
 /* stack.c - pool of guarded coroutine stacks.
  *
- * A slab is one mapping, cut into equal cells: [guard | usable]. A cell is
- * carved, which installs its guard, when it is first handed out; its slot, a
- * small record outside of the stack, says where it stands:
+ * A slab is one mapping, cut into equal cells: [guard | margin | usable]. A
+ * cell is carved, which installs its guard, when it is first handed out; its
+ * slot, a small record outside of the stack, says where it stands:
  *
  *   fresh  -> in use          carve
  *   in use -> warm            release: on top of the class's LIFO list
@@ -58,7 +58,8 @@ enum {
 typedef struct slab slab;
 
 typedef struct slot {
-    struct slot *next; /* idle list */
+    struct slot *next; /* idle list: used longer ago */
+    struct slot *prev; /* warm list only: used later */
     slab *slab;
     unsigned valgrind_id;
     unsigned char guard; /* enum coir_stack_guard; AUTO: not carved yet */
@@ -67,7 +68,8 @@ typedef struct slot {
 } slot;
 
 typedef struct stack_class {
-    slot *warm;
+    slot *warm;     /* last used first */
+    slot *warm_end; /* used longest ago; NULL iff there is none */
     slot *cold;
     size_t warm_count;
     slab *carving; /* slab with fresh cells, or NULL */
@@ -81,6 +83,7 @@ struct slab {
     char *memory;
     size_t cell_size;
     size_t guard_size;
+    size_t margin;
     size_t cells;
     size_t fresh; /* cells from here on are not carved */
     size_t in_use;
@@ -120,6 +123,12 @@ round_up(size_t n, size_t unit)
 }
 
 static size_t
+least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t
 class_size(unsigned index)
 {
     size_t power = COIR_STACK_MIN << (index / 2);
@@ -145,7 +154,7 @@ coir_stack_pool_new(coir_stack_pool **out, const coir_stack_pool_attr *attr)
     if (attr != NULL)
         a = *attr;
     if (a.guard < COIR_GUARD_AUTO || a.guard > COIR_GUARD_NONE ||
-        a.guard_size > COIR_STACK_MAX)
+        a.guard_size > COIR_STACK_MAX || a.margin > COIR_STACK_MAX)
         return COIR_EINVAL;
     if (a.guard_size == 0)
         a.guard_size = GUARD_SIZE_DEFAULT;
@@ -166,8 +175,9 @@ coir_stack_pool_new(coir_stack_pool **out, const coir_stack_pool_attr *attr)
 
 /* --- slabs --------------------------------------------------------------- */
 
+/* The lowest byte of a cell above its guard. */
 static char *
-cell_base(const slab *sl, size_t index)
+cell_low(const slab *sl, size_t index)
 {
     return sl->memory + index * sl->cell_size + sl->guard_size;
 }
@@ -238,19 +248,18 @@ map_slab(const coir_stack_pool *pool, unsigned class_index, size_t cells,
          size_t spare)
 {
     size_t usable = class_size(class_index);
-    size_t guard = pool->attr.guard_size;
-    if (guard > usable)
-        guard = usable;
+    size_t guard = round_up(least(pool->attr.guard_size, usable), page_size());
     if (pool->attr.guard == COIR_GUARD_NONE)
         guard = 0;
-    guard = round_up(guard, page_size());
+    size_t margin = round_up(least(pool->attr.margin, usable), page_size());
 
     slab *sl = coir_calloc(1, sizeof *sl + cells * sizeof(slot));
     if (sl == NULL)
         return NULL;
     sl->class_index = class_index;
     sl->guard_size = guard;
-    sl->cell_size = guard + usable;
+    sl->margin = margin;
+    sl->cell_size = guard + margin + usable;
     sl->cells = cells;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 #ifdef MAP_STACK
@@ -429,9 +438,9 @@ carve(coir_stack_pool *pool, unsigned class_index, slot **out)
     s->guard = kind;
 #if COIR__HAVE_VALGRIND
     /* Its end is in, or the first push would not be on it. */
-    char *base = cell_base(sl, sl->fresh);
-    s->valgrind_id =
-        VALGRIND_STACK_REGISTER(base, base + class_size(class_index));
+    char *low = cell_low(sl, sl->fresh);
+    s->valgrind_id = VALGRIND_STACK_REGISTER(low, low + sl->margin +
+                                                      class_size(class_index));
 #endif
     pool->stats.guard = kind;
     pool->stats.stacks++;
@@ -448,6 +457,10 @@ take_slot(coir_stack_pool *pool, unsigned class_index, slot **out)
     slot *s = cl->warm;
     if (coir__likely(s != NULL)) {
         cl->warm = s->next; /* no system call */
+        if (s->next != NULL)
+            s->next->prev = NULL;
+        else
+            cl->warm_end = NULL;
         cl->warm_count--;
         pool->stats.idle_warm--;
     }
@@ -480,7 +493,7 @@ coir_stack_acquire(coir_stack_pool *pool, size_t size, coir_stack *out)
     s->slab->in_use++;
     if (++pool->stats.in_use > pool->stats.high_water)
         pool->stats.high_water = pool->stats.in_use;
-    out->base = cell_base(s->slab, slot_index(s));
+    out->base = cell_low(s->slab, slot_index(s)) + s->slab->margin;
     out->size = class_size(index);
     out->slot = s;
 #if COIR__HAVE_VALGRIND
@@ -512,7 +525,7 @@ chill(coir_stack_pool *pool, stack_class *cl, slot **batch, size_t count)
                batch[i + run]->slab == batch[i]->slab)
             run++;
         const slab *sl = batch[i]->slab;
-        char *low = cell_base(sl, slot_index(batch[i]));
+        char *low = cell_low(sl, slot_index(batch[i]));
         size_t size = run * sl->cell_size - sl->guard_size;
         /* Locked memory can't be given back: then it just stays. */
         (void)madvise(low, size, MADV_DONTNEED);
@@ -528,22 +541,23 @@ chill(coir_stack_pool *pool, stack_class *cl, slot **batch, size_t count)
     pool->stats.idle_cold += count;
 }
 
-/* Give back up to a batch of the class: what was used longest ago, which is
- * the end of its list. */
+/* Give back up to a batch of the class: what was used longest ago. */
 static void
 give_back(coir_stack_pool *pool, stack_class *cl)
 {
-    slot **end = &cl->warm;
-    for (size_t keep = cl->warm_count; keep > GIVE_BACK_BATCH && *end != NULL;
-         keep--)
-        end = &(*end)->next;
     slot *batch[GIVE_BACK_BATCH];
     size_t count = 0;
-    for (slot *s = *end; s != NULL; s = s->next)
+    slot *s = cl->warm_end;
+    for (; s != NULL && count < GIVE_BACK_BATCH; s = s->prev)
         batch[count++] = s;
-    *end = NULL;
-    if (count > 0)
-        chill(pool, cl, batch, count);
+    if (count == 0)
+        return;
+    cl->warm_end = s;
+    if (s != NULL)
+        s->next = NULL;
+    else
+        cl->warm = NULL;
+    chill(pool, cl, batch, count);
 }
 
 /* Too many stacks are warm. */
@@ -575,7 +589,12 @@ coir_stack_release(coir_stack_pool *pool, coir_stack *stack)
         return;
     }
     stack_class *cl = &pool->classes[sl->class_index];
+    s->prev = NULL;
     s->next = cl->warm;
+    if (s->next != NULL)
+        s->next->prev = s;
+    else
+        cl->warm_end = s;
     cl->warm = s;
     cl->warm_count++;
     pool->stats.in_use--;
@@ -586,13 +605,17 @@ coir_stack_release(coir_stack_pool *pool, coir_stack *stack)
 
 /* --- the whole pool ------------------------------------------------------ */
 
-/* Drop the slots of unmapped slabs from a list. Returns how many. */
+/* Drop the slots of unmapped slabs from a list, and link the others both ways.
+ * Returns how many; `*end` is the last that stays, or NULL. */
 static size_t
-forget_unmapped(slot **list)
+forget_unmapped(slot **list, slot **end)
 {
     size_t dropped = 0;
+    slot *last = NULL;
     while (*list != NULL) {
         if ((*list)->slab->memory != NULL) {
+            (*list)->prev = last;
+            last = *list;
             list = &(*list)->next;
         }
         else {
@@ -600,6 +623,7 @@ forget_unmapped(slot **list)
             dropped++;
         }
     }
+    *end = last;
     return dropped;
 }
 
@@ -620,8 +644,9 @@ coir_stack_pool_trim(coir_stack_pool *pool)
     }
     for (unsigned i = 0; i < CLASS_COUNT; i++) {
         stack_class *cl = &pool->classes[i];
-        size_t warm = forget_unmapped(&cl->warm);
-        size_t cold = forget_unmapped(&cl->cold);
+        slot *cold_end;
+        size_t warm = forget_unmapped(&cl->warm, &cl->warm_end);
+        size_t cold = forget_unmapped(&cl->cold, &cold_end);
         cl->warm_count -= warm;
         pool->stats.idle_warm -= warm;
         pool->stats.idle_cold -= cold;
@@ -665,16 +690,16 @@ coir_stack_high_water(const coir_stack *stack)
     enum { PAGES = 256 };
     unsigned char resident[PAGES];
     size_t page = page_size();
-    char *base = stack->base;
-    for (size_t at = 0; at < stack->size; at += PAGES * page) {
-        size_t size = stack->size - at;
-        if (size > PAGES * page)
-            size = PAGES * page;
-        if (mincore(base + at, size, resident) != 0)
-            return stack->size; /* no better bound to be had */
+    size_t margin = ((const slot *)stack->slot)->slab->margin;
+    char *low = (char *)stack->base - margin;
+    size_t whole = stack->size + margin;
+    for (size_t at = 0; at < whole; at += PAGES * page) {
+        size_t size = least(whole - at, PAGES * page);
+        if (mincore(low + at, size, resident) != 0)
+            return whole; /* no better bound to be had */
         for (size_t i = 0; i * page < size; i++) {
             if (resident[i] & 1)
-                return stack->size - at - i * page;
+                return whole - at - i * page;
         }
     }
     return 0;
@@ -686,6 +711,6 @@ coir_stack_guard_bounds(const coir_stack *stack, void **low)
     const slot *s = stack->slot;
     if (s == NULL || s->guard == COIR_GUARD_NONE)
         return 0;
-    *low = (char *)stack->base - s->slab->guard_size;
+    *low = cell_low(s->slab, slot_index(s)) - s->slab->guard_size;
     return s->slab->guard_size;
 }

@@ -470,6 +470,79 @@ TEST(stack, high_water_counts_pages_from_the_top)
     coir_stack_pool_free(pool);
 }
 
+TEST(stack, margin_lies_between_guard_and_stack)
+{
+    size_t page = page_size();
+    static const struct {
+        size_t asked, stack, expected;
+    } cases[] = {
+        {0, 64 * KIB, 0},
+        {1, 64 * KIB, 1}, /* one page */
+        {192 * KIB, 1 * MIB, 192 * KIB},
+        {192 * KIB, 64 * KIB, 64 * KIB}, /* never more than the stack */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        coir_stack_pool *pool =
+            new_pool((coir_stack_pool_attr){.margin = cases[i].asked});
+        coir_stack stack = take(pool, cases[i].stack);
+        coir_stack below = take(pool, cases[i].stack);
+        CHECK_EQ(stack.size, cases[i].stack);
+        size_t margin = (cases[i].expected + page - 1) / page * page;
+        void *low;
+        size_t guard = coir_stack_guard_bounds(&stack, &low);
+        CHECK_EQ((char *)low + guard + margin, stack.base);
+        memset((char *)stack.base - margin, 1, margin + stack.size);
+        CHECK_EQ(coir_stack_high_water(&stack), stack.size + margin);
+        CHECK_EQ(coir_stack_high_water(&below), 0);
+        coir_stack_release(pool, &stack);
+        coir_stack_pool_trim(pool); /* the margin's memory too */
+        stack = take(pool, cases[i].stack);
+        CHECK_EQ(coir_stack_high_water(&stack), 0);
+        coir_stack_release(pool, &stack);
+        coir_stack_release(pool, &below);
+        coir_stack_pool_free(pool);
+    }
+    coir_stack_pool *pool = NULL;
+    coir_stack_pool_attr large = {.margin = COIR_STACK_MAX + 1};
+    CHECK_EQ(coir_stack_pool_new(&pool, &large), COIR_EINVAL);
+    CHECK_NULL(pool);
+}
+
+TEST(stack, longest_idle_go_back_first_also_after_a_trim)
+{
+    enum { WARM = 10, COUNT = WARM + GIVE_BACK_BATCH };
+    coir_stack_pool *pool =
+        new_pool((coir_stack_pool_attr){.warm_limit = WARM});
+    static coir_stack stacks[COUNT], other;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            stacks[i] = take(pool, 32 * KIB);
+            mark(&stacks[i], 1);
+        }
+        /* Of a slab that stays: the trim drops others from the list. */
+        other = take(pool, 32 * KIB);
+        void *last[WARM];
+        for (int i = 0; i < COUNT; i++) {
+            if (i >= COUNT - WARM)
+                last[i - (COUNT - WARM)] = stacks[i].base;
+            coir_stack_release(pool, &stacks[i]);
+        }
+        CHECK_EQ(stats(pool).idle_warm, WARM);
+        for (int i = WARM; i-- > 0;) {
+            stacks[i] = take(pool, 32 * KIB);
+            CHECK_EQ(stacks[i].base, last[i]);
+            CHECK(coir_stack_high_water(&stacks[i]) > 0);
+        }
+        for (int i = 0; i < WARM; i++)
+            coir_stack_release(pool, &stacks[i]);
+        (void)coir_stack_pool_trim(pool);
+        CHECK_EQ(stats(pool).idle_warm, 0);
+        coir_stack_release(pool, &other);
+        CHECK_EQ(stats(pool).idle_warm, 1);
+    }
+    coir_stack_pool_free(pool);
+}
+
 /* -- guards --------------------------------------------------------------- */
 
 static const int guard_kinds[] = {COIR_GUARD_AUTO, COIR_GUARD_MADV,
