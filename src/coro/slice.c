@@ -17,6 +17,10 @@
  * t->slice_top, by stack_prev up to main. What is missing of one is always its
  * lower end: stack_saved bytes from ctx.sp up, in stack_copy on the heap.
  *
+ * A NEW one begins right below what is on the stack. A dedicated one, whose
+ * frames are elsewhere, may start any number in turn, which would fill the
+ * stack: from some bytes on all of them are saved, and it begins below main.
+ *
  * To run `to`, everything below to.stack_stop must go: those that end below
  * it are saved whole and leave the chain, and of the next one what lies below
  * to.stack_stop. Then the saved part of `to` is copied back.
@@ -38,7 +42,12 @@
 #include <valgrind/memcheck.h>
 #endif
 
-enum { SCRATCH_SIZE = 64 * 1024, VALGRIND_FRAME = 16 * 1024 };
+enum {
+    SCRATCH_SIZE = 64 * 1024,
+    VALGRIND_FRAME = 16 * 1024,
+    /* Bytes of slices side by side below main, started by dedicated ones. */
+    SIDE_BY_SIDE = 64 * 1024
+};
 
 typedef struct move {
     coir__thread *thread;
@@ -143,6 +152,26 @@ make_room(coir__thread *t, coir_coro *to)
     return 0;
 }
 
+/* Find a place for `to`, which is NEW. 0 or COIR_ENOMEM. */
+static COIR__NO_SANITIZE int
+place_new(coir__thread *t, const coir_coro *from, coir_coro *to)
+{
+    coir_coro *above = t->slice_top;
+    const char *top = t->main.ctx.sp;
+    if (!coir__on_thread_stack(from) &&
+        (size_t)(top - (const char *)above->ctx.sp) > SIDE_BY_SIDE) {
+        for (; above != &t->main; above = above->u.slice.stack_prev) {
+            if (save(above, stack_stop(above)) < 0)
+                return COIR_ENOMEM;
+        }
+    }
+    to->u.slice.stack_prev = above;
+    to->u.slice.stack_stop =
+        (char *)((uintptr_t)above->ctx.sp & ~(uintptr_t)15);
+    t->slice_top = to;
+    return 0;
+}
+
 /* Body of the scratch context. */
 static COIR__NO_SANITIZE coir_ctx *
 relocate(void *arg)
@@ -154,31 +183,22 @@ relocate(void *arg)
     coir_coro *to = m->to;
     int alive = from->state != COIR_CORO_FINISHED;
 
-    if (to->state == COIR_CORO_SUSPENDED) {
-        int err = make_room(t, to);
-        if (err < 0) {
-            if (alive && coir__on_thread_stack(from))
-                drop_copy(from);
-            m->error = err;
-            return &from->ctx;
-        }
+    int is_new = to->state != COIR_CORO_SUSPENDED;
+    int err = is_new ? place_new(t, from, to) : make_room(t, to);
+    if (err < 0) {
+        if (alive && coir__on_thread_stack(from))
+            drop_copy(from);
+        m->error = err;
+        return &from->ctx;
+    }
+    if (!is_new)
         restore(to);
-    }
-    else {
-        /* Start right below what is on the stack now. */
-        to->u.slice.stack_prev = t->slice_top;
-        to->u.slice.stack_stop =
-            (char *)((uintptr_t)t->slice_top->ctx.sp & ~(uintptr_t)15);
-        t->slice_top = to;
-    }
     if (alive)
         from->state = COIR_CORO_SUSPENDED;
     t->current = to;
-    if (to->state == COIR_CORO_SUSPENDED) {
-        to->state = COIR_CORO_RUNNING;
-        return &to->ctx;
-    }
     to->state = COIR_CORO_RUNNING;
+    if (!is_new)
+        return &to->ctx;
     to->flags &= (uint8_t)~COIR__CORO_PREPARED;
 #if COIR__HAVE_VALGRIND
     /* Memcheck misses that the first pushes make the stack grow, when they

@@ -275,6 +275,67 @@ TEST(slice, random_depths_beside_dedicated_ones)
     run_wanderers(1);
 }
 
+/* -- started by one with a stack of its own ------------------------------- */
+
+typedef struct begun {
+    size_t count, failed;
+    coir_coro **slices;
+    coir_coro *self;
+    char *highest, *lowest; /* where they began */
+} begun;
+
+static int
+body_waits_for_starter(void *arg, void *value, void **result)
+{
+    begun *s = arg;
+    char *here = __builtin_frame_address(0);
+    (void)result;
+    if (s->highest == NULL || here > s->highest)
+        s->highest = here;
+    if (s->lowest == NULL || here < s->lowest)
+        s->lowest = here;
+    return coir_coro_switch(value, NULL, NULL);
+}
+
+static int
+body_starts_slices(void *arg, void *value, void **result)
+{
+    begun *s = arg;
+    (void)value;
+    (void)result;
+    s->self = coir_coro_current();
+    for (size_t i = 0; i < s->count; i++) {
+        s->slices[i] = new_slice(body_waits_for_starter, s);
+        if (i > 0)
+            coir_test_fail_alloc(0); /* others may have to be saved */
+        int err = coir_coro_switch(s->slices[i], s->self, NULL);
+        coir_test_fail_none();
+        if (err < 0) {
+            CHECK_EQ(err, COIR_ENOMEM);
+            coir_thread_check();
+            s->failed++;
+            switch_to(s->slices[i], s->self);
+        }
+    }
+    return 0;
+}
+
+TEST(slice, any_number_that_a_dedicated_one_starts_have_room)
+{
+    /* One below the other they would fill the thread's stack in the end. */
+    begun s = {.count = 2000};
+    s.slices = calloc(s.count, sizeof *s.slices);
+    CHECK(s.slices != NULL);
+    coir_coro *co = new_coro(COIR_POLICY_DEDICATED, body_starts_slices, &s);
+    switch_to(co, NULL);
+    CHECK(s.highest - s.lowest < 100000);
+    CHECK(s.failed > 0 && s.failed < s.count / 8);
+    for (size_t i = 0; i < s.count; i++)
+        end(s.slices[i]);
+    CHECK_EQ(coir_coro_free(co), 0);
+    free(s.slices);
+}
+
 /* -- without memory ------------------------------------------------------- */
 
 /* As wait_for_main(), but the failure may be meant for this switch. */
