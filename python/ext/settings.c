@@ -1,8 +1,9 @@
 /* settings.c - stack size and policy of greenlets.
  *
  * In order of precedence:
- * - the attributes `stack_size` (bytes) and `stack_policy` ("dedicated" or
- *   "slice") of a subclass, looked up when one of its instances starts;
+ * - the attributes `stack_size` (bytes) and `stack_policy` ("auto",
+ *   "dedicated" or "slice") of a subclass, looked up when one of its instances
+ * starts;
  * - set_stack_size() and set_stack_policy(), for greenlets that start later;
  * - COIR_STACK_SIZE (bytes; suffix K or M) and COIR_STACK in the environment
  *   at import;
@@ -32,13 +33,16 @@
 static const char *const policy_names[] = {
     [COIR_POLICY_DEDICATED] = "dedicated",
     [COIR_POLICY_SLICE] = "slice",
+    [COIR__POLICY_AUTO] = "auto",
 };
+/* Of policy auto: so many of a thread have stacks of their own. */
+#define AUTO_LIMIT 10000
 
 /* Returns the policy, or -1. */
 static int
 find_policy(const char *name)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i <= COIR__POLICY_AUTO; i++) {
         if (strcmp(name, policy_names[i]) == 0)
             return i;
     }
@@ -53,7 +57,8 @@ policy_from(PyObject *value, int *policy)
     if (found < 0) {
         PyErr_Clear(); /* a surrogate in the name */
         PyErr_Format(PyExc_ValueError,
-                     "stack_policy must be 'dedicated' or 'slice', not %R",
+                     "stack_policy must be 'auto', 'dedicated' or "
+                     "'slice', not %R",
                      value);
         return -1;
     }
@@ -115,6 +120,34 @@ coir__settings_of(PyTypeObject *type, size_t *size, int *policy)
     return err;
 }
 
+/* Bytes of the thread's stack below whoever a slice would start below. */
+static size_t
+thread_room(void)
+{
+    const coir_coro *main = coir_coro_main();
+    void *low, *high;
+    if (coir_coro_stack_bounds(main, &low, &high) < 0)
+        return 0;
+    uintptr_t sp = (uintptr_t)high - coir_coro_stack_used(main);
+    if (coir_coro_policy(coir_coro_current()) == COIR_POLICY_SLICE)
+        sp = (uintptr_t)&sp;
+    return sp - (uintptr_t)low;
+}
+
+int
+coir__settings_choose(size_t stack_size)
+{
+    const coir_stack_pool *pool = coir_thread_pool();
+    if (pool == NULL)
+        return COIR_POLICY_DEDICATED; /* which will say so */
+    coir_stack_pool_stats stats;
+    coir_stack_pool_get_stats(pool, &stats);
+    if (stats.in_use < AUTO_LIMIT)
+        return COIR_POLICY_DEDICATED;
+    return thread_room() < stack_size ? COIR_POLICY_DEDICATED
+                                      : COIR_POLICY_SLICE;
+}
+
 /* "65536", "256K", "2M": bytes, 0 if it is no such thing or out of range. */
 static size_t
 parse_size(const char *text)
@@ -139,7 +172,7 @@ int
 coir__settings_init(void)
 {
     coir__core.stack_size = DEFAULT_SIZE;
-    coir__core.policy = COIR_POLICY_DEDICATED;
+    coir__core.policy = COIR__POLICY_AUTO;
 
     const char *text = getenv("COIR_STACK_SIZE");
     if (text != NULL && *text != '\0') {
@@ -160,7 +193,7 @@ coir__settings_init(void)
             coir__core.policy = policy;
         else if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1,
                                   "COIR_STACK=%s is ignored: give "
-                                  "'dedicated' or 'slice'",
+                                  "'auto', 'dedicated' or 'slice'",
                                   text) < 0)
             return -1;
     }
@@ -205,11 +238,13 @@ PyMethodDef coir__settings_methods[] = {
      "their class says otherwise. Only address space: a stack takes up the\n"
      "pages it has touched."},
     {"get_stack_policy", get_stack_policy, METH_NOARGS,
-     "get_stack_policy($self)\n--\n\n\"dedicated\" or \"slice\"."},
+     "get_stack_policy($self)\n--\n\n"
+     "\"auto\", \"dedicated\" or \"slice\"."},
     {"set_stack_policy", set_stack_policy, METH_O,
      "set_stack_policy($self, policy, /)\n--\n\n"
      "Set how greenlets that start from now on keep their C stack, unless\n"
-     "their class says otherwise: \"dedicated\", a stack of their own, or\n"
-     "\"slice\", on the thread's, copied away while suspended."},
+     "their class says otherwise: \"dedicated\", a stack of their own,\n"
+     "\"slice\", on the thread's, copied away while suspended, or \"auto\":\n"
+     "dedicated until a thread has 10,000 of them, then slices."},
     {NULL, NULL, 0, NULL},
 };

@@ -127,7 +127,7 @@ typedef struct {
     PyObject *str_destroy;
     PyObject *empty_tuple;
     size_t stack_size;          /* default in bytes, the root chunk included */
-    int policy;                 /* default, enum coir_policy */
+    int policy;                 /* default, as the settings have it */
     int cleanup;                /* unwind a thread's greenlets when it exits */
     long cleanup_clocks;        /* clock() spent on that */
     Py_ssize_t main_count;      /* main greenlets that exist */
@@ -278,6 +278,9 @@ COIR__HIDDEN void coir__locals_drop(coir_block *b);
 
 /* --- settings.c: stack size and policy ----------------------------------- */
 
+/* Beside enum coir_policy: decide when a greenlet starts. */
+#define COIR__POLICY_AUTO 2
+
 /* Read the environment; warn about what makes no sense.
  * Returns 0, or -1 with an exception if warnings are errors. */
 COIR__HIDDEN int coir__settings_init(void);
@@ -286,6 +289,9 @@ COIR__HIDDEN int coir__settings_init(void);
  * Returns 0, or -1 with TypeError or ValueError. */
 COIR__HIDDEN int coir__settings_of(PyTypeObject *type, size_t *size,
                                    int *policy);
+
+/* What a greenlet of policy auto gets that starts now: enum coir_policy. */
+COIR__HIDDEN int coir__settings_choose(size_t stack_size);
 COIR__HIDDEN extern PyMethodDef coir__settings_methods[];
 
 /* --- info.c -------------------------------------------------------------- */

@@ -32,6 +32,8 @@
  * before needs some more. */
 #define SHARED_STACK ((size_t)2048) /* measured: 1,520 to 1,990 bytes */
 #define ROOT_CHUNK_SIZE ((size_t)16384 - SHARED_STACK)
+/* That of a slice lies on the heap: room for a dozen frames. */
+#define SLICE_CHUNK_SIZE ((size_t)2048)
 
 /* --- arriving ------------------------------------------------------------ */
 
@@ -215,7 +217,11 @@ prepare(coir_pythread *t, GreenletObject *g)
                                            "greenlet for the first time.");
         goto fail;
     }
+    if (attr.policy == COIR__POLICY_AUTO)
+        attr.policy = coir__settings_choose(attr.stack_size);
     attr.stack_size -= ROOT_CHUNK_SIZE;
+    if (COIR__UNLIKELY(attr.policy == COIR_POLICY_SLICE))
+        attr.reserve = SLICE_CHUNK_SIZE;
     int err = coir_coro_init(&b->coro, body, b, &attr);
     if (err == 0)
         err = coir_coro_prepare(&b->coro);
@@ -533,7 +539,7 @@ body(void *arg, void *Py_UNUSED(value), void **Py_UNUSED(result))
     if (COIR__UNLIKELY(coir_coro_policy(b->co) == COIR_POLICY_SLICE))
         thread = &t->main->block->py;
     coir_pystate_enter(&b->py, t->tstate, coir_coro_reserve(b->co),
-                       ROOT_CHUNK_SIZE, low, high, thread);
+                       b->co->reserve_size, low, high, thread);
     finish(t, b->self, run_first(t, b));
     return 0;
 }

@@ -64,6 +64,7 @@
 #endif
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
 typedef struct _PyInterpreterFrame pyframe;
@@ -347,15 +348,53 @@ coir_pystate_enter(coir_pystate *s, PyThreadState *ts, void *chunk,
 #endif
 }
 
+#if PY_VERSION_HEX < 0x030D0000
+
+/* A function whose calls just cross the end of a chunk would map and unmap the
+ * next one each time; newer interpreters keep one for that themselves. Here
+ * the last one that was freed waits for the next. Interpreters with locks of
+ * their own share it. */
+static PyObjectArenaAllocator arena;
+static _Atomic(void *) spare_chunk;
+#define CHUNK_SIZE ((size_t)16384) /* the interpreter's */
+
+static void *
+arena_alloc(void *Py_UNUSED(ctx), size_t size)
+{
+    void *chunk = NULL;
+    if (size == CHUNK_SIZE)
+        chunk = atomic_exchange(&spare_chunk, NULL);
+    return chunk ? chunk : arena.alloc(arena.ctx, size);
+}
+
+static void
+arena_free(void *Py_UNUSED(ctx), void *memory, size_t size)
+{
+    if (size == CHUNK_SIZE)
+        memory = atomic_exchange(&spare_chunk, memory);
+    if (memory)
+        arena.free(arena.ctx, memory, size);
+}
+
+static void
+keep_spare_chunk(void)
+{
+    PyObject_GetArenaAllocator(&arena);
+    PyObjectArenaAllocator ours = {NULL, arena_alloc, arena_free};
+    PyObject_SetArenaAllocator(&ours);
+}
+
+#endif
+
 /* Free the chunks above the root of a chain of chunks; returns the root. */
 static _PyStackChunk *
 free_chunks(_PyStackChunk *chunk)
 {
-    PyObjectArenaAllocator arena;
-    PyObject_GetArenaAllocator(&arena);
+    PyObjectArenaAllocator now;
+    PyObject_GetArenaAllocator(&now);
     while (chunk->previous) {
         _PyStackChunk *previous = chunk->previous;
-        arena.free(arena.ctx, chunk, chunk->size);
+        now.free(now.ctx, chunk, chunk->size);
         chunk = previous;
     }
     return chunk;
@@ -819,5 +858,9 @@ coir_pystate_selftest(void)
     Py_XDECREF(capsule);
     Py_XDECREF(res);
     Py_XDECREF(globals);
+#if PY_VERSION_HEX < 0x030D0000
+    if (err == 0)
+        keep_spare_chunk();
+#endif
     return err;
 }

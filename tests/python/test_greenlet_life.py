@@ -9,6 +9,7 @@ import threading
 import weakref
 
 import pytest
+from coir import _core
 from coir._core import GreenletExit, error, getcurrent, greenlet
 
 
@@ -246,7 +247,7 @@ def test_endless_nesting_of_starts_is_a_recursion_error():
     assert out.strip() == "RecursionError"
 
 
-@pytest.mark.parametrize("policy", ["dedicated", "slice"])
+@pytest.mark.parametrize("policy", ["auto", "dedicated", "slice"])
 def test_policy_from_environment(policy):
     out = run_child(
         """
@@ -267,6 +268,12 @@ def test_policy_from_environment(policy):
         COIR_STACK=policy,
     )
     assert out.split() == [policy, "{'deep'}", "True"]
+
+
+def test_policy_is_automatic_by_default():
+    assert _core.get_stack_policy() == "auto"
+    out = run_child("from coir import _core; print(_core.get_stack_policy())")
+    assert out.split() == ["auto"]
 
 
 def test_bad_environment_is_said_and_ignored():

@@ -176,3 +176,116 @@ gc.collect()
 report(before=before, high=high, first=first, second=rss())
 """)
     assert seen["second"] - seen["first"] < 8 << 20
+
+
+#: of a thread, before others share its own; see docs/reference/greenlet.md
+STACKS = 10_000
+
+MANY = """
+from coir import _core
+
+def stacks():
+    return _core._info()["stacks"]
+
+def many(n, body, kind=greenlet):
+    all = [kind(body) for _ in range(n)]
+    for i, g in enumerate(all):
+        g.switch(i)
+    return all
+"""
+
+
+def test_the_ten_thousandth_shares_the_threads_stack():
+    seen = figures(MANY + f"""
+main = getcurrent()
+
+def deep(n):
+    return n and 1 + deep(n - 1)
+
+def sort(n):
+    return sorted([n], key=lambda _: sort(n + 1))
+
+def body(n):
+    assert main.switch() == n
+    assert deep(300) == 300
+    if n % 1000 == 0:
+        try:
+            sort(0)
+        except RecursionError:
+            pass
+    assert main.switch() == -n
+    return n
+
+class Own(greenlet):
+    stack_policy = "dedicated"
+
+all = many({STACKS} + 1000, body)
+most = stacks()
+own = many(10, body, Own)
+with_own = stacks()
+for sign in (1, -1):
+    for n, g in enumerate(all):
+        result = g.switch(sign * n)
+    for n, g in enumerate(own):
+        g.switch(sign * n)
+assert result == len(all) - 1 and all[-1].dead
+del all, own, g
+gc.collect()
+report(most=most, own=with_own - most, left=stacks())
+""")
+    assert STACKS <= seen["most"] <= STACKS + 2
+    assert seen["own"] == 10
+    assert seen["left"] <= 2
+
+
+def test_the_ten_thousandth_takes_no_page_of_its_own():
+    seen = figures(MANY + f"""
+main = getcurrent()
+all = many({STACKS}, main.switch)
+before = rss()
+more = many(20_000, main.switch)
+report(each=(rss() - before) / len(more))
+""")
+    assert seen["each"] < 4500
+
+
+def test_the_ten_thousandth_where_the_thread_has_a_small_stack():
+    """It must not share what is not there."""
+    seen = figures(MANY + f"""
+import threading
+
+def run():
+    global most
+    all = many({STACKS} + 100, lambda n: getcurrent().parent.switch())
+    most = stacks()
+
+threading.stack_size(256 << 10)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+report(most=most)
+""")
+    assert seen["most"] >= STACKS + 100
+
+
+def test_calls_over_the_end_of_a_chunk_of_frames():
+    """They map no memory each time: the interpreter's, or ours, is kept."""
+    seen = figures("""
+def f():
+    pass
+
+def at(depth):
+    if depth:
+        return at(depth - 1)
+    before = time.process_time()
+    for _ in range(300):
+        f()
+    return time.process_time() - before
+
+def slowest(count):
+    return max(min(greenlet(at).switch(d) for _ in range(3))
+               for d in range(count))
+
+report(slowest=slowest(200))
+""")
+    assert seen["slowest"] < 300 * 2e-6
