@@ -1,9 +1,10 @@
 /* coir/stack.h - pool of guarded coroutine stacks.
  *
  * Stacks of one size class are cut from slabs, one mapping each. Below every
- * stack, and its margin if there is one, lies a guard that faults. Released stacks are reused last in, first
- * out; once there are 256 beyond the warm limit, the 256 used longest ago give
- * their memory back to the kernel but stay mapped.
+ * stack, and its margin if there is one, lies a guard that faults. Released
+ * stacks are reused last in, first out; once there are 256 beyond the warm
+ * limit, the 256 used longest ago give their memory back to the kernel but
+ * stay mapped.
  *
  * Owner:   coir_stack_pool_free() unmaps idle stacks only; a slab with a
  *          stack in use goes when its last stack is released.

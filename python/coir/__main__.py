@@ -43,7 +43,8 @@ environment:
   COIR_AS          names to answer to, "gevent" or "greenlet", in every Python
                    that has Coir installed
   COIR_STACK_SIZE  stack of a greenlet, in bytes, or with suffix K or M
-  COIR_STACK       "dedicated" or "slice": how greenlets get their stacks
+  COIR_STACK       "auto", "dedicated" or "slice": how greenlets get their
+                   stacks
 """
 
 
