@@ -76,6 +76,24 @@ def test_original_is_another_module():
     assert original.Thread.__module__ == "threading"
 
 
+def test_inject_leaves_nothing_in_a_package():
+    """Others import the module, whose classes are the same everywhere."""
+    out = run("""
+        import sys
+        from coir.eventlet.green.http import cookiejar as green
+        from coir.eventlet.green.urllib import request
+        import http
+        from http import client, cookiejar
+        assert http.cookiejar is sys.modules["http.cookiejar"] is cookiejar
+        assert http.client is sys.modules["http.client"] is client
+        assert cookiejar.CookieJar is not green.CookieJar
+        import http.cookiejar
+        assert http.cookiejar is cookiejar
+        print("ok")
+    """)
+    assert out == "ok\n"
+
+
 def test_inject_twice_gives_the_same():
     names = {}
     one = patcher.inject("wave", names, ("struct", os))

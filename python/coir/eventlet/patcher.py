@@ -104,8 +104,16 @@ def inject(
     package, _, attr = module_name.rpartition(".")
     parent = sys.modules.get(package)
     before = getattr(parent, attr, None)
+    lent: list[tuple[Any, str]] = []
     try:
         sys.modules.update(pairs)
+        for name, green in pairs:
+            # "import a.b" looks for b in a, but does not set it there.
+            owner = sys.modules.get(name.rpartition(".")[0])
+            last = name.rpartition(".")[2]
+            if owner is not None and not hasattr(owner, last):
+                setattr(owner, last, green)
+                lent.append((owner, last))
         # Names of the package itself that were given are to stay.
         given = {name for name, _ in pairs}
         for name in {module_name, *own} - (given - {module_name}):
@@ -122,9 +130,16 @@ def inject(
         sys.modules[patched_name] = module
     finally:
         saver.restore()
-        # Importing it has set it in its package, too.
-        if before is not None and sys.modules.get(package) is parent:
-            setattr(parent, attr, before)
+        for owner, last in lent:
+            if hasattr(owner, last):
+                delattr(owner, last)
+        # Importing it has set it in its package, too, where others who
+        # import it would find it.
+        owner = sys.modules.get(package)
+        if before is not None and owner is parent:
+            setattr(owner, attr, before)
+        elif module_name not in sys.modules and hasattr(owner, attr):
+            delattr(owner, attr)
     return module
 
 
