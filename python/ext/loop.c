@@ -800,8 +800,8 @@ loop_repr(PyObject *op)
                                     Py_TYPE(op)->tp_name, op);
     return PyUnicode_FromFormat(
         "<%s at %p %s%s pending=%u ref=%d fileno=%d>", Py_TYPE(op)->tp_name,
-        op, SELF->is_default ? "default " : "",
-        coir_loop_backend_name(SELF->loop),
+        op, coir_loop_backend_name(SELF->loop),
+        SELF->is_default ? " default" : "",
         coir_loop_pending_count(SELF->loop),
         coir_loop_active_count(SELF->loop), coir_loop_fd(SELF->loop));
 }

@@ -196,6 +196,7 @@ def test_environ(serve):
     assert seen["RAW_PATH_INFO"] == "/a%20%c3%a9"
     assert seen["QUERY_STRING"] == "q=%20" and seen["mine"] == 1
     assert seen["HTTP_X_ONE"] == "1,2" and seen["HTTP_HOST"] == "a"
+    assert seen["CONTENT_TYPE"] == "text/plain"
     assert seen["headers_raw"][1:4] == (
         ("X-One", "1"),
         ("x-one", "2"),

@@ -569,6 +569,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             env["headers_raw"] = tuple(request.headers)
         else:
             self._fill_environ(env)
+        env.setdefault("CONTENT_TYPE", "text/plain")  # RFC 2045, 5.2
         env["RAW_PATH_INFO"], query, _ = self.path.partition("?")
         if not query:
             del env["QUERY_STRING"]  # by that websocket.py knows
