@@ -501,11 +501,12 @@ def test_processes(tmp_path):
     )
 
 
-def test_asyncio_waits_for_greenlets():
+@pytest.mark.parametrize("selector", ["Epoll", "Poll", "Select", "Default"])
+def test_asyncio_waits_for_greenlets(selector):
     assert (
-        run("""
+        run(f"""
     from coir.gevent import monkey; monkey.patch_all()
-    import asyncio, threading, time
+    import asyncio, selectors, time
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -521,7 +522,9 @@ def test_asyncio_waits_for_greenlets():
 
         print(await asyncio.wait_for(asyncio.to_thread(elsewhere), 30))
 
-    asyncio.run(main())
+    loop = asyncio.SelectorEventLoop(selectors.{selector}Selector())
+    loop.run_until_complete(main())
+    loop.close()
     """)
         == "None\n2\n3\n"
     )

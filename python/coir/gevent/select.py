@@ -81,6 +81,14 @@ def _wanted(events: int) -> int:
     return wanted
 
 
+def _meet_asyncio() -> None:
+    """What is made may be for a loop of asyncio."""
+    if "asyncio.futures" in sys.modules:
+        from .monkey._asyncio import adopt
+
+        adopt()
+
+
 # --- select ------------------------------------------------------------------
 
 
@@ -221,6 +229,7 @@ class poll:
         self.fds: dict[int, int] = {}
         self._kernel = _kernel_poll()
         self._is_polled = False
+        _meet_asyncio()
 
     def register(self, fd: Any, eventmask: Any = _NONE) -> None:
         """Wait for a descriptor.
@@ -298,6 +307,7 @@ if hasattr(__select__, "epoll"):
 
         def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
             self._epoll = self._kernel(sizehint, flags)
+            _meet_asyncio()
 
         @classmethod
         def fromfd(cls, fd: int) -> epoll:

@@ -45,9 +45,6 @@ class GeventSelector(_Base):  # type: ignore[misc]
 
     def __init__(self, hub: Any = None) -> None:
         super().__init__()
-        from .monkey._asyncio import adopt
-
-        adopt()  # it may be for a loop of asyncio
 
     @property
     def hub(self) -> Any:
@@ -85,6 +82,7 @@ def adopt(selectors: Any) -> None:
         def _select(
             self: Any, r: Any, w: Any, x: Any = (), timeout: Any = None
         ) -> Any:
+            select._meet_asyncio()
             return select.select(r, w, x, timeout)
 
         _select._gevent_monkey = True  # type: ignore[attr-defined]
