@@ -180,6 +180,45 @@ def test_waitpid_lets_others_run(which):
     assert others_run_during(wait)
 
 
+@pytest.mark.parametrize("idtype", ["P_PID", "P_ALL", "P_PGID"])
+def test_waitid_lets_others_run(idtype):
+    def wait(ran):
+        child = cat()
+        ident = {"P_PID": child.pid, "P_PGID": native_os.getpgrp()}
+        coir.gevent.spawn(lambda: (ran.wait(), child.stdin.close()))
+        kind = getattr(native_os, idtype)
+        told = [
+            os.waitid(kind, ident.get(idtype, 0), native_os.WEXITED | keep)
+            for keep in (native_os.WNOWAIT, 0)
+        ]
+        child.returncode = 0
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child.pid, 0)
+        return told[0] == told[1] and told[0].si_pid == child.pid
+
+    assert others_run_during(wait)
+
+
+@pytest.mark.parametrize("how", ["exit", "signal"])
+def test_waitid_finds_who_was_reaped_by_the_hub(how):
+    reaped = Event()
+    pid = os.fork_and_watch(lambda watcher: reaped.set())
+    if pid == 0:
+        if how == "signal":
+            native_os.kill(native_os.getpid(), native_signal.SIGKILL)
+        native_os._exit(3)
+    assert reaped.wait(60)
+    for keep in (native_os.WNOWAIT, native_os.WNOHANG):
+        told = os.waitid(native_os.P_PID, pid, native_os.WEXITED | keep)
+        assert (told.si_pid, told.si_signo) == (pid, native_signal.SIGCHLD)
+        assert (told.si_status, told.si_code) == {
+            "exit": (3, native_os.CLD_EXITED),
+            "signal": (native_signal.SIGKILL, native_os.CLD_KILLED),
+        }[how]
+    with pytest.raises(ChildProcessError):
+        os.waitid(native_os.P_PID, pid, native_os.WEXITED)
+
+
 def test_waitpid_tells_of_a_stop():
     with cat() as child:
         stopper = coir.gevent.spawn(child.send_signal, native_signal.SIGSTOP)

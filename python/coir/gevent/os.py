@@ -7,9 +7,9 @@ put in place of ``os.read`` and ``os.write`` by patching.
 
 In the child after a fork, the greenlet that forked goes on and no other.
 
-:func:`waitpid` lets others run, for whatever it is asked: it waits for one
-process by a descriptor (pidfd), and otherwise in a thread, without taking the
-status of a child from somebody else.
+:func:`waitpid` and :func:`waitid` let others run, for whatever they are asked:
+they wait for one process by a descriptor (pidfd), and otherwise in a thread,
+without taking the status of a child from somebody else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 import warnings
 from _thread import start_new_thread as _start_new_thread
 from collections.abc import Callable
+from signal import SIGCHLD
 from typing import Any
 
 from ._config import config
@@ -33,6 +34,7 @@ __implements__ = [
     "close",
     "forkpty",
     "waitpid",
+    "waitid",
 ]
 __extensions__ = [
     "tp_read",
@@ -55,6 +57,7 @@ _close = os.close
 _raw_fork = os.fork
 _raw_forkpty = os.forkpty
 _waitpid = os.waitpid
+_waitid = os.waitid
 
 # --- descriptors -------------------------------------------------------------
 
@@ -232,6 +235,61 @@ def waitpid(pid: int, options: int) -> tuple[int, int]:
         wait_for_child(pid, None, options)
 
 
+_STATES = os.WEXITED | os.WSTOPPED | os.WCONTINUED
+
+
+def waitid(idtype: int, ident: int, options: int, /) -> Any:
+    """As ``os.waitid``; while it waits, others run.
+
+    What :func:`waitpid` finds in the table of those that were reaped when
+    they ended is found here, too.
+    """
+    keep = options & os.WNOWAIT
+    while True:
+        if options & os.WEXITED and idtype in (os.P_PID, os.P_ALL):
+            pid = ident if idtype == os.P_PID else -1
+            finished = _take_finished(pid)
+            if finished is not None:
+                if keep:
+                    _watched_children[finished[0]] = (
+                        *finished,
+                        time.monotonic(),
+                    )
+                return _told(*finished)
+        found = _waitid(idtype, ident, options | os.WNOHANG)
+        if found is not None:
+            if not keep:
+                _finish(found.si_pid, _status_of(found))
+            return found
+        if options & os.WNOHANG:
+            return None
+        if idtype == os.P_PID and options & _STATES == os.WEXITED:
+            wait_for_child(ident)
+        else:
+            _wait_in_thread((idtype, ident, options & _STATES | os.WNOWAIT))
+
+
+def _told(pid: int, status: int) -> os.waitid_result:
+    """What waitid() says of a process that has ended."""
+    if os.WIFEXITED(status):
+        value, code = os.WEXITSTATUS(status), os.CLD_EXITED
+    else:
+        value = os.WTERMSIG(status)
+        code = os.CLD_DUMPED if os.WCOREDUMP(status) else os.CLD_KILLED
+    return os.waitid_result((pid, os.getuid(), SIGCHLD, value, code))
+
+
+def _status_of(info: os.waitid_result) -> int:
+    """What waitpid() would have said."""
+    if info.si_code == os.CLD_EXITED:
+        return info.si_status << 8
+    if info.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+        return info.si_status | (info.si_code == os.CLD_DUMPED) << 7
+    if info.si_code == os.CLD_CONTINUED:
+        return 0xFFFF
+    return info.si_status << 8 | 0x7F  # stopped
+
+
 def wait_for_child(
     pid: int, timeout: float | None = None, options: int = 0
 ) -> None:
@@ -305,7 +363,7 @@ def _wait_in_thread(key: tuple[int, int, int]) -> None:
 
 def _thread_of_waits(key: tuple[int, int, int], watchers: list[Any]) -> None:
     try:
-        os.waitid(*key)
+        _waitid(*key)
     except OSError:
         pass  # none is left; the waiters will see it themselves
     if _waits.get(key) is watchers:
@@ -386,8 +444,9 @@ def forkpty(*args: Any, **kwargs: Any) -> tuple[int, int]:
 
 
 if config.disable_watch_children:
-    __implements__.remove("waitpid")
-    __extensions__.append("waitpid")
+    for _name in ("waitpid", "waitid"):
+        __implements__.remove(_name)
+        __extensions__.append(_name)
 
 __imports__ = copy_globals(
     os,
