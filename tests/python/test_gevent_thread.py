@@ -60,6 +60,14 @@ def test_wrong_arguments():
         thread.stack_size(1000)
 
 
+@pytest.mark.parametrize("size", [-4096, -1, 123])
+def test_sizes_of_stacks_that_are_none(size):
+    before = thread.stack_size()
+    with pytest.raises(ValueError):
+        thread.stack_size(size)
+    assert thread.stack_size() == before
+
+
 def test_exit_ends_the_greenlet():
     g = gevent.spawn(thread.exit)
     g.join()

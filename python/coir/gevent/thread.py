@@ -96,6 +96,8 @@ def stack_size(size: int | None = None) -> int | None:
     """
     if size is None:
         return _original_stack_size()
+    if size < 0:
+        raise ValueError("size must be 0 or a positive value")
     if size > _original_stack_size():
         return _original_stack_size(size)
     if 0 < size < 32768:
