@@ -646,6 +646,31 @@ TEST(timer, hundred_thousand)
     coir_loop_free(loop);
 }
 
+TEST(timer, next_is_known_exactly_when_it_is_near)
+{
+    fake f = {0};
+    coir_loop *loop = fake_loop(&f);
+    CHECK_EQ(coir_loop_next_timer(loop), COIR_FOREVER);
+    named far = {0}, near = {0};
+    start(loop, &far, NULL, 5000 * S, 0);
+    int64_t deadline = far.timer.deadline_ns;
+    CHECK(coir_loop_next_timer(loop) > coir_loop_now(loop));
+    CHECK(coir_loop_next_timer(loop) <= deadline);
+    start(loop, &near, NULL, MS + 7, 0);
+    CHECK_EQ(coir_loop_next_timer(loop), near.timer.deadline_ns);
+    coir_timer_stop(loop, &near.timer);
+    CHECK(coir_loop_next_timer(loop) > coir_loop_now(loop) + S);
+    CHECK(coir_loop_next_timer(loop) <= deadline);
+    coir_loop_verify(loop);
+    run_at(loop, &f, deadline - 1);
+    CHECK_EQ(far.calls, 0);
+    CHECK_EQ(coir_loop_next_timer(loop), deadline);
+    run_at(loop, &f, deadline);
+    CHECK_EQ(far.calls, 1);
+    CHECK_EQ(coir_loop_next_timer(loop), COIR_FOREVER);
+    coir_loop_free(loop);
+}
+
 TEST(timer, seconds_are_rounded_up)
 {
     CHECK_EQ(coir__from_seconds(1.0), S);
