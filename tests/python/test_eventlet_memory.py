@@ -117,6 +117,43 @@ print(eventlet.spawn(max, 1, 2).wait(), pool.free(), sum(found.values()) > 20)
 """
 
 
+TIMERS = r"""
+import _testcapi
+from coir import eventlet
+
+hub = eventlet.hubs.get_hub()
+called = []
+fails = made = 0
+for delay in (5, 0, -1):
+    for start in range(1, 30):
+        timer = None
+        try:
+            _testcapi.set_nomemory(start, start + 1)
+            timer = hub.schedule_call_global(delay, called.append, 1)
+        except MemoryError:
+            fails += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        assert len(hub._timers) == (timer is not None), start
+        if timer is not None:
+            made += delay <= 0
+            if delay > 0:
+                timer.cancel()
+            eventlet.sleep(0)
+print(fails > 5, len(called) == made > 5)
+"""
+
+
+def test_a_timer_for_which_there_is_no_memory_is_not_there():
+    done = subprocess.run(
+        [sys.executable, "-c", TIMERS],
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
+
+
 def test_every_allocation_may_fail():
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

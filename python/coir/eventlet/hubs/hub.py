@@ -302,10 +302,10 @@ class BaseHub:
     def add_timer(self, timer: Any) -> float:
         """Have `timer` called in ``timer.seconds``; returns the time."""
         when: float = self.clock() + timer.seconds
-        self._timers[timer] = when
         timer._stamp = ev_stamp()
         self.ensure_greenlet()
         timer._handle = ev_alarm(timer.seconds, self._fire, timer)
+        self._timers[timer] = when
         return when
 
     def timer_canceled(self, timer: Any) -> None:
