@@ -17,10 +17,7 @@ static int
 wait_in_line(QueueObject *q, coir_line *l, coir_patience *p, const char *what)
 {
     int how;
-    coir_wait *w = coir__wait_get(p->t);
-    if (w == NULL)
-        return -1;
-    w->may_expire = 1;
+    p->may_expire = 1;
     PyObject *value =
         coir__patience_wait(p, &l->list, (PyObject *)q, what, what, &how);
     if (COIR__LIKELY(value != NULL)) {
@@ -30,7 +27,7 @@ wait_in_line(QueueObject *q, coir_line *l, coir_patience *p, const char *what)
             l->woken--;
             return turn;
         }
-        if (!w->was_woken)
+        if (!p->was_woken)
             return 0;
         l->woken--;
         coir__queue_wake(q, l, 0);

@@ -223,9 +223,7 @@ COIR__HIDDEN void coir__loop_ready_past(LoopObject *loop, coir_ready *r,
                                         int64_t ago_ns);
 /* From now on all happens in eventlet's order. */
 COIR__HIDDEN void coir__loop_keep_order(LoopObject *loop);
-/* The head of the queue is of another batch than what ran last: may that
- * begin? If not, the loop is to look at timers and descriptors first. */
-COIR__HIDDEN int coir__batch_begins(LoopObject *loop);
+COIR__HIDDEN int coir__batch_begins_slowly(LoopObject *loop);
 /* In the hub: bring in what the loop was told of. Whether there is something
  * to run. */
 COIR__HIDDEN int coir__ready_any(LoopObject *loop);
@@ -247,6 +245,19 @@ coir__is_between(const LoopObject *loop)
 {
     const coir_ready *r = (const coir_ready *)loop->ready.head;
     return r == NULL || !coir__is_current(loop, r);
+}
+
+/* The head of the queue is of another batch than what ran last: may that
+ * begin? If not, the loop is to look at timers and descriptors first. */
+static inline int
+coir__batch_begins(LoopObject *loop)
+{
+    if (COIR__UNLIKELY(loop->is_timed | loop->wants_look | loop->is_tired ||
+                       loop->told.head != NULL))
+        return coir__batch_begins_slowly(loop);
+    loop->batch++;
+    loop->looks = loop->has_told = 0;
+    return 1;
 }
 
 /* Before the next batch the loop is to look at descriptors, if there are any.

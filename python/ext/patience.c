@@ -73,6 +73,7 @@ coir__patience_begin(coir_patience *p, PyObject *block, PyObject *timeout)
     p->timeout = NULL;
     p->value = NULL;
     p->waited = 0;
+    p->may_expire = 0;
     p->ns = COIR_FOREVER;
     const HubObject *hub = coir__hub_if_any(p->t);
     p->in_hub = hub != NULL && p->t->current == &hub->base;
@@ -127,6 +128,7 @@ coir__patience_wait(coir_patience *p, coir_list *list, PyObject *object,
     if (w == NULL || hub == NULL)
         return NULL;
     w->was_woken = 0;
+    w->may_expire = p->may_expire;
     int64_t ns = left_ns(p);
     PyObject *res;
     if (COIR__LIKELY(!p->waited))
@@ -134,9 +136,11 @@ coir__patience_wait(coir_patience *p, coir_list *list, PyObject *object,
     else
         res = coir__park_first(p->t, hub, list, what, object, ns, how);
     p->waited = 1;
-    if (COIR__LIKELY(res != NULL && *how != COIR_WOKEN_BY_OTHER))
+    if (COIR__LIKELY(res != NULL && *how == COIR_WOKEN_BY_WAKE))
         return res;
     p->was_woken = w->was_woken;
+    if (res != NULL && *how == COIR_WOKEN_BY_TIME)
+        return res;
     if (p->was_woken) {
         p->value = w->value;
         w->value = NULL;

@@ -24,8 +24,9 @@ typedef struct {
     int64_t start;     /* set by the first wait */
     int in_hub;        /* the hub calls */
     int waited;
-    /* Of the last wait, if it did not end by being woken or by time: had it
-     * been woken, and what was it brought (strong or NULL)? */
+    uint8_t may_expire; /* as in coir_wait, for the waits to come */
+    /* Of the last wait, if it did not end by being woken: had it been woken,
+     * and unless it ended by time, what was it brought (strong or NULL)? */
     int was_woken;
     PyObject *value;
 } coir_patience;

@@ -136,11 +136,9 @@ is_to_look(LoopObject *loop)
 }
 
 int
-coir__batch_begins(LoopObject *loop)
+coir__batch_begins_slowly(LoopObject *loop)
 {
-    if ((loop->is_timed || loop->wants_look || loop->is_tired ||
-         loop->told.head != NULL) &&
-        is_to_look(loop))
+    if (is_to_look(loop))
         return 0;
     loop->batch++;
     loop->looks = loop->has_told = 0;
