@@ -1,8 +1,9 @@
 /* deflate.c - fuzz target: compressed messages.
  *
  * The input is what a peer might send as compressed data, in one frame and in
- * several, which must give the same; and it is data of our own, which must
- * arrive as it was sent, however it is cut into fragments. */
+ * several, which must give the same, but where the window is smaller than
+ * zlib's (see websocket.c); and it is data of our own, which must arrive as it
+ * was sent, however it is cut into fragments. */
 #include "harness.h"
 
 #include <coir/websocket.h>
@@ -20,22 +21,27 @@ zeros(void *buf, size_t len)
     memset(buf, 0, len);
 }
 
+static unsigned
+window_bits(unsigned how)
+{
+    return 9 + (how >> 4) % 7;
+}
+
 static coir_ws *
 make(int role, unsigned how)
 {
     coir_ws *ws = NULL;
-    coir_ws_attr attr = {
-        .role = role,
-        .max_message = LIMIT,
-        .random = zeros,
-        .deflate = {.is_on = 1,
-                    .threshold = 1,
-                    .server_bits = (uint8_t)(9 + (how >> 4) % 7),
-                    .client_bits = (uint8_t)(9 + (how >> 4) % 7),
-                    .server_no_takeover = (how & 1) != 0,
-                    .client_no_takeover = (how & 1) != 0,
-                    .level = how & 2 ? 1 : 9,
-                    .mem = how & 4 ? 1 : 9}};
+    coir_ws_attr attr = {.role = role,
+                         .max_message = LIMIT,
+                         .random = zeros,
+                         .deflate = {.is_on = 1,
+                                     .threshold = 1,
+                                     .server_bits = (uint8_t)window_bits(how),
+                                     .client_bits = (uint8_t)window_bits(how),
+                                     .server_no_takeover = (how & 1) != 0,
+                                     .client_no_takeover = (how & 1) != 0,
+                                     .level = how & 2 ? 1 : 9,
+                                     .mem = how & 4 ? 1 : 9}};
     CHECK_EQ(coir_ws_new(&ws, &attr), 0);
     return ws;
 }
@@ -125,9 +131,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const size_t n = i == 0 ? cut : size - cut;
         ssize_t x = unpack(a, p, n, n + (n == 0), whole);
         ssize_t y = unpack(b, p, n, step, parts);
-        CHECK_EQ(x, y);
-        if (x < 0)
+        if (window_bits(how) == 15)
+            CHECK_EQ(x, y);
+        if (x < 0 || y < 0)
             break;
+        CHECK_EQ(x, y);
         CHECK_EQ(memcmp(whole, parts, (size_t)x), 0);
     }
     coir_ws_free(a);
