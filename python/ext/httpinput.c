@@ -643,8 +643,7 @@ static PyMethodDef input_methods[] = {
     {"readlines", FAST(input_readlines), METH_FASTCALL,
      "readlines($self, hint=None)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
-    {"next", input_next, METH_NOARGS,
-     "next($self)\n--\n\nThe next line."},
+    {"next", input_next, METH_NOARGS, "next($self)\n--\n\nThe next line."},
     {"drain", FAST(input_drain), METH_FASTCALL,
      "drain($self, limit=None)\n--\n\n"
      "Read the rest and drop it, but no more than that many bytes. Whether\n"

@@ -185,7 +185,7 @@ struct coir_http_server {
     uint64_t connections;
     coir__http_x *unused;
     coir_http_exchange *begun; /* that was started last */
-    coir__http_x *spare; /* for when there is no memory; NULL: in use */
+    coir__http_x *spare;       /* for when there is no memory; NULL: in use */
     unsigned unused_count;
     size_t buffers; /* bytes */
 
