@@ -11,6 +11,8 @@
  * on. */
 #include "lock.h"
 
+#include "ev.h"
+
 #include <math.h>
 
 /* The longest timeout of a thread's lock in seconds: threading.TIMEOUT_MAX. */
@@ -200,8 +202,7 @@ semaphore_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 semaphore_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (Py_TYPE(op) == &coir__semaphore_type || Py_TYPE(op) == &bounded_type ||
-        Py_TYPE(op) == &coir__thread_lock_type)
+    if (Py_TYPE(op) == &coir__semaphore_type || Py_TYPE(op) == &bounded_type)
         return coir__semaphore_take(SELF, op, 1, COIR_FOREVER) < 0
                    ? NULL
                    : Py_NewRef(Py_True);
@@ -474,11 +475,53 @@ coir__thread_acquire_args(PyObject *const *args, Py_ssize_t nargs,
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* How often a lock is taken that is free before others get a turn. */
+#define SPINS 10000
+
+static unsigned spins;
+static uint64_t spin_turn;
+
+/* Native threads lose the GIL after a while. So whoever takes locks that are
+ * free, and never waits, as those who ask a queue again and again, lets others
+ * run, too; before it has the lock, so that nobody finds it taken for that.
+ * 0, or -1 with an exception. */
+static COIR__COLD int
+spun(void)
+{
+    spins = 0;
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return -1;
+    HubObject *hub = coir__hub_if_any(t);
+    if (hub == NULL || t->current == &hub->base || hub->loop == NULL ||
+        hub->loop->loop == NULL)
+        return 0;
+    uint64_t turn = coir__ev_stamp(hub->loop);
+    if (turn == spin_turn)
+        return coir__yield(t, hub, 0);
+    spin_turn = turn;
+    return 0;
+}
+
+static inline int
+lock_take(PyObject *op, int block, int64_t ns)
+{
+    if (block && COIR__UNLIKELY(++spins >= SPINS) && spun() < 0)
+        return -1;
+    return coir__semaphore_take(SELF, op, block, ns);
+}
+
+static PyObject *
+lock_enter(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    return lock_take(op, 1, COIR_FOREVER) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
 static PyObject *
 lock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    return coir__thread_acquire(op, args, nargs, kwnames, semaphore_take);
+    return coir__thread_acquire(op, args, nargs, kwnames, lock_take);
 }
 
 static PyObject *
@@ -511,6 +554,7 @@ lock_repr(PyObject *op)
 }
 
 static PyMethodDef lock_methods[] = {
+    {"__enter__", lock_enter, METH_NOARGS, NULL},
     {"acquire", FAST lock_acquire, METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, blocking=True, timeout=-1)\n--\n\n"
      "Lock it; blocks until it is free, for `timeout` seconds at most, not\n"

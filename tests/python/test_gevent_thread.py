@@ -247,6 +247,24 @@ def test_notify_lets_nobody_run():
         condition.notify()
 
 
+@pytest.mark.parametrize("how", ["with", "acquire"])
+def test_who_asks_a_queue_again_and_again_lets_others_run(how):
+    lock = thread.allocate_lock()
+    ran = []
+    other = gevent.spawn(ran.append, 1)
+    for _ in range(100_000):
+        if how == "with":
+            with lock:
+                pass
+        else:
+            lock.acquire()
+            lock.release()
+        if ran:
+            break
+    assert ran
+    other.join()
+
+
 @pytest.mark.parametrize("lock", ["Lock", "RLock"])
 def test_who_is_killed_after_its_wait_releases_nobodys_lock(lock):
     assert run_patched(
