@@ -760,17 +760,17 @@ channel_dealloc(PyObject *op)
 static PyMethodDef channel_methods[] = {
     {"getaddrinfo", channel_getaddrinfo, METH_VARARGS,
      "getaddrinfo($self, callback, host, service=None, family=0, type=0, "
-     "proto=0, flags=0)\n--\n\n"
+     "proto=0, flags=0, /)\n--\n\n"
      "Brings what socket.getaddrinfo() returns. Host and service are bytes."},
     {"gethostbyname", channel_gethostbyname, METH_VARARGS,
-     "gethostbyname($self, callback, name, family=2)\n--\n\n"
+     "gethostbyname($self, callback, name, family=2, /)\n--\n\n"
      "Brings (family, name, aliases, addresses)."},
     {"gethostbyaddr", channel_gethostbyaddr, METH_VARARGS,
-     "gethostbyaddr($self, callback, packed)\n--\n\n"
+     "gethostbyaddr($self, callback, packed, /)\n--\n\n"
      "The same for an address of 4 or 16 bytes."},
     {"getnameinfo", channel_getnameinfo, METH_VARARGS,
      "getnameinfo($self, callback, packed, port, flags, flowinfo=0, "
-     "scope_id=0)\n--\n\n"
+     "scope_id=0, /)\n--\n\n"
      "Brings (host, service)."},
     {"set_servers", channel_set_servers, METH_O,
      "set_servers($self, list, /)\n--\n\n"

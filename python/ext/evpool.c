@@ -167,12 +167,11 @@ pool_dealloc(PyObject *op)
 static PyMethodDef pool_methods[] = {
     {"spawn", (PyCFunction)(void (*)(void))pool_spawn,
      METH_FASTCALL | METH_KEYWORDS,
-     "spawn($self, function, *args, **kwargs)\n--\n\n"
+     "spawn($self, function, /, *args, **kwargs)\n--\n\n"
      "Run ``function(*args, **kwargs)`` in the pool, waiting for a place."},
     {"_spawn_done", pool_spawn_done, METH_O,
-     "_spawn_done($self, greenlet, /)\n--\n\nIt has ended."},
-    {"_add", pool_add, METH_O,
-     "_add($self, greenlet, /)\n--\n\nIt was spawned."},
+     "_spawn_done($self, coro, /)\n--\n\nIt has ended."},
+    {"_add", pool_add, METH_O, "_add($self, coro, /)\n--\n\nIt was spawned."},
     {"_is_reentrant", pool_is_reentrant, METH_NOARGS,
      "_is_reentrant($self)\n--\n\n"
      "Whether the caller is of the pool, and that is full."},

@@ -564,7 +564,7 @@ PyDoc_STRVAR(spawn_doc,
              "Make a Greenlet of these arguments and start it. Does not "
              "switch.");
 PyDoc_STRVAR(spawn_later_doc,
-             "spawn_later($type, seconds, run, *args, **kwargs)\n--\n\n"
+             "spawn_later($type, seconds, *args, **kwargs)\n--\n\n"
              "The same, started after so many seconds.");
 PyDoc_STRVAR(start_doc,
              "start($self, /)\n--\n\n"

@@ -633,19 +633,19 @@ input_dealloc(PyObject *op)
 
 static PyMethodDef input_methods[] = {
     {"read", FAST(input_read), METH_FASTCALL,
-     "read($self, length=None)\n--\n\n"
+     "read($self, length=None, /)\n--\n\n"
      "Read that many bytes, fewer only at the end of the body; None or -1:\n"
      "all of it. HTTPInputError: it is not valid; OSError: the connection\n"
      "ended before the body did."},
     {"readline", FAST(input_readline), METH_FASTCALL,
-     "readline($self, size=None)\n--\n\n"
+     "readline($self, size=None, /)\n--\n\n"
      "Read up to and with LF, or that many bytes."},
     {"readlines", FAST(input_readlines), METH_FASTCALL,
-     "readlines($self, hint=None)\n--\n\n"
+     "readlines($self, hint=None, /)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
     {"next", input_next, METH_NOARGS, "next($self)\n--\n\nThe next line."},
     {"drain", FAST(input_drain), METH_FASTCALL,
-     "drain($self, limit=None)\n--\n\n"
+     "drain($self, limit=None, /)\n--\n\n"
      "Read the rest and drop it, but no more than that many bytes. Whether\n"
      "that was the end, behind which another request may come."},
     {"_discard", input_discard, METH_NOARGS,

@@ -758,28 +758,28 @@ reader_dealloc(PyObject *op)
 
 static PyMethodDef reader_methods[] = {
     {"read_request", FAST(reader_read_request), METH_FASTCALL,
-     "read_request($self, begin=None)\n--\n\n"
+     "read_request($self, begin=None, /)\n--\n\n"
      "Read the head of a request. None: the connection ended before one\n"
      "began, or was idle for too long. HTTPError: it is refused; nothing\n"
      "more is to be read then.\n\n"
      "begin: bytes that were read before, and belong to it."},
     {"read", FAST(reader_read), METH_FASTCALL,
-     "read($self, size=-1)\n--\n\n"
+     "read($self, size=-1, /)\n--\n\n"
      "Read that many bytes, fewer only at the end; -1: up to the end."},
     {"read1", FAST(reader_read1), METH_FASTCALL,
-     "read1($self, size=-1)\n--\n\n"
+     "read1($self, size=-1, /)\n--\n\n"
      "Read some bytes, up to that many; none at the end only."},
     {"readline", FAST(reader_readline), METH_FASTCALL,
-     "readline($self, size=-1)\n--\n\n"
+     "readline($self, size=-1, /)\n--\n\n"
      "Read up to and with LF, or that many bytes."},
     {"readlines", FAST(reader_readlines), METH_FASTCALL,
-     "readlines($self, hint=-1)\n--\n\n"
+     "readlines($self, hint=-1, /)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
     {"readinto", reader_readinto, METH_O,
      "readinto($self, buffer, /)\n--\n\nRead until it is full, or up to the "
      "end."},
     {"peek", FAST(reader_peek), METH_FASTCALL,
-     "peek($self, size=0)\n--\n\nWhat comes next, some of it."},
+     "peek($self, size=0, /)\n--\n\nWhat comes next, some of it."},
     {"take_buffered", reader_take_buffered, METH_NOARGS,
      "take_buffered($self)\n--\n\n"
      "What was received and not read yet, for whoever reads on."},

@@ -139,7 +139,7 @@ struct coir_loop_object {
     unsigned flags;       /* it was made with */
     unsigned left;        /* that may run before libcoir's loop is looked at */
     unsigned direct;      /* see coir__loop_may_switch() */
-    int64_t direct_ns;    /* the same: since then, of this thread's CPU time */
+    int64_t direct_ns, direct_cpu_ns;
     int depth;            /* of run() */
     int is_default;
     int stop;          /* break_() */

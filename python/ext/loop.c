@@ -162,22 +162,20 @@ coir__loop_check_budget(LoopObject *self)
     }
 }
 
-/* Have those that callbacks have switched to taken too long in this turn? By
- * the time of the processor: what this thread waits for it on a busy machine
- * is nobody's fault. That clock costs a system call; it is read with the
- * eighth one for the first time, and with each eighth again. */
+/* Have those that callbacks have switched to used the processor for too long
+ * in this turn? What this thread waits for it on a busy machine is nobody's
+ * fault. That clock costs a system call; it is read with the eighth one for
+ * the first time, and with each eighth again. */
 static int
-takes_long(LoopObject *self)
+uses_much(LoopObject *self)
 {
     struct timespec ts;
-    if (self->loop == NULL ||
-        coir_clock_monotonic() - coir_loop_now(self->loop) > DIRECT_NS ||
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
         return 1;
     int64_t now_ns = (int64_t)ts.tv_sec * COIR_NS_PER_S + ts.tv_nsec;
     if (self->direct == 8)
-        self->direct_ns = now_ns;
-    return now_ns - self->direct_ns > BUDGET_NS;
+        self->direct_cpu_ns = now_ns;
+    return now_ns - self->direct_cpu_ns > BUDGET_NS;
 }
 
 int
@@ -185,7 +183,12 @@ coir__loop_may_switch(LoopObject *self)
 {
     if (self->direct == 0 || self->stop || self->pending_error != NULL)
         return 0;
-    if (COIR__UNLIKELY((++self->direct & 7) == 0) && takes_long(self))
+    int64_t now_ns = coir_clock_monotonic();
+    if (self->direct == 1)
+        self->direct_ns = now_ns;
+    self->direct++;
+    if (now_ns - self->direct_ns > DIRECT_NS ||
+        (COIR__UNLIKELY((self->direct & 7) == 0) && uses_much(self)))
         self->direct = 0;
     return self->direct != 0;
 }
@@ -908,19 +911,20 @@ static PyMethodDef loop_methods[] = {
      "`nowait`. Returns whether there are any left."},
     {"run_callback", (PyCFunction)(void (*)(void))loop_run_callback,
      METH_FASTCALL,
-     "run_callback($self, func, *args)\n--\n\n"
+     "run_callback($self, func, /, *args)\n--\n\n"
      "Call func(*args) in the hub, soon, after all that was asked for\n"
      "before. Any thread; the loop is woken if it sleeps."},
     {"run_callback_threadsafe", (PyCFunction)(void (*)(void))loop_run_callback,
      METH_FASTCALL,
-     "run_callback_threadsafe($self, func, *args)\n--\n\n"
+     "run_callback_threadsafe($self, func, /, *args)\n--\n\n"
      "As run_callback()."},
     {"handle_error", loop_handle_error, METH_VARARGS,
-     "handle_error($self, context, type, value, tb)\n--\n\n"
+     "handle_error($self, context, type, value, tb, /)\n--\n\n"
      "Hand an error of a callback to error_handler: its handle_error(), or\n"
      "itself; without one print it and stop the loop."},
     {"break_", loop_break, METH_VARARGS,
-     "break_($self, how=1)\n--\n\nMake run() return; 2: all runs; 0: do not."},
+     "break_($self, how=1, /)\n--\n\nMake run() return; 2: all runs; 0: do "
+     "not."},
     {"destroy", loop_destroy, METH_NOARGS,
      "destroy($self)\n--\n\n"
      "Stop all watchers and free the loop: at once, or if it is running,\n"

@@ -592,7 +592,8 @@ static PyMethodDef timeout_methods[] = {
      "From now on, after `seconds`, it is raised in the calling greenlet."},
     {"start_new", FAST timeout_start_new,
      METH_FASTCALL | METH_KEYWORDS | METH_CLASS,
-     "start_new($type, timeout=None, exception=None, ref=True)\n--\n\n"
+     "start_new($type, timeout=None, exception=None, ref=True, "
+     "_one_shot=False)\n--\n\n"
      "A new one, started. A Timeout given instead of seconds is started,\n"
      "unless it is pending, and returned."},
     {"_start_new_or_dummy", FAST timeout_start_new_or_dummy,
@@ -600,7 +601,7 @@ static PyMethodDef timeout_methods[] = {
      "_start_new_or_dummy(timeout, exception=None, ref=True)\n--\n\n"
      "A new one, started, that is closed when it is cancelled."},
     {"_on_expiration", FAST timeout_on_expiration, METH_FASTCALL,
-     "_on_expiration($self, greenlet, exception)\n--\n\n"
+     "_on_expiration($self, prev_greenlet, ex, /)\n--\n\n"
      "Called in the hub when it expires; to be overridden."},
     {"cancel", timeout_cancel, METH_NOARGS,
      "cancel($self)\n--\n\n"
@@ -642,7 +643,8 @@ PyTypeObject coir__timeout_type = {
     .tp_str = timeout_str,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc =
-        "Timeout(seconds=None, exception=None, ref=True, priority=-1)\n--\n\n"
+        "Timeout(seconds=None, exception=None, ref=True, priority=-1, "
+        "_one_shot=False)\n--\n\n"
         "An exception that, once started, raises itself, or `exception`, in\n"
         "the greenlet that started it after some seconds, when that waits.\n"
         "As a context manager it is started at the beginning and closed at\n"

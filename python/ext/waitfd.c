@@ -224,11 +224,11 @@ wait_fds(PyObject *Py_UNUSED(module), PyObject *args)
 
 PyMethodDef coir__waitfd_methods[] = {
     {"wait_fd", (PyCFunction)(void (*)(void))wait_fd, METH_FASTCALL,
-     "wait_fd($module, fd, events, timeout=None)\n--\n\n"
+     "wait_fd($module, fd, events, timeout=None, /)\n--\n\n"
      "Wait until a descriptor can be read from (1), written to (2) or either\n"
      "(3). Returns which; 0 when the timeout, in seconds, is over."},
     {"wait_fds", wait_fds, METH_VARARGS,
-     "wait_fds($module, fds, timeout=None)\n--\n\n"
+     "wait_fds($module, fds, timeout=None, /)\n--\n\n"
      "The same for any of several, a dict of their events. False when the\n"
      "timeout is over. Those that are closed meanwhile count as ready."},
     {NULL, NULL, 0, NULL},

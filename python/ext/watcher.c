@@ -754,7 +754,7 @@ watcher_dealloc(PyObject *op)
 
 static PyMethodDef watcher_methods[] = {
     METHOD("start", watcher_start,
-           "start($self, callback, *args)\n--\n\n"
+           "start($self, callback, /, *args, **kwargs)\n--\n\n"
            "Call callback(*args) in the hub whenever it happens. A timer\n"
            "reads the clock first unless update=False; an io watcher hands\n"
            "over the events first if pass_events=True."),
@@ -763,7 +763,7 @@ static PyMethodDef watcher_methods[] = {
     {"close", watcher_close, METH_NOARGS,
      "close($self)\n--\n\nStop for good; it cannot be started again."},
     {"feed", watcher_feed, METH_VARARGS,
-     "feed($self, revents, callback, *args)\n--\n\nAct as if it had "
+     "feed($self, revents, callback, /, *args)\n--\n\nAct as if it had "
      "happened."},
     {"__enter__", watcher_enter, METH_NOARGS, "Returns itself."},
     {"__exit__", watcher_exit, METH_VARARGS, "Closes it."},
@@ -772,7 +772,7 @@ static PyMethodDef watcher_methods[] = {
 
 static PyMethodDef timer_methods[] = {
     METHOD("again", timer_again,
-           "again($self, callback, *args)\n--\n\n"
+           "again($self, callback, /, *args, **kwargs)\n--\n\n"
            "Restart it with its interval; without one stop it."),
     {NULL, NULL, 0, NULL},
 };

@@ -520,7 +520,7 @@ static PyMethodDef codec_methods[] = {
     {"pong", codec_pong, METH_VARARGS,
      "pong($self, data=b'', /)\n--\n\nA pong frame."},
     {"close", codec_close, METH_VARARGS,
-     "close($self, code=1000, reason='')\n--\n\n"
+     "close($self, code=1000, reason='', /)\n--\n\n"
      "A close frame; with code 0 an empty one."},
     {NULL, NULL, 0, NULL},
 };

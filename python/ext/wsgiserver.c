@@ -636,7 +636,7 @@ server_get_state(PyObject *op, void *Py_UNUSED(closure))
 
 static PyMethodDef server_methods[] = {
     {"listen", server_listen, METH_VARARGS,
-     "listen($self, fd, environ, ssl_context=None)\n--\n\n"
+     "listen($self, fd, environ, ssl_context=None, /)\n--\n\n"
      "Add a listening socket, which is the server's from then on. What is\n"
      "in environ is in that of each request that comes by it."},
     {"start", server_start, METH_NOARGS,
@@ -644,16 +644,17 @@ static PyMethodDef server_methods[] = {
     {"pause", server_pause, METH_NOARGS,
      "pause($self)\n--\n\nAccept none for now."},
     {"adopt", server_adopt, METH_VARARGS,
-     "adopt($self, fd, ssl_context=None)\n--\n\n"
+     "adopt($self, fd, ssl_context=None, /)\n--\n\n"
      "Serve a connection that was accepted elsewhere; it is the server's "
      "from\n"
      "then on, also after an error."},
     {"stop", server_stop, METH_VARARGS,
-     "stop($self, grace, cancel)\n--\n\n"
+     "stop($self, grace, cancel, /)\n--\n\n"
      "Stop: requests may go on for `grace` seconds, then get GreenletExit,\n"
      "and `cancel` seconds later lose their connections. Does not wait."},
     {"join", (PyCFunction)(void (*)(void))server_join, METH_FASTCALL,
-     "join($self, timeout=None)\n--\n\nWait until it is stopped: whether it "
+     "join($self, timeout=None, /)\n--\n\nWait until it is stopped: whether "
+     "it "
      "is. "
      "In any thread."},
     {"fd", server_fd, METH_O,

@@ -377,23 +377,24 @@ stream_dealloc(PyObject *op)
 
 static PyMethodDef stream_methods[] = {
     {"heed_stop", stream_heed_stop, METH_O,
-     "heed_stop($self, bool, /)\n--\n\n"
+     "heed_stop($self, heeds, /)\n--\n\n"
      "Have recv() raise ConnectionAbortedError as soon as the server begins "
      "to "
      "stop,\nwhile sending goes on; or, having said farewell, no longer."},
     {"recv", FAST(stream_recv),
-     "recv($self, size, flags=0)\n--\n\n"
+     "recv($self, size, flags=0, /)\n--\n\n"
      "Some bytes, b'' at the end. Waits. Flags are ignored."},
     {"recv_into", (PyCFunction)(void (*)(void))stream_recv_into,
      METH_VARARGS | METH_KEYWORDS,
      "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\nThe same, into a "
      "buffer."},
     {"send", FAST(stream_send),
-     "send($self, data, flags=0)\n--\n\nSend all of it, and return how much "
+     "send($self, data, flags=0, /)\n--\n\nSend all of it, and return how "
+     "much "
      "that "
      "was. Waits."},
     {"sendall", FAST(stream_sendall),
-     "sendall($self, data, flags=0)\n--\n\nSend all of it. Waits. After a "
+     "sendall($self, data, flags=0, /)\n--\n\nSend all of it. Waits. After a "
      "timeout nothing more can be sent."},
     {"settimeout", stream_settimeout, METH_O,
      "settimeout($self, seconds, /)\n--\n\n"

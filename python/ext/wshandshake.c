@@ -281,18 +281,18 @@ static PyGetSetDef handshake_getset[] = {
 
 static PyMethodDef handshake_methods[] = {
     {"field", handshake_field, METH_VARARGS,
-     "field($self, name, value)\n--\n\nA field of the peer's head."},
+     "field($self, name, value, /)\n--\n\nA field of the peer's head."},
     {"check_request", handshake_check_request, METH_VARARGS,
-     "check_request($self, method, minor)\n--\n\n"
+     "check_request($self, method, minor, /)\n--\n\n"
      "Server: raises HandshakeError if the request cannot be answered by "
      "101."},
     {"check_response", handshake_check_response, METH_O,
      "check_response($self, status, /)\n--\n\nClient: the same of the "
      "answer."},
     {"response", handshake_response, METH_VARARGS,
-     "response($self, headers=())\n--\n\nThe server's head."},
+     "response($self, headers=(), /)\n--\n\nThe server's head."},
     {"request", handshake_request, METH_VARARGS,
-     "request($self, host, target, headers=())\n--\n\nThe client's head."},
+     "request($self, host, target, headers=(), /)\n--\n\nThe client's head."},
     {"codec", (PyCFunction)(void (*)(void))handshake_codec,
      METH_VARARGS | METH_KEYWORDS,
      "codec($self, *, max_message=1048576, max_frame=None, "

@@ -689,10 +689,11 @@ static PyMethodDef base_methods[] = {
      "send_parts($self, parts, /)\n--\n\n"
      "Send one message in fragments, as an iterable gives them."},
     {"_send_control", base_send_control, METH_VARARGS,
-     "_send_control($self, name, *args)\n--\n\nSend what codec.name(*args) "
+     "_send_control($self, name, /, *args)\n--\n\nSend what codec.name(*args) "
      "is."},
     {"_end", base_end, METH_VARARGS,
-     "_end($self, code, text='')\n--\n\nIt has ended, unless it had before."},
+     "_end($self, code, text='', /)\n--\n\nIt has ended, unless it had "
+     "before."},
     {NULL, NULL, 0, NULL},
 };
 
