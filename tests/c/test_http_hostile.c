@@ -463,10 +463,9 @@ TEST(http_hostile, without_memory_each_client_is_told)
     coir_http_server_options options = {.parser = &parser};
     coir_http_server *s = serve(hello, NULL, &options);
     coir_socket *c[CLIENTS];
-    static char large[COIR__HTTP_BUFFER + 1];
+    static char large[COIR__HTTP_BUFFER + 1] = "GET /";
     reply r;
-    memset(large, 'a', sizeof large);
-    memcpy(large, "GET /", 5);
+    memset(large + 5, 'a', sizeof large - 5);
     for (int i = 0; i < CLIENTS; i++)
         c[i] = dial(s);
     UNTIL(s, idle, CLIENTS);
