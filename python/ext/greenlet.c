@@ -17,8 +17,9 @@
  * If it has not ended then, its frames are no longer visited, so that what
  * they hold cannot be collected under it.
  *
- * A chain of a million parents is released without recursion by CPython's
- * trashcan. */
+ * A chain of a million parents is released without recursion: by CPython's
+ * trashcan, and those that must unwind, since from 3.14 on that lets the stack
+ * fill, by the queue of the condemned. */
 #include "hub.h"
 
 #include <assert.h>
@@ -369,6 +370,26 @@ coir__greenlet_resurrect(PyObject *op)
     return 1;
 }
 
+/* Drop what it holds. Of many parents that go, and unwind, only some do so
+ * within each other; the others when these have returned. */
+static void
+clear_in_turn(PyObject *op)
+{
+    coir_pythread *t = coir__pythread;
+    coir_block *running = t != NULL ? t->current->block : NULL;
+    if (running == NULL || running->self == (GreenletObject *)op) {
+        (void)greenlet_clear(op);
+        return;
+    }
+    running->drop_depth++;
+    (void)greenlet_clear(op);
+    if (--running->drop_depth == 0 && COIR__UNLIKELY(t->condemned != NULL)) {
+        PyObject *exc = coir__error_take();
+        coir__pythread_drain(t);
+        coir__error_give(exc);
+    }
+}
+
 static void
 greenlet_dealloc(PyObject *op)
 {
@@ -379,7 +400,7 @@ greenlet_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     Py_TRASHCAN_BEGIN(op, greenlet_dealloc) if (g->weakreflist != NULL)
         PyObject_ClearWeakRefs(op);
-    (void)greenlet_clear(op);
+    clear_in_turn(op);
     if (b != NULL) {
         if (COIR__UNLIKELY(b->locals != NULL)) {
             PyObject *exc = coir__error_take();

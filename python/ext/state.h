@@ -76,6 +76,7 @@ struct coir_block {
     uint8_t state; /* enum greenlet_state */
     uint8_t flags; /* enum greenlet_flags */
     uint16_t kill_depth;    /* how many are unwinding each other above it */
+    uint16_t drop_depth;    /* of deallocations of parents within each other */
     GreenletObject *self;   /* borrowed */
     GreenletObject *main;   /* strong, NULL when NEW; a main's own: borrowed */
     GreenletObject *parent; /* strong; NULL for main, or cleared by the GC */

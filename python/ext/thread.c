@@ -20,7 +20,9 @@
  *   unwinds drops what its frames hold, among them other greenlets, a million
  *   in a row if someone wrote a recursion. Each one's depth is one more than
  *   its killer's; it is a property of the greenlet, so that no counter goes
- *   wrong when one switches away instead of ending.
+ *   wrong when one switches away instead of ending;
+ * - so many drop their parents within each other, in one greenlet: then when
+ *   the first of these is done.
  *
  * While the interpreter finalizes nothing unwinds: suspended greenlets are
  * abandoned, as greenlet does. */
@@ -129,7 +131,8 @@ coir__greenlet_condemn(GreenletObject *g)
     coir_pythread *owner = coir__block_thread(g->block);
     assert(owner != NULL && "greenlets of a thread that exited are dead");
     if (owner != coir__pythread || owner->tstate != PyThreadState_Get() ||
-        owner->current->block->kill_depth >= KILL_DEPTH) {
+        owner->current->block->kill_depth >= KILL_DEPTH ||
+        owner->current->block->drop_depth >= KILL_DEPTH) {
         enqueue(owner, g);
         return;
     }

@@ -147,6 +147,25 @@ report(each=each, ended=ended)
     assert seen["each"] < 8192
 
 
+def test_a_chain_of_slices_is_torn_down_without_filling_the_stack():
+    # Each would copy away what the nested ends before it have on the stack:
+    # a minute, and then an hour, instead of seconds.
+    figures("""
+class Slice(greenlet):
+    stack_policy = "slice"
+
+def deepest():
+    main.switch()
+
+main = last = getcurrent()
+for _ in range(30_000):
+    last = Slice(deepest, last)
+    last.switch()
+del last
+report()
+""")
+
+
 def test_a_chain_of_a_million_never_started_is_torn_down():
     figures("""
 last = getcurrent()
