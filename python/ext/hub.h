@@ -140,7 +140,7 @@ struct coir_loop_object {
     unsigned left;        /* that may run before libcoir's loop is looked at */
     unsigned direct;      /* see coir__loop_may_switch() */
     int64_t direct_ns, direct_cpu_ns;
-    int depth;            /* of run() */
+    int depth; /* of run() */
     int is_default;
     int stop;          /* break_() */
     int destroyed;     /* or it is to be, once it has returned */
