@@ -717,7 +717,7 @@ class HubBase(greenlet):
     loop: Any
     parent: Any
     _uses_eventlet: bool
-    def switch(self) -> Any: ...  # type: ignore[override]
+    def switch(self) -> Any: ...  # type: ignore[override,unused-ignore]
 
 def get_hub(*args: Any, **kwargs: Any) -> Any: ...
 def get_hub_if_exists() -> Any: ...

@@ -21,8 +21,6 @@
  * set_hub_class() was given, and destroyed with the thread. */
 #include "ev.h"
 
-#include <structmember.h>
-
 #define WAITS_KEPT 1000
 /* Of a suspended greenlet, from its stack pointer on: down to where it left
  * Python's evaluation loop, and that one's own. Measured: less is slower. */
@@ -630,13 +628,31 @@ static PyMethodDef hub_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyMemberDef hub_members[] = {
-    {"_uses_eventlet", T_BOOL, offsetof(HubObject, uses_eventlet), 0,
-     "Whether code written for eventlet waits in it."},
-    {NULL, 0, 0, 0, NULL},
-};
+static PyObject *
+hub_get_uses_eventlet(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((HubObject *)op)->uses_eventlet);
+}
+
+static int
+hub_set_uses_eventlet(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    HubObject *hub = (HubObject *)op;
+    int uses = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (uses < 0)
+        return -1;
+    hub->uses_eventlet = (char)uses;
+    if (hub->loop != NULL && uses)
+        coir__loop_keep_order(hub->loop);
+    else if (hub->loop != NULL && hub->loop->in_order)
+        coir__loop_leave_order(hub->loop);
+    return 0;
+}
 
 static PyGetSetDef hub_getset[] = {
+    {"_uses_eventlet", hub_get_uses_eventlet, hub_set_uses_eventlet,
+     "Whether code written for eventlet waits in it, in eventlet's order.",
+     NULL},
     {"loop", hub_get_loop, hub_set_loop,
      "Its event loop; None once it was "
      "destroyed.",
@@ -653,7 +669,6 @@ PyTypeObject coir__hub_type = {
     .tp_traverse = hub_traverse,
     .tp_clear = hub_clear,
     .tp_methods = hub_methods,
-    .tp_members = hub_members,
     .tp_getset = hub_getset,
     .tp_base = &coir__greenlet_type,
     .tp_new = hub_new,

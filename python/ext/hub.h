@@ -223,6 +223,8 @@ COIR__HIDDEN void coir__loop_ready_past(LoopObject *loop, coir_ready *r,
                                         int64_t ago_ns);
 /* From now on all happens in eventlet's order. */
 COIR__HIDDEN void coir__loop_keep_order(LoopObject *loop);
+/* No longer. */
+COIR__HIDDEN void coir__loop_leave_order(LoopObject *loop);
 COIR__HIDDEN int coir__batch_begins_slowly(LoopObject *loop);
 /* In the hub: bring in what the loop was told of. Whether there is something
  * to run. */

@@ -190,6 +190,19 @@ coir__ready_looked(LoopObject *loop, int is_between, int is_first)
     loop->has_told = loop->told.head != NULL;
 }
 
+void
+coir__loop_leave_order(LoopObject *loop)
+{
+    merge_due(loop);
+    while (loop->told.head != NULL) {
+        coir_node *n = loop->told.head;
+        coir__list_remove(n);
+        coir__ready_append(loop, ready_at(n));
+    }
+    loop->in_order = loop->is_timed = loop->has_past = 0;
+    loop->tells = loop->wants_look = loop->is_tired = 0;
+}
+
 /* --- callbacks ----------------------------------------------------------- */
 
 static CallbackObject *
