@@ -115,11 +115,16 @@ def count():
 times = int(sys.argv[2])
 for i in range(600):
     once(i)
-before = count()
-for i in range(times):
-    once(i)
-after = count()
-print(json.dumps([b - a for a, b in zip(before, after)]))
+least = None
+for _ in range(3):  # a JIT takes memory now and then; a leak does each time
+    before = count()
+    for i in range(times):
+        once(i)
+    grown = [b - a for a, b in zip(before, count())]
+    least = list(map(min, least, grown)) if least else grown
+    if least[0] < 100 and least[2] < 256:
+        break
+print(json.dumps(least))
 server.stop(1)
 """
 
@@ -144,7 +149,7 @@ def test_nothing_leaks(name):
     import json
 
     blocks, fds, pages = json.loads(out.stdout)
-    assert abs(blocks) < 100
+    assert blocks < 100
     assert fds <= 0
     assert pages * 4096 < times * 100 + 2_000_000
 
