@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from _report import Deviations, Report, show
 
 
@@ -38,11 +40,19 @@ def _differs(name: str, theirs: list | None, mine: list | None
     return {name: f"takes {mine}, not {theirs}"}
 
 
-def judge(theirs: dict, mine: dict, deviations: Deviations, report: Report
-          ) -> None:
-    """Note one test for each module, and each name that is wrong."""
-    wrong = missing(theirs, mine)
+def judge(wrong: dict[str, str], modules: Iterable[str],
+          deviations: Deviations, report: Report) -> None:
+    """Note a test for each name that is wrong, and each module without any.
+
+    :param wrong: full names, and what is wrong with them.
+    """
+    modules = set(modules)
+    spoilt = set()
     for name, text in wrong.items():
+        module = name
+        while module not in modules:
+            module = module.rpartition(".")[0]
+        spoilt.add(module)
         entry = deviations.find(f"names.{name}")
         if entry is not None:
             report.note(f"names.{name}", "deviation", entry["reason"])
@@ -50,6 +60,5 @@ def judge(theirs: dict, mine: dict, deviations: Deviations, report: Report
         else:
             report.note(f"names.{name}", "failed", text)
             show("FAILED", f"names.{name}", text)
-    for module in theirs:
-        if not any(f"{name}.".startswith(f"{module}.") for name in wrong):
-            report.note(f"names.{module}", "passed")
+    for module in sorted(modules - spoilt):
+        report.note(f"names.{module}", "passed")

@@ -7,6 +7,7 @@ process crashed or hung.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import concurrent.futures
 import dataclasses
@@ -32,7 +33,7 @@ print(json.dumps({{
 
 
 @dataclasses.dataclass
-class Pair:
+class Pair(abc.ABC):
     """A file and its runs on both sides."""
 
     name: str
@@ -45,9 +46,9 @@ class Pair:
     runs: dict[str, FileRun] = dataclasses.field(default_factory=dict)
     again: FileRun | None = None
 
+    @abc.abstractmethod
     def test_name(self, test: str) -> str:
         """The name that deviations have for a test's id."""
-        raise NotImplementedError
 
     def named(self, run: FileRun | None) -> dict[str, Outcome]:
         """Outcomes by these names."""

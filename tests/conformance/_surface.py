@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from _report import Deviations, Report, show
-
 POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
 
@@ -73,20 +71,3 @@ def differences(theirs: dict, mine: dict) -> dict[str, str]:
                 if text and "names" in have:
                     found[f"{full}.{member}"] = text
     return found
-
-
-def judge(theirs: dict, mine: dict, deviations: Deviations, report: Report
-          ) -> None:
-    """Note a test for each module, and for each name that is wrong."""
-    wrong = differences(theirs, mine)
-    for name, text in wrong.items():
-        entry = deviations.find(f"names.{name}")
-        if entry is not None:
-            report.note(f"names.{name}", "deviation", entry["reason"])
-            report.lines["deviations"].append(f"names.{name}")
-        else:
-            report.note(f"names.{name}", "failed", text)
-            show("FAILED", f"names.{name}", text)
-    for module, names in theirs.items():
-        if not any(f"{module}.{name}" in wrong for name in names):
-            report.note(f"names.{module}", "passed")

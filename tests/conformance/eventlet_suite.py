@@ -15,6 +15,7 @@ import json
 import pathlib
 import subprocess
 
+import _names
 import _order
 import _sides
 import _surface
@@ -109,8 +110,9 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     whole = not (options.only or options.k)
     if whole:
         theirs = public_names(env, "original")
-        _surface.judge(theirs, public_names(env, "coir", theirs), deviations,
-                       report)
+        mine = public_names(env, "coir", theirs)
+        _names.judge(_surface.differences(theirs, mine), theirs, deviations,
+                     report)
         _order.judge(env.python, {on: environ(on) for on in _sides.SIDES},
                      report)
     _sides.print_report(pairs, deviations, report, whole)

@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
     whole = not (options.only or options.k)
     if whole:
         theirs = public_names(env, "original")
-        _names.judge(theirs, public_names(env, "coir", theirs), deviations,
-                     report)
+        mine = public_names(env, "coir", theirs)
+        _names.judge(_names.missing(theirs, mine), theirs, deviations, report)
     _sides.print_report(pairs, deviations, report, whole)
     return report.totals, report.outcomes
