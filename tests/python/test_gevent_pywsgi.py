@@ -539,8 +539,8 @@ def test_an_idle_connection_is_dropped(serve):
     assert answer.endswith(b"hello") and len(server.log) == 1
 
 
-def test_a_body_that_does_not_come_is_an_error(serve):
-    seen = []
+def reading(seen):
+    """An application that reads a body, and notes that it took too long."""
 
     def app(environ, start_response):
         try:
@@ -549,7 +549,12 @@ def test_a_body_that_does_not_come_is_an_error(serve):
             seen.append(ex)
         return hello(environ, start_response)
 
-    server = serve(app, start=False)
+    return app
+
+
+def test_a_body_that_does_not_come_is_an_error(serve):
+    seen = []
+    server = serve(reading(seen), start=False)
     server.body_timeout = server.discard_timeout = 0.05
     server.start()
     answer = ask(
@@ -561,15 +566,7 @@ def test_a_body_that_does_not_come_is_an_error(serve):
 def test_a_body_that_trickles_is_an_error(serve):
     """A byte now and then is enough for no slot."""
     seen = []
-
-    def app(environ, start_response):
-        try:
-            environ["wsgi.input"].read()
-        except TimeoutError as ex:
-            seen.append(ex)
-        return hello(environ, start_response)
-
-    server = serve(app, start=False)
+    server = serve(reading(seen), start=False)
     server.body_timeout, server.min_rate = 0.1, 1000
     server.start()
     with connect(server) as sock:

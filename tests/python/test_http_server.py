@@ -122,6 +122,13 @@ def test_app_that_waits_holds_up_nobody():
         assert response(s).read() == b"hello"
 
 
+def idle_clients(stack, server, count):
+    """So many, which the server knows of; nobody else."""
+    socks = [stack.enter_context(connect(server)) for _ in range(count)]
+    until(lambda: server.counters()["idle"] == count)
+    return socks
+
+
 def test_requests_of_one_turn_come_one_after_the_other():
     """The next head is read when the application has ended, or waits."""
     seen = []
@@ -132,8 +139,7 @@ def test_requests_of_one_turn_come_one_after_the_other():
         return hello(environ, start_response)
 
     with serving(app) as server, contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(connect(server)) for _ in range(3)]
-        until(lambda: server.counters()["idle"] == 3)
+        socks = idle_clients(stack, server, 3)
         for s in socks:
             s.send(GET)
         for s in socks:
@@ -153,8 +159,7 @@ def test_a_slow_application_keeps_no_timer_waiting():
         return hello(environ, start_response)
 
     with serving(app) as server, contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(connect(server)) for _ in range(24)]
-        until(lambda: server.counters()["idle"] == 24)
+        socks = idle_clients(stack, server, 24)
         for s in socks:
             s.send(GET)
         timer = gevent.get_hub().loop.timer(0.002)
@@ -175,8 +180,7 @@ def test_an_application_closes_its_server():
         return hello(environ, start_response)
 
     with serving(app) as server, contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(connect(server)) for _ in range(3)]
-        until(lambda: server.counters()["idle"] == 3)
+        socks = idle_clients(stack, server, 3)
         for s in socks:
             s.send(GET)
         until(lambda: server.state == "stopped")
