@@ -131,11 +131,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         const size_t n = i == 0 ? cut : size - cut;
         ssize_t x = unpack(a, p, n, n + (n == 0), whole);
         ssize_t y = unpack(b, p, n, step, parts);
-        if (window_bits(how) == 15)
+        const int may_differ =
+            window_bits(how) < 15 &&
+            (x == COIR_WS_EDEFLATE || y == COIR_WS_EDEFLATE);
+        if (!may_differ)
             CHECK_EQ(x, y);
         if (x < 0 || y < 0)
             break;
-        CHECK_EQ(x, y);
         CHECK_EQ(memcmp(whole, parts, (size_t)x), 0);
     }
     coir_ws_free(a);

@@ -5,9 +5,10 @@
  * made of it is sent back by its other half, and has to arrive. An allocation
  * may fail.
  *
- * With a window that is smaller than zlib's they may differ: zlib notices that
- * data reaches back further than that only where it reaches out of what it has
- * unpacked at once, which depends on the pieces. */
+ * With a window that is smaller than zlib's one of them may fail that the
+ * other does not: zlib notices that data reaches back further than that only
+ * where it reaches out of what it has unpacked at once, which depends on the
+ * pieces. */
 #include "harness.h"
 
 #include <coir/websocket.h>
@@ -188,7 +189,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     story whole = receive(&attr, data, size, size + (size == 0), peer);
     coir_ws_free(peer);
     story parts = receive(&attr, data, size, step, NULL);
-    if (!has_small_window) {
+    const int may_differ =
+        has_small_window &&
+        (whole.error == COIR_WS_EDEFLATE || parts.error == COIR_WS_EDEFLATE);
+    if (!may_differ) {
         CHECK_EQ(whole.error, parts.error);
         CHECK_EQ(whole.events, parts.events);
         CHECK_EQ(whole.hash, parts.hash);
