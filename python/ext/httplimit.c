@@ -69,8 +69,10 @@ coir__unlimit_socket(PyObject *socket, PyObject *before)
         return;
     PyObject *exc = coir__error_take();
     PyObject *res = PyObject_CallMethodOneArg(socket, str_settimeout, before);
-    if (res == NULL)
+    if (res == NULL && PyErr_ExceptionMatches(PyExc_OSError))
         PyErr_Clear(); /* closed meanwhile */
+    else if (res == NULL)
+        PyErr_WriteUnraisable(socket);
     Py_XDECREF(res);
     Py_DECREF(before);
     coir__error_give(exc);
