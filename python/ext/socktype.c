@@ -290,11 +290,14 @@ sock_wait_io(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 static int
 sock_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(op));
     Py_VISIT(sock_of(op)->twin);
     /* Those in line are kept alive by the loop, not by us. */
     if (coir__sockets.base->tp_traverse != NULL)
         return coir__sockets.base->tp_traverse(op, visit, arg);
+    /* Where there is one, it visits the type: twice would be once more than
+     * an instance has references to it, and the collector would take a class
+     * in use for garbage. */
+    Py_VISIT(Py_TYPE(op));
     return 0;
 }
 

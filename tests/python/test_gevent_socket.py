@@ -985,3 +985,16 @@ def test_descriptor_that_is_detached_is_as_with_gevent():
         assert not os.get_blocking(fd)
     finally:
         os.close(fd)
+
+
+def test_class_in_use_is_not_garbage_when_an_instance_is():
+    class Mine(socket.socket):
+        pass
+
+    sock = Mine()
+    sock.close()
+    sock.cycle = sock
+    del sock
+    gc.collect()
+    assert Mine.__mro__[:2] == (Mine, socket.socket)
+    Mine().close()
