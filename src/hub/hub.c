@@ -138,26 +138,6 @@ switch_away(coir_hub *hub, coir_green *self)
 
 /* --- waiting ------------------------------------------------------------- */
 
-static int64_t
-now(const coir_hub *hub)
-{
-    if (hub == NULL)
-        return coir_clock_monotonic();
-    const coir__clock *clock = &hub->loop->clock;
-    return clock->monotonic(clock->user);
-}
-
-int64_t
-coir__deadline_after(const coir_hub *hub, int64_t timeout_ns)
-{
-    if (timeout_ns == COIR_FOREVER)
-        return COIR_FOREVER;
-    int64_t from = now(hub);
-    if (timeout_ns <= 0)
-        return from;
-    return timeout_ns < COIR_FOREVER - from ? from + timeout_ns : COIR_FOREVER;
-}
-
 int
 coir__interrupt(coir_green *g, int err)
 {
@@ -209,23 +189,10 @@ coir__park(coir_hub *hub, coir_green *g, const char *what, const void *object,
     return g->wake_result;
 }
 
-/* The running green thread, which may wait; else NULL. */
-static inline coir_green *
-running(void)
-{
-    coir_hub *hub = coir__hub;
-    if (coir__unlikely(hub == NULL)) {
-        hub = coir_hub_get();
-        if (hub == NULL)
-            return NULL;
-    }
-    return hub->current;
-}
-
 int
 coir_park(const char *what, const void *object, int64_t timeout_ns)
 {
-    coir_green *g = running();
+    coir_green *g = coir__running();
     if (g == NULL)
         return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
     int err = coir__may_wait(g);
@@ -247,7 +214,7 @@ coir_unpark(coir_green *g, int result)
 int
 coir_yield(void)
 {
-    coir_green *g = running();
+    coir_green *g = coir__running();
     if (g == NULL)
         return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
     push_ready(g->hub, g);
@@ -258,7 +225,7 @@ coir_yield(void)
 int
 coir_sleep(int64_t timeout_ns)
 {
-    coir_green *g = running();
+    coir_green *g = coir__running();
     if (g == NULL)
         return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
     int64_t at = coir__deadline_after(g->hub, timeout_ns);
@@ -267,171 +234,6 @@ coir_sleep(int64_t timeout_ns)
         err = coir__park(g->hub, g, "sleep", NULL, at, leave_at_once, NULL);
     /* Its own time is over, or a deadline before that. */
     return err == COIR_ETIMEDOUT && at <= g->deadline_ns ? 0 : err;
-}
-
-/* --- cancelling ---------------------------------------------------------- */
-
-void
-coir__cancel(coir_green *g, unsigned how)
-{
-    g->cancelled |= (uint8_t)how;
-    if (g->shields == 0)
-        (void)coir__interrupt(g, COIR_ECANCELED);
-}
-
-/* What another thread sent has come. */
-static void
-open_cancel(coir__parcel *parcel)
-{
-    coir_green *g = COIR__CONTAINER(parcel, coir_green, cancel_parcel);
-    atomic_store_explicit(&g->cancel_sent, 0, memory_order_relaxed);
-    if (g->disposed)
-        coir__dispose(g->hub, g);
-    else
-        coir__cancel(g, COIR__CANCELLED);
-}
-
-void
-coir_cancel(coir_green *g)
-{
-    if (coir__likely(g->hub == coir__hub_if_any())) {
-        coir__cancel(g, COIR__CANCELLED);
-        return;
-    }
-    if (atomic_exchange(&g->cancel_sent, 1) == 0) {
-        g->cancel_parcel.open = open_cancel;
-        coir__send(g->hub, &g->cancel_parcel);
-    }
-}
-
-int
-coir_is_cancelled(const coir_green *g)
-{
-    return g->cancelled != 0;
-}
-
-void
-coir_shield_begin(void)
-{
-    coir_green *g = running();
-    if (g != NULL)
-        g->shields++;
-}
-
-void
-coir_shield_end(void)
-{
-    coir_green *g = running();
-    if (g != NULL) {
-        assert(g->shields > 0);
-        g->shields--;
-    }
-}
-
-void
-coir_deadline_begin(coir_deadline *d, int64_t timeout_ns)
-{
-    coir_green *g = running();
-    d->at_ns = coir__deadline_after(coir__hub, timeout_ns);
-    d->outer = NULL;
-    if (g == NULL)
-        return;
-    d->outer = g->deadlines;
-    g->deadlines = d;
-    if (d->at_ns < g->deadline_ns)
-        g->deadline_ns = d->at_ns;
-}
-
-int
-coir_deadline_end(coir_deadline *d)
-{
-    coir_green *g = running();
-    if (g != NULL) {
-        assert(g->deadlines == d);
-        g->deadlines = d->outer;
-        g->deadline_ns = g->inherited_ns;
-        for (const coir_deadline *o = d->outer; o != NULL; o = o->outer)
-            if (o->at_ns < g->deadline_ns)
-                g->deadline_ns = o->at_ns;
-    }
-    return d->at_ns != COIR_FOREVER && now(coir__hub) >= d->at_ns;
-}
-
-int64_t
-coir_deadline_remaining(void)
-{
-    const coir_green *g = running();
-    if (g == NULL || g->deadline_ns == COIR_FOREVER)
-        return COIR_FOREVER;
-    int64_t left = g->deadline_ns - now(g->hub);
-    return left > 0 ? left : 0;
-}
-
-/* --- values -------------------------------------------------------------- */
-
-struct coir__local {
-    coir__local *next;
-    const void *key;
-    void *value;
-    void (*fini)(void *value);
-};
-
-int
-coir_local_set(const void *key, void *value, void (*fini)(void *value))
-{
-    coir_green *g = running();
-    if (g == NULL)
-        return coir__hub != NULL ? COIR_EINVAL : COIR_ENOMEM;
-    coir__local *l = g->locals;
-    while (l != NULL && l->key != key)
-        l = l->next;
-    if (l == NULL) {
-        l = coir_malloc(sizeof *l);
-        if (l == NULL)
-            return COIR_ENOMEM;
-        *l = (coir__local){.next = g->locals, .key = key};
-        g->locals = l;
-    }
-    void *old = l->value;
-    void (*old_fini)(void *) = l->fini;
-    l->value = value;
-    l->fini = fini;
-    if (old_fini != NULL)
-        old_fini(old);
-    return 0;
-}
-
-void *
-coir_local_get(const void *key)
-{
-    const coir_green *g = running();
-    if (g == NULL)
-        return NULL;
-    for (const coir__local *l = g->locals; l != NULL; l = l->next)
-        if (l->key == key)
-            return l->value;
-    return NULL;
-}
-
-/* One may set others while it goes. */
-static void
-drop_locals(coir_green *g)
-{
-    coir__local *l;
-    while ((l = g->locals) != NULL) {
-        g->locals = l->next;
-        if (l->fini != NULL)
-            l->fini(l->value);
-        coir_free(l);
-    }
-}
-
-void
-coir__forget_locals(coir_green *g)
-{
-    for (coir__local *l = g->locals; l != NULL; l = l->next)
-        l->fini = NULL;
-    drop_locals(g);
 }
 
 /* --- green threads that come and go -------------------------------------- */
@@ -543,7 +345,7 @@ static void
 announce_end(coir_hub *hub, coir_green *g)
 {
     if (coir__unlikely(g->locals != NULL))
-        drop_locals(g);
+        coir__drop_locals(g);
     g->state = COIR_GREEN_ENDED;
     hub->alive--;
     if (g->joiner != NULL)
@@ -726,7 +528,7 @@ leave_join(coir_green *g)
 int
 coir_join(coir_green *g, int *result)
 {
-    coir_green *self = running();
+    coir_green *self = coir__running();
     if (self == NULL || self == g || g->detached || g->joiner != NULL)
         return COIR_EINVAL;
     coir__sim_point(COIR_FOREVER);
@@ -758,7 +560,7 @@ coir_detach(coir_green *g)
 coir_green *
 coir_self(void)
 {
-    return running();
+    return coir__running();
 }
 
 int
@@ -777,69 +579,6 @@ const char *
 coir_green_waits_for(const coir_green *g)
 {
     return g->state == COIR_GREEN_WAITING ? g->what : "";
-}
-
-/* --- from other threads -------------------------------------------------- */
-
-void
-coir__send(coir_hub *hub, coir__parcel *parcel)
-{
-    /* Once the parcel is there the receiver may end, and its hub with it. */
-    atomic_fetch_add(&hub->senders, 1);
-    coir__parcel *head =
-        atomic_load_explicit(&hub->inbox, memory_order_relaxed);
-    do
-        parcel->next = head;
-    while (!atomic_compare_exchange_weak(&hub->inbox, &head, parcel));
-    coir_loop_wakeup(hub->loop);
-    atomic_fetch_sub(&hub->senders, 1);
-}
-
-void
-coir_hub_post(coir_hub *hub, coir_call *call)
-{
-    /* As above: the call may end it. */
-    atomic_fetch_add(&hub->senders, 1);
-    coir_call *head = atomic_load_explicit(&hub->calls, memory_order_relaxed);
-    do
-        call->next = head;
-    while (!atomic_compare_exchange_weak(&hub->calls, &head, call));
-    coir_loop_wakeup(hub->loop);
-    atomic_fetch_sub(&hub->senders, 1);
-}
-
-static void
-open_inbox(coir_hub *hub)
-{
-    coir__parcel *stack = atomic_exchange(&hub->inbox, NULL), *list = NULL;
-    while (stack != NULL) { /* first come, first served */
-        coir__parcel *next = stack->next;
-        stack->next = list;
-        list = stack;
-        stack = next;
-    }
-    while (list != NULL) {
-        coir__parcel *next = list->next;
-        list->open(list);
-        list = next;
-    }
-}
-
-static void
-make_calls(coir_hub *hub)
-{
-    coir_call *stack = atomic_exchange(&hub->calls, NULL), *list = NULL;
-    while (stack != NULL) {
-        coir_call *next = stack->next;
-        stack->next = list;
-        list = stack;
-        stack = next;
-    }
-    while (list != NULL) {
-        coir_call *next = list->next;
-        list->fn(list);
-        list = next;
-    }
 }
 
 /* --- the hub's coroutine ------------------------------------------------- */
@@ -914,9 +653,9 @@ hub_body(void *arg, void *value, void **result)
         if (coir__unlikely(coir__hub == NULL)) /* a callback has forked */
             (void)coir__hub_back();
         if (atomic_load_explicit(&hub->inbox, memory_order_acquire) != NULL)
-            open_inbox(hub);
+            coir__open_inbox(hub);
         if (atomic_load_explicit(&hub->calls, memory_order_acquire) != NULL)
-            make_calls(hub);
+            coir__make_calls(hub);
     }
     return 0;
 }
@@ -931,7 +670,7 @@ leave_run(coir_green *g)
 int
 coir_hub_run(void)
 {
-    coir_green *g = running();
+    coir_green *g = coir__running();
     if (g == NULL || g != g->hub->main)
         return g == NULL && coir__hub == NULL ? COIR_ENOMEM : COIR_EINVAL;
     int err = coir__may_wait(g);
@@ -964,7 +703,7 @@ free_hub(coir_hub *hub)
     coir_green *g;
     while ((g = take_unused(hub)) != NULL)
         coir_free(g);
-    drop_locals(&hub->first);
+    coir__drop_locals(&hub->first);
     coir__selects_free(hub);
     if (hub->owns_loop)
         coir_loop_free(hub->loop);
@@ -1065,7 +804,7 @@ coir_hub_fini(void)
     coir_hub *hub = coir__hub_if_any();
     if (hub == NULL)
         return 0;
-    open_inbox(hub); /* which may dispose of some */
+    coir__open_inbox(hub); /* which may dispose of some */
     if (hub->greens > 0 || hub->current != &hub->first)
         return COIR_EBUSY;
     if (hub->sim != NULL)
@@ -1080,7 +819,7 @@ coir_hub_fini(void)
     send_guests_away(hub);
     while (atomic_load(&hub->senders) > 0)
         (void)sched_yield();
-    open_inbox(hub); /* what was sent to guests */
+    coir__open_inbox(hub); /* what was sent to guests */
     coir__hub = NULL;
     coir__hub_delist(hub);
     hub->thread->at_exit = NULL;
@@ -1110,7 +849,7 @@ coir__hub_make_sim(coir_loop *loop, coir_coro *main_co, coir__sim *sim)
 _Noreturn void
 coir__hub_end_main(coir_hub *hub, coir_coro *to)
 {
-    drop_locals(&hub->first);
+    coir__drop_locals(&hub->first);
     coir_coro_exit(to, 0, NULL);
 }
 

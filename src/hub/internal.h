@@ -165,6 +165,21 @@ coir__hub_if_any(void)
     return coir__likely(coir__hub != NULL) ? coir__hub : coir__hub_back();
 }
 
+/* The running green thread, of a hub that is made if there is none. NULL:
+ * there is no memory for it, or the hub itself runs: in a callback of the
+ * loop. */
+static inline coir_green *
+coir__running(void)
+{
+    coir_hub *hub = coir__hub;
+    if (coir__unlikely(hub == NULL)) {
+        hub = coir_hub_get();
+        if (hub == NULL)
+            return NULL;
+    }
+    return hub->current;
+}
+
 /* Have forks noticed. */
 void coir__hub_watch_forks(void);
 
@@ -223,7 +238,8 @@ void coir__scopes_give_up(coir_green *g);
 /* Nobody knows it any more. */
 void coir__dispose(coir_hub *hub, coir_green *g);
 
-/* Free its values, without their `fini`. */
+/* Free its values: each `fini` is called, and may set others; none is. */
+void coir__drop_locals(coir_green *g);
 void coir__forget_locals(coir_green *g);
 
 /* End the wait of one of this thread: `leave` is not asked. */
@@ -253,6 +269,10 @@ coir__guest_remove(coir__guest *guest)
 
 /* Any thread. */
 void coir__send(coir_hub *hub, coir__parcel *parcel);
+
+/* Open what was sent, and call what was posted, in that order each. */
+void coir__open_inbox(coir_hub *hub);
+void coir__make_calls(coir_hub *hub);
 
 /* End a wait early, if that is in time; returns whether it was. */
 int coir__interrupt(coir_green *g, int err);
