@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from coir.gevent.select import _meet_asyncio as __meet_asyncio
+
 from .. import patcher
 from . import select
 
@@ -15,5 +19,13 @@ __deleted__ = [
 
 patcher.inject("selectors", globals(), ("select", select))
 
-SelectSelector._select = staticmethod(select.select)  # noqa: F821
+
+def __select(
+    readers: Any, writers: Any, others: Any, timeout: float | None = None
+) -> Any:
+    __meet_asyncio()
+    return select.select(readers, writers, others, timeout)
+
+
+SelectSelector._select = staticmethod(__select)  # noqa: F821
 DefaultSelector = SelectSelector  # noqa: F821

@@ -1,4 +1,4 @@
-"""Futures of asyncio, where threads are greenlets.
+"""Futures of asyncio, where threads are greenlets: gevent's or eventlet's.
 
 asyncio keeps which of its loops runs for a native thread. Newer ones ask this
 when a future of :mod:`concurrent.futures` is done, and do not wake the loop if
@@ -11,14 +11,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from coir._core import get_green_ident
-
 from ._state import is_object_patched
 from .api import patch_item
 
 
 def adopt() -> None:
-    """Have futures tell the greenlet of a loop from others; once."""
+    """Have futures tell the greenlet of a loop from others; once.
+
+    Does nothing where threads are native, or nobody has imported asyncio.
+    """
     futures: Any = sys.modules.get("asyncio.futures")
     if (
         hasattr(futures, "events")
@@ -40,4 +41,6 @@ class _Events:
     def _get_running_loop(self) -> Any:
         loop = self._events._get_running_loop()
         ident = getattr(loop, "_thread_id", None)
-        return loop if ident in (None, get_green_ident()) else None
+        # By what the loop, too, asked who runs it; that may be patched.
+        threading: Any = sys.modules["asyncio.base_events"].threading
+        return loop if ident in (None, threading.get_ident()) else None
