@@ -7,6 +7,7 @@
     run.py --suite gevent       gevent's tests on coir.gevent
     run.py --suite eventlet     eventlet's tests on coir.eventlet
     run.py --suite stdlib       CPython's tests, patched by coir.gevent.monkey
+    run.py --suite stdlib-eventlet  the same, by coir.eventlet
     run.py --suite programs     clients, servers and frameworks that use it
     run.py --suite http         h11 and llhttp beside Coir's parser of HTTP
 
@@ -37,7 +38,7 @@ from _env import SetupError, interpreter_tag  # noqa: E402
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 SUITES = ("greenlet", "stock", "libev", "gevent", "eventlet", "stdlib",
-          "programs", "http")
+          "stdlib-eventlet", "programs", "http")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -149,7 +150,8 @@ def discover(versions: Iterable[str]) -> list[list[str]]:
 
 
 def run_here(options: argparse.Namespace) -> tuple[int, int, int]:
-    suite = importlib.import_module(f"{options.suite}_suite")
+    suite = importlib.import_module(
+        f"{options.suite.replace('-', '_')}_suite")
     if options.jobs is None and options.suite in ("greenlet", "stock",
                                                   "libev"):
         options.jobs = min(4, os.cpu_count() or 1)

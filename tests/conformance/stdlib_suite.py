@@ -1,7 +1,8 @@
 """CPython's own tests under coir.gevent.monkey.patch_all().
 
 Each module of the interpreter's package `test` is run three times: as it is,
-patched by coir.gevent, and patched by the original gevent. A test that passes
+patched by coir.gevent, and patched by the original gevent. The same with
+eventlet is `stdlib_eventlet_suite`. A test that passes
 as it is and not when patched is a new failure. Modules with new failures are
 run again that way; what passes then is reported as unsteady.
 """
@@ -23,8 +24,28 @@ from _report import Deviations, Report, show
 from _unittests import FileRun, cause, is_wanted, run_file
 
 DATA = HERE / "stdlib"
-#: as it is, and what patches it
-SIDES = {"coir": ("plain", "coir", "gevent"), "original": ("plain", "gevent")}
+
+
+@dataclasses.dataclass
+class Patcher:
+    """What patches, of a package's kind."""
+
+    #: of the package that it stands for, and of that one's environment
+    original: str
+    #: as the worker knows it
+    coir: str
+    #: a file below DATA
+    deviations: str
+
+    def sides(self, on: str) -> tuple[str, ...]:
+        """As it is, and patched."""
+        if on == "original":
+            return "plain", self.original
+        return "plain", self.coir, self.original
+
+
+GEVENT = Patcher("gevent", "coir", "deviations.toml")
+EVENTLET = Patcher("eventlet", "coir.eventlet", "deviations-eventlet.toml")
 
 MODULES = """
 test_socket test_ssl test_select test_selectors test_poll test_epoll
@@ -121,11 +142,11 @@ class Runner:
     """Runs modules side by side, with a line for each that is done."""
 
     def __init__(self, python: str, options: argparse.Namespace,
-                 total: int) -> None:
+                 sides: tuple[str, ...], total: int) -> None:
         self._python = python
         self._env = variables("original")
         del self._env["PYTHONFAULTHANDLER"]  # some tests are about that
-        self._sides = SIDES[options.on]
+        self._sides = sides
         self._only = options.k or ""
         self._timeout = min(options.timeout, TIMEOUT)
         self._jobs = options.jobs or max(1, (os.cpu_count() or 2) // 2)
@@ -205,13 +226,15 @@ def _judge(module: Module, side: str, deviations: Deviations,
              f"{cause(run)}\n{run.output}")
 
 
-def run(options: argparse.Namespace) -> tuple[Totals, dict]:
+def run(options: argparse.Namespace, patcher: Patcher = GEVENT
+        ) -> tuple[Totals, dict]:
     """Run the suite on the running interpreter.
 
     :returns: the counts, and outcomes for ``--json``.
     :raises SetupError: if the environment cannot be made.
     """
-    env = Environment("gevent", HERE / "gevent" / "requirements.txt")
+    package = patcher.original
+    env = Environment(package, HERE / package / "requirements.txt")
     env.prepare(coir=options.on == "coir")
     names = _discover(env.python)
     if not names:
@@ -222,11 +245,12 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
             return Totals(skipped=1), {}
     modules = [Module(name) for name in names
                if is_wanted(name, options.only)]
-    Runner(env.python, options, len(modules)).run(modules)
+    sides = patcher.sides(options.on)
+    Runner(env.python, options, sides, len(modules)).run(modules)
     report = Report()
-    side = SIDES[options.on][1]
-    deviations = Deviations(DATA / "deviations.toml" if side == "coir"
-                            else None)
+    side = sides[1]
+    deviations = Deviations(DATA / patcher.deviations
+                            if side == patcher.coir else None)
     for module in modules:
         _judge(module, side, deviations, report)
     report.print_deviations()
@@ -238,7 +262,7 @@ def run(options: argparse.Namespace) -> tuple[Totals, dict]:
         for pattern in deviations.unused():
             print(f"\nUNUSED deviation: {pattern}")
     print()
-    for side in SIDES[options.on][1:]:
+    for side in sides[1:]:
         print(f"{side}: {sum(len(m.new_failures(side)) for m in modules)} new "
               f"failures, {sum(len(m.not_run(side)) for m in modules)} tests "
               "not run, for a process that crashed or hung")

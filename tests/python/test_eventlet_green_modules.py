@@ -260,6 +260,21 @@ def test_locks_that_were_there_before():
     )
 
 
+def test_no_lock_of_the_interpreter_stays_native():
+    """Which a program that patches first thing would be told of."""
+    assert (
+        run(
+            """\
+            import os
+            os.environ.pop("PYTEST_CURRENT_TEST", None)
+            from coir import eventlet
+            eventlet.monkey_patch()
+            """
+        )
+        == ""
+    )
+
+
 def test_contexts_that_were_there_before():
     assert (
         run(

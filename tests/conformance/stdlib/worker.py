@@ -1,6 +1,6 @@
 """Runs a module of CPython's own tests, patched or not.
 
-    worker.py plain|coir|gevent MODULE
+    worker.py plain|coir|gevent|coir.eventlet|eventlet MODULE
 
 Patched as a program would do it, first thing; so a process that
 multiprocessing starts with this file as its main module is patched too.
@@ -16,6 +16,17 @@ elif sys.argv[1] == "gevent":
     import gevent.monkey
 
     gevent.monkey.patch_all()
+elif sys.argv[1] == "coir.eventlet":
+    import coir.eventlet
+
+    coir.eventlet.monkey_patch()
+elif sys.argv[1] == "eventlet":
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import eventlet
+    eventlet.monkey_patch()
 
 
 #: Modules that want the network, and can do with the loopback.

@@ -46,7 +46,7 @@ def _survive_forks(module: Any) -> None:
 
 
 def _adopt_locks(threading: Any, rlock_type: type) -> None:
-    threading._active_limbo_lock = threading.RLock()
+    _locks.adopt_limbo_lock(threading)
     left = _replace_locks(threading, rlock_type)
     if "PYTEST_CURRENT_TEST" not in os.environ:
         _report(left + _count_others(rlock_type))

@@ -37,7 +37,7 @@ def adopt_locks(threading: Any) -> None:
     """
     _adopt_import_locks(threading)
     _adopt_fork_lock(threading)
-    threading._active_limbo_lock = threading.RLock()
+    adopt_limbo_lock(threading)
     for lock, places, is_all in found_locks():
         if not is_all or not _is_free(lock):
             continue
@@ -47,6 +47,17 @@ def adopt_locks(threading: Any) -> None:
             new = threading.RLock()
         for place in places:
             place.put(new)
+
+
+def adopt_limbo_lock(threading: Any) -> None:
+    """Replace the lock of the list of threads, which must exist.
+
+    :param threading: that module, patched.
+    """
+    lock = threading._active_limbo_lock = threading.RLock()
+    dummies = getattr(threading, "_DeleteDummyThreadOnDel", None)
+    if dummies is not None:  # newer ones have it there, too
+        dummies.__del__.__defaults__ = (lock, threading._active)
 
 
 def found_locks() -> Iterator[tuple[Any, list[_Place], bool]]:
