@@ -541,12 +541,41 @@ static PyMethodDef functions[] = {
     {"ev_hurry", ev_hurry, METH_O,
      "ev_hurry($module, greenlet, /)\n--\n\n"
      "If it was woken, let it go on before all others that were."},
-    {"ev_sleep", FAST(ev_sleep),
-     "ev_sleep($module, seconds=0)\n--\n\n"
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMethodDef public_functions[] = {
+    {"sleep", FAST(ev_sleep),
+     "sleep($module, seconds=0)\n--\n\n"
      "Let others run for so many seconds at least; with 0, or less, all that\n"
      "are ready, once."},
     {NULL, NULL, 0, NULL},
 };
+
+/* Add one as ev_NAME. 0, or -1 with an exception. */
+static int
+add_function(PyObject *module, PyMethodDef *def, PyObject *users_module)
+{
+    PyObject *name = PyUnicode_FromFormat("ev_%s", def->ml_name);
+    PyObject *func = PyCFunction_NewEx(def, module, users_module);
+    int err = -1;
+    if (name != NULL && func != NULL)
+        err = PyObject_SetAttr(module, name, func);
+    Py_XDECREF(name);
+    Py_XDECREF(func);
+    return err;
+}
+
+int
+coir__ev_add_functions(PyObject *module, PyMethodDef *defs)
+{
+    PyObject *users = PyUnicode_FromString("coir.eventlet.greenthread");
+    int err = users != NULL ? 0 : -1;
+    for (; err == 0 && defs->ml_name != NULL; defs++)
+        err = add_function(module, defs, users);
+    Py_XDECREF(users);
+    return err;
+}
 
 static int
 types_ready(void)
@@ -562,6 +591,7 @@ int
 coir__ev_types_init(PyObject *module)
 {
     if (types_ready() < 0 || PyModule_AddFunctions(module, functions) < 0 ||
+        coir__ev_add_functions(module, public_functions) < 0 ||
         PyModule_AddObjectRef(module, "EV_NOT_USED", not_used) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "EvEvent", (PyObject *)&event_type);

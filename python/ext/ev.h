@@ -33,6 +33,22 @@ coir__ev_hub(coir_pythread *t)
     return coir__ev_hub_slowly(t, hub);
 }
 
+/* Add functions that users know as those of coir.eventlet.greenthread, each
+ * as ev_NAME. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__ev_add_functions(PyObject *module, PyMethodDef *defs);
+
+/* A function or method that takes what spawn() does. */
+typedef PyObject *coir_ev_method(PyObject *op, PyObject *const *args,
+                                 Py_ssize_t nargs, PyObject *kwnames);
+
+/* Call `call` with the argument of that name as its first by position, where
+ * none is given by position; TypeError, of `func`, if there is none. */
+COIR__HIDDEN PyObject *coir__ev_first_by_name(coir_ev_method *call,
+                                              const char *func,
+                                              const char *name, PyObject *op,
+                                              PyObject *const *args,
+                                              PyObject *kwnames);
+
 /* A result, or an exception, for all that wait for it. */
 typedef struct {
     coir_list waiters;

@@ -68,11 +68,9 @@ pool_spawn(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 {
     if (!is_complete(SELF))
         return NULL;
-    if (nargs < 1) {
-        PyErr_SetString(PyExc_TypeError, "spawn() missing 1 required "
-                                         "positional argument: 'function'");
-        return NULL;
-    }
+    if (COIR__UNLIKELY(nargs < 1))
+        return coir__ev_first_by_name(pool_spawn, "spawn", "function", op,
+                                      args, kwnames);
     int here = is_reentrant(SELF);
     if (here != 0)
         return here > 0 ? spawn_here(op, args, nargs, kwnames) : NULL;
@@ -167,7 +165,7 @@ pool_dealloc(PyObject *op)
 static PyMethodDef pool_methods[] = {
     {"spawn", (PyCFunction)(void (*)(void))pool_spawn,
      METH_FASTCALL | METH_KEYWORDS,
-     "spawn($self, function, /, *args, **kwargs)\n--\n\n"
+     "spawn($self, function, *args, **kwargs)\n--\n\n"
      "Run ``function(*args, **kwargs)`` in the pool, waiting for a place."},
     {"_spawn_done", pool_spawn_done, METH_O,
      "_spawn_done($self, coro, /)\n--\n\nIt has ended."},
@@ -191,7 +189,8 @@ static PyMemberDef pool_members[] = {
 };
 
 static PyTypeObject pool_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "coir._core.EvGreenPool",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name =
+        "coir.eventlet.greenpool.GreenPool",
     .tp_basicsize = sizeof(PoolObject),
     .tp_dealloc = pool_dealloc,
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,

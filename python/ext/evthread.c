@@ -21,8 +21,8 @@ static PyTypeObject raw_type;
 static SpawnObject *starting;
 
 /* Interned, strong. */
-static PyObject *str_handle_error, *str_main, *str_popleft, *str_append,
-    *str_remove, *str_run;
+static PyObject *str_func, *str_handle_error, *str_main, *str_popleft,
+    *str_append, *str_remove, *str_run;
 static PyObject *deque_type; /* strong */
 
 /* --- starting ------------------------------------------------------------ */
@@ -344,24 +344,56 @@ coir__evthread_new(PyObject *func, PyObject *args, PyObject *kwargs)
                                 kwargs);
 }
 
-static int
-needs_function(const char *name, Py_ssize_t nargs)
+/* Where a name is; -1 with TypeError, as `func` cannot do without it. */
+static Py_ssize_t
+find_name(const char *func, const char *name, PyObject *kwnames)
 {
-    if (nargs > 0)
-        return 0;
+    Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i),
+                                             name) == 0)
+            return i;
     PyErr_Format(PyExc_TypeError,
-                 "%s() missing 1 required positional argument: 'func'", name);
+                 "%s() missing 1 required positional argument: '%s'", func,
+                 name);
     return -1;
+}
+
+PyObject *
+coir__ev_first_by_name(coir_ev_method *call, const char *func,
+                       const char *name, PyObject *op, PyObject *const *args,
+                       PyObject *kwnames)
+{
+    Py_ssize_t at = find_name(func, name, kwnames);
+    if (at < 0)
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(kwnames);
+    PyObject **values = PyMem_New(PyObject *, (size_t)count);
+    PyObject *names = PyTuple_New(count - 1), *res = NULL;
+    if (values == NULL)
+        PyErr_NoMemory();
+    else if (names != NULL) {
+        values[0] = args[at];
+        for (Py_ssize_t i = 0, to = 0; i < count; i++)
+            if (i != at) {
+                PyTuple_SET_ITEM(names, to,
+                                 Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
+                values[++to] = args[i];
+            }
+        res = call(op, values, 1, names);
+    }
+    Py_XDECREF(names);
+    PyMem_Free(values);
+    return res;
 }
 
 /* spawn(func, *args, **kwargs), not started. */
 static SpawnObject *
-make_for(PyTypeObject *type, coir_entry *entry, const char *name,
-         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+make_for(PyTypeObject *type, coir_entry *entry, PyObject *const *args,
+         Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *tuple, *dict;
-    if (needs_function(name, nargs) < 0 ||
-        coir__ev_pack(args + 1, nargs - 1, kwnames, &tuple, &dict) < 0)
+    if (coir__ev_pack(args + 1, nargs - 1, kwnames, &tuple, &dict) < 0)
         return NULL;
     return make(type, entry, Py_NewRef(args[0]), tuple, dict);
 }
@@ -375,27 +407,35 @@ start(SpawnObject *s)
 }
 
 static PyObject *
-ev_spawn(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+ev_spawn(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
          PyObject *kwnames)
 {
-    return start(make_for(&coir__evthread_type, thread_entry, "spawn", args,
-                          nargs, kwnames));
-}
-
-static PyObject *
-ev_spawn_n(PyObject *Py_UNUSED(module), PyObject *const *args,
-           Py_ssize_t nargs, PyObject *kwnames)
-{
+    if (COIR__UNLIKELY(nargs < 1))
+        return coir__ev_first_by_name(ev_spawn, "spawn", "func", module, args,
+                                      kwnames);
     return start(
-        make_for(&raw_type, raw_entry, "spawn_n", args, nargs, kwnames));
+        make_for(&coir__evthread_type, thread_entry, args, nargs, kwnames));
 }
 
 static PyObject *
-ev_prepare(PyObject *Py_UNUSED(module), PyObject *const *args,
-           Py_ssize_t nargs, PyObject *kwnames)
+ev_spawn_n(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
 {
-    return (PyObject *)make_for(&coir__evthread_type, thread_entry, "prepare",
-                                args, nargs, kwnames);
+    if (COIR__UNLIKELY(nargs < 1))
+        return coir__ev_first_by_name(ev_spawn_n, "spawn_n", "func", module,
+                                      args, kwnames);
+    return start(make_for(&raw_type, raw_entry, args, nargs, kwnames));
+}
+
+static PyObject *
+ev_prepare(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    if (COIR__UNLIKELY(nargs < 1))
+        return coir__ev_first_by_name(ev_prepare, "prepare", "func", module,
+                                      args, kwnames);
+    return (PyObject *)make_for(&coir__evthread_type, thread_entry, args,
+                                nargs, kwnames);
 }
 
 /* --- GreenThread --------------------------------------------------------- */
@@ -424,21 +464,40 @@ thread_wait(PyObject *op, PyObject *Py_UNUSED(unused))
     return coir__ev_wait(&SELF->ev, op, COIR_FOREVER);
 }
 
+/* What is to be called: the first argument, or that of the name "func", which
+ * is taken out of `kwargs`, or NULL. New. */
+static PyObject *
+link_function(PyObject *args, PyObject *kwargs)
+{
+    PyObject *func = NULL;
+    if (PyTuple_GET_SIZE(args) > 0)
+        return Py_NewRef(PyTuple_GET_ITEM(args, 0));
+    if (PyDict_Check(kwargs)) {
+        func = PyDict_GetItemWithError(kwargs, str_func);
+        Py_XINCREF(func);
+    }
+    if (func != NULL && PyDict_DelItem(kwargs, str_func) < 0)
+        Py_CLEAR(func);
+    if (func == NULL && !PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError,
+                        "missing 1 required positional argument: 'func'");
+    return func;
+}
+
 /* (func, args, kwargs), as links are kept; None instead of an empty dict. */
 static PyObject *
 make_link(PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) < 1) {
-        PyErr_SetString(PyExc_TypeError,
-                        "missing 1 required positional argument: 'func'");
-        return NULL;
-    }
-    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
     PyObject *dict = kwargs != NULL ? PyDict_Copy(kwargs) : Py_NewRef(Py_None);
-    PyObject *link =
-        rest != NULL && dict != NULL
-            ? PyTuple_Pack(3, PyTuple_GET_ITEM(args, 0), rest, dict)
-            : NULL;
+    PyObject *func = dict != NULL ? link_function(args, dict) : NULL;
+    PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+    PyObject *link = NULL;
+    if (func != NULL && rest != NULL) {
+        if (dict != Py_None && PyDict_GET_SIZE(dict) == 0)
+            Py_SETREF(dict, Py_NewRef(Py_None));
+        link = PyTuple_Pack(3, func, rest, dict);
+    }
+    Py_XDECREF(func);
     Py_XDECREF(rest);
     Py_XDECREF(dict);
     return link;
@@ -743,16 +802,17 @@ static PyTypeObject raw_type = {
     .tp_base = &coir__greenlet_type,
 };
 
+/* Users know them as those of coir.eventlet.greenthread. */
 static PyMethodDef functions[] = {
-    {"ev_spawn", FAST(ev_spawn),
-     "ev_spawn($module, func, /, *args, **kwargs)\n--\n\n"
+    {"spawn", FAST(ev_spawn),
+     "spawn($module, func, *args, **kwargs)\n--\n\n"
      "Have ``func(*args, **kwargs)`` run in a green thread, soon. Does not\n"
      "block."},
-    {"ev_spawn_n", FAST(ev_spawn_n),
-     "ev_spawn_n($module, func, /, *args, **kwargs)\n--\n\n"
+    {"spawn_n", FAST(ev_spawn_n),
+     "spawn_n($module, func, *args, **kwargs)\n--\n\n"
      "The same, in a greenlet that nobody can wait for: a little faster."},
-    {"ev_prepare", FAST(ev_prepare),
-     "ev_prepare($module, func, /, *args, **kwargs)\n--\n\n"
+    {"prepare", FAST(ev_prepare),
+     "prepare($module, func, *args, **kwargs)\n--\n\n"
      "The same as spawn(), but it is not started: switch to it, in the hub."},
     {NULL, NULL, 0, NULL},
 };
@@ -764,11 +824,9 @@ names_ready(void)
         PyObject **where;
         const char *text;
     } names[] = {
-        {&str_handle_error, "handle_error"},
-        {&str_main, "main"},
-        {&str_popleft, "popleft"},
-        {&str_append, "append"},
-        {&str_remove, "remove"},
+        {&str_func, "func"},     {&str_handle_error, "handle_error"},
+        {&str_main, "main"},     {&str_popleft, "popleft"},
+        {&str_append, "append"}, {&str_remove, "remove"},
         {&str_run, "run"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -791,7 +849,7 @@ coir__evthread_types_init(PyObject *module)
 {
     if (names_ready() < 0 || PyType_Ready(&coir__evthread_type) < 0 ||
         PyType_Ready(&raw_type) < 0 ||
-        PyModule_AddFunctions(module, functions) < 0)
+        coir__ev_add_functions(module, functions) < 0)
         return -1;
     return PyModule_AddObjectRef(module, "EvGreenThread",
                                  (PyObject *)&coir__evthread_type);

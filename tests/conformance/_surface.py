@@ -13,10 +13,12 @@ def _parameters(theirs: list | None, mine: list | None) -> str:
     """What calls with ``theirs`` would notice, or ""."""
     if theirs is None or mine is None:
         return ""
+    nameless = {name for name, kind, _ in mine if kind == "POSITIONAL_ONLY"}
+    wrong = [f"{name} by position only" for name, kind, _ in theirs
+             if kind != "POSITIONAL_ONLY" and name in nameless]
     if _taken(mine, "VAR_POSITIONAL") and _taken(mine, "VAR_KEYWORD"):
-        return ""
+        return "; ".join(wrong)
     have = {name: default for name, _, default in mine}
-    wrong = []
     for name, kind, default in theirs:
         if kind.startswith("VAR_"):
             if not _taken(mine, kind):

@@ -72,6 +72,13 @@ def c_link():
 pool = eventlet.GreenPool(3)
 
 
+def c_named():
+    g = eventlet.spawn(func=dict, a=1)
+    g.link(func=print, a=1)
+    g.unlink(func=print, a=1)
+    g.wait()
+
+
 def c_pool():
     pool.spawn(max, 1, 2).wait()
 
@@ -97,6 +104,7 @@ for f in (
     c_queue,
     c_sem,
     c_link,
+    c_named,
     c_pool,
     c_hub,
     c_main,

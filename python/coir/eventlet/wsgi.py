@@ -54,6 +54,22 @@ from ._wsgi_parts import (  # noqa: F401
 from .corolocal import local
 from .patcher import original
 
+#: What users know, and find in tracebacks, as of this module.
+for _part in (
+    ChunkReadError,
+    FileObjectForHeaders,
+    HeaderLineTooLong,
+    HeadersTooLarge,
+    Input,
+    LoggerFileWrapper,
+    LoggerNull,
+    addr_to_host_port,
+    format_date_time,
+    get_logger,
+):
+    _part.__module__ = __name__
+del _part
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
