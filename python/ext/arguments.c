@@ -44,6 +44,20 @@ coir__named_arguments(const char *func, const char *const *names, int max,
     return 0;
 }
 
+PyObject *
+coir__one_named_argument(const char *func, const char *name,
+                         PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames)
+{
+    PyObject *arg = NULL;
+    if (coir__named_arguments(func, &name, 1, args, nargs, kwnames, &arg) < 0)
+        return NULL;
+    if (arg == NULL)
+        PyErr_Format(PyExc_TypeError, "%s() needs the argument '%s'", func,
+                     name);
+    return arg;
+}
+
 int
 coir__tuple_arguments(const char *func, const char *const *names, int max,
                       PyObject *args, PyObject *kwargs, PyObject **out)

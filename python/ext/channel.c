@@ -307,6 +307,8 @@ channel_dealloc(PyObject *op)
 
 #define FAST(func) ((PyCFunction)(void (*)(void))(func))
 
+COIR__DEFINE_ONE(channel_put_nowait, "put_nowait", "item")
+
 static PyMethodDef channel_methods[] = {
     {"get", FAST(channel_get), METH_FASTCALL | METH_KEYWORDS,
      "get($self, block=True, timeout=None)\n--\n\n"
@@ -320,8 +322,8 @@ static PyMethodDef channel_methods[] = {
      "Give the item to who waits in get(), and let it run. If nobody does,\n"
      "wait for one, at most `timeout` seconds; or, if not `block`, do not\n"
      "wait: then Full is raised. In the hub it never waits."},
-    {"put_nowait", channel_put_nowait, METH_O,
-     "put_nowait($self, item, /)\n--\n\nput(item, False)."},
+    {"put_nowait", COIR__ONE(channel_put_nowait),
+     "put_nowait($self, item)\n--\n\nput(item, False)."},
     {"qsize", channel_qsize, METH_NOARGS,
      "qsize($self)\n--\n\n0: a channel holds no items."},
     {"empty", channel_true, METH_NOARGS,

@@ -571,7 +571,7 @@ PyDoc_STRVAR(start_doc,
              "Have it run at the next turn of its hub. Only the first call "
              "counts.");
 PyDoc_STRVAR(start_later_doc,
-             "start_later($self, seconds, /)\n--\n\n"
+             "start_later($self, seconds)\n--\n\n"
              "Have it run after so many seconds. Only the first call counts.");
 PyDoc_STRVAR(run_doc, "run($self, /)\n--\n\n"
                       "What happens in the greenlet: calls _run().");
@@ -604,7 +604,7 @@ PyDoc_STRVAR(throw_doc,
              "hub: any other\n"
              "greenlet that calls it is not resumed by anybody. See kill().");
 PyDoc_STRVAR(rawlink_doc,
-             "rawlink($self, callback, /)\n--\n\n"
+             "rawlink($self, callback)\n--\n\n"
              "Have callback(greenlet) called in the hub, where it must not "
              "wait, when this\nhas ended; also if it has already.");
 PyDoc_STRVAR(link_doc,
@@ -617,7 +617,7 @@ PyDoc_STRVAR(link_value_doc,
 PyDoc_STRVAR(link_exception_doc,
              "link_exception($self, callback, SpawnedLink=None)\n--\n\n"
              "As link(), if it ends by an error.");
-PyDoc_STRVAR(unlink_doc, "unlink($self, callback, /)\n--\n\n"
+PyDoc_STRVAR(unlink_doc, "unlink($self, callback)\n--\n\n"
                          "Forget a callback, however it was linked.");
 PyDoc_STRVAR(unlink_all_doc,
              "unlink_all($self, /)\n--\n\nForget all callbacks.");
@@ -625,13 +625,22 @@ PyDoc_STRVAR(
     has_links_doc,
     "has_links($self, /)\n--\n\nHow many callbacks and waiters there are.");
 PyDoc_STRVAR(add_spawn_callback_doc,
-             "add_spawn_callback(callback, /)\n--\n\n"
+             "add_spawn_callback(callback)\n--\n\n"
              "Have callback(greenlet) called by each start of a Greenlet.");
 PyDoc_STRVAR(remove_spawn_callback_doc,
-             "remove_spawn_callback(callback, /)\n--\n\n"
+             "remove_spawn_callback(callback)\n--\n\n"
              "Undo add_spawn_callback(); nothing if it was not added.");
 
 #define FAST METH_FASTCALL | METH_KEYWORDS
+
+COIR__DEFINE_ONE(green_start_later, "start_later", "seconds")
+COIR__DEFINE_ONE(green_rawlink, "rawlink", "callback")
+COIR__DEFINE_ONE(green_unlink, "unlink", "callback")
+COIR__DEFINE_ONE(green_add_spawn_callback, "add_spawn_callback", "callback")
+COIR__DEFINE_ONE(green_remove_spawn_callback, "remove_spawn_callback",
+                 "callback")
+COIR__DEFINE_ONE(green_report_error, "_report_error", "exc_info")
+COIR__DEFINE_ONE(green_maybe_kill, "_maybe_kill_before_start", "exception")
 
 static PyMethodDef green_methods[] = {
     {"spawn", _PyCFunction_CAST(coir__green_spawn), FAST | METH_CLASS,
@@ -639,7 +648,7 @@ static PyMethodDef green_methods[] = {
     {"spawn_later", _PyCFunction_CAST(coir__green_spawn_later),
      FAST | METH_CLASS, spawn_later_doc},
     {"start", green_start, METH_NOARGS, start_doc},
-    {"start_later", green_start_later, METH_O, start_later_doc},
+    {"start_later", COIR__ONE(green_start_later), start_later_doc},
     {"run", green_run, METH_NOARGS, run_doc},
     {"ready", green_ready, METH_NOARGS, ready_doc},
     {"successful", green_successful, METH_NOARGS, successful_doc},
@@ -647,23 +656,24 @@ static PyMethodDef green_methods[] = {
     {"get", _PyCFunction_CAST(coir__green_get), FAST, get_doc},
     {"kill", _PyCFunction_CAST(coir__green_kill), FAST, kill_doc},
     {"throw", _PyCFunction_CAST(coir__green_throw), METH_FASTCALL, throw_doc},
-    {"rawlink", green_rawlink, METH_O, rawlink_doc},
+    {"rawlink", COIR__ONE(green_rawlink), rawlink_doc},
     {"link", _PyCFunction_CAST(green_link), FAST, link_doc},
     {"link_value", _PyCFunction_CAST(green_link_value), FAST, link_value_doc},
     {"link_exception", _PyCFunction_CAST(green_link_exception), FAST,
      link_exception_doc},
-    {"unlink", green_unlink, METH_O, unlink_doc},
+    {"unlink", COIR__ONE(green_unlink), unlink_doc},
     {"unlink_all", green_unlink_all, METH_NOARGS, unlink_all_doc},
     {"has_links", green_has_links, METH_NOARGS, has_links_doc},
-    {"add_spawn_callback", green_add_spawn_callback, METH_O | METH_STATIC,
+    {"add_spawn_callback", COIR__ONE(green_add_spawn_callback) | METH_STATIC,
      add_spawn_callback_doc},
-    {"remove_spawn_callback", green_remove_spawn_callback,
-     METH_O | METH_STATIC, remove_spawn_callback_doc},
+    {"remove_spawn_callback",
+     COIR__ONE(green_remove_spawn_callback) | METH_STATIC,
+     remove_spawn_callback_doc},
     {"_raise_exception", green_raise_exception, METH_NOARGS,
      "Raise what it failed with."},
-    {"_report_error", green_report_error, METH_O,
+    {"_report_error", COIR__ONE(green_report_error),
      "Called with the exc_info of a failure, to note and to report it."},
-    {"_maybe_kill_before_start", green_maybe_kill, METH_O,
+    {"_maybe_kill_before_start", COIR__ONE(green_maybe_kill),
      "Kill it if it has not run; whether it is dead now."},
     {"_formatinfo", green_formatinfo, METH_NOARGS,
      "What it runs, for the repr."},

@@ -465,17 +465,20 @@ PyDoc_STRVAR(start_doc,
 PyDoc_STRVAR(spawn_doc,
              "spawn($self, *args, **kwargs)\n--\n\n"
              "Make a greenlet of these arguments, add it, start it.");
-PyDoc_STRVAR(discard_doc, "discard($self, greenlet, /)\n--\n\n"
+PyDoc_STRVAR(discard_doc, "discard($self, greenlet)\n--\n\n"
                           "Have nothing more to do with a greenlet.");
 
 #define FAST METH_FASTCALL | METH_KEYWORDS
+
+COIR__DEFINE_ONE(group_discard, "discard", "greenlet")
+COIR__DEFINE_ONE(group__discard, "_discard", "greenlet")
 
 static PyMethodDef group_methods[] = {
     {"add", _PyCFunction_CAST(group_add), FAST, add_doc},
     {"start", _PyCFunction_CAST(group_start), FAST, start_doc},
     {"spawn", _PyCFunction_CAST(group_spawn), FAST, spawn_doc},
-    {"discard", group_discard, METH_O, discard_doc},
-    {"_discard", group__discard, METH_O,
+    {"discard", COIR__ONE(group_discard), discard_doc},
+    {"_discard", COIR__ONE(group__discard),
      "Called when a greenlet of the group has ended."},
     {NULL, NULL, 0, NULL},
 };

@@ -386,10 +386,30 @@ coir__http_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return list;
 }
 
+/* The argument that may be left out, if it is given by its name: into *named,
+ * to which *args points then. 0, or -1 with TypeError. */
+static int
+by_name(const char *func, const char *name, PyObject *const **args,
+        Py_ssize_t *nargs, PyObject *kwnames, PyObject **named)
+{
+    if (COIR__LIKELY(kwnames == NULL))
+        return 0;
+    *named = coir__one_argument(func, name, *args, *nargs, kwnames);
+    if (*named == NULL)
+        return -1;
+    *args = named;
+    *nargs = 1;
+    return 0;
+}
+
 static PyObject *
 call(PyObject *op, PyObject *(*func)(HTTPInputObject *, size_t),
-     const char *name, PyObject *const *args, Py_ssize_t nargs)
+     const char *name, const char *size, PyObject *const *args,
+     Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *named;
+    if (by_name(name, size, &args, &nargs, kwnames, &named) < 0)
+        return NULL;
     Py_ssize_t want = coir__http_size_arg(name, args, nargs);
     if (want < 0)
         return NULL;
@@ -402,21 +422,23 @@ call(PyObject *op, PyObject *(*func)(HTTPInputObject *, size_t),
 }
 
 static PyObject *
-input_read(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+input_read(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
 {
-    return call(op, read_some, "read", args, nargs);
+    return call(op, read_some, "read", "length", args, nargs, kwnames);
 }
 
 static PyObject *
-input_readline(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+input_readline(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
 {
-    return call(op, read_line, "readline", args, nargs);
+    return call(op, read_line, "readline", "size", args, nargs, kwnames);
 }
 
 static PyObject *
 input_iternext(PyObject *op)
 {
-    PyObject *line = call(op, read_line, "readline", NULL, 0);
+    PyObject *line = call(op, read_line, "readline", NULL, NULL, 0, NULL);
     if (line != NULL && PyBytes_GET_SIZE(line) == 0)
         Py_CLEAR(line);
     return line;
@@ -432,8 +454,12 @@ input_next(PyObject *op, PyObject *Py_UNUSED(unused))
 }
 
 static PyObject *
-input_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+input_readlines(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
 {
+    PyObject *named;
+    if (by_name("readlines", "hint", &args, &nargs, kwnames, &named) < 0)
+        return NULL;
     return coir__http_readlines(op, args, nargs, input_iternext);
 }
 
@@ -632,16 +658,16 @@ input_dealloc(PyObject *op)
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
 
 static PyMethodDef input_methods[] = {
-    {"read", FAST(input_read), METH_FASTCALL,
-     "read($self, length=None, /)\n--\n\n"
+    {"read", FAST(input_read), METH_FASTCALL | METH_KEYWORDS,
+     "read($self, length=None)\n--\n\n"
      "Read that many bytes, fewer only at the end of the body; None or -1:\n"
      "all of it. HTTPInputError: it is not valid; OSError: the connection\n"
      "ended before the body did."},
-    {"readline", FAST(input_readline), METH_FASTCALL,
-     "readline($self, size=None, /)\n--\n\n"
+    {"readline", FAST(input_readline), METH_FASTCALL | METH_KEYWORDS,
+     "readline($self, size=None)\n--\n\n"
      "Read up to and with LF, or that many bytes."},
-    {"readlines", FAST(input_readlines), METH_FASTCALL,
-     "readlines($self, hint=None, /)\n--\n\n"
+    {"readlines", FAST(input_readlines), METH_FASTCALL | METH_KEYWORDS,
+     "readlines($self, hint=None)\n--\n\n"
      "Read lines up to the end, or until they are that many bytes."},
     {"next", input_next, METH_NOARGS, "next($self)\n--\n\nThe next line."},
     {"drain", FAST(input_drain), METH_FASTCALL,

@@ -833,6 +833,9 @@ forget_others(PyObject *module, PyObject *Py_UNUSED(unused))
     return forget_threads(module, NULL);
 }
 
+COIR__DEFINE_ONE(set_hub, "set_hub", "hub")
+COIR__DEFINE_ONE(set_loop, "set_loop", "loop")
+
 static PyMethodDef functions[] = {
     {"forget_others", forget_others, METH_NOARGS,
      "forget_others($module)\n--\n\n"
@@ -849,14 +852,14 @@ static PyMethodDef functions[] = {
      "none."},
     {"get_hub_if_exists", get_hub_if_exists, METH_NOARGS,
      "get_hub_if_exists($module)\n--\n\nThis thread's hub, or None."},
-    {"set_hub", set_hub, METH_O,
-     "set_hub($module, hub, /)\n--\n\nMake it this thread's; None: none."},
+    {"set_hub", COIR__ONE(set_hub),
+     "set_hub($module, hub)\n--\n\nMake it this thread's; None: none."},
     {"get_loop", get_loop, METH_NOARGS,
      "get_loop()\n\n"
      "The loop that this thread's next hub is to run. A hub that is\n"
      "destroyed without its loop leaves it there."},
-    {"set_loop", set_loop, METH_O,
-     "set_loop(loop, /)\n\n"
+    {"set_loop", COIR__ONE(set_loop),
+     "set_loop(loop)\n\n"
      "Have this thread's next hub run it; None: one of its own."},
     {"get_hub_class", get_hub_class, METH_NOARGS,
      "get_hub_class($module)\n--\n\nWhat makes the hubs of threads."},

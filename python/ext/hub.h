@@ -13,7 +13,7 @@
 #ifndef COIR_HUB_H
 #define COIR_HUB_H
 
-#include "state.h"
+#include "arguments.h"
 
 #include <coir/loop.h>
 

@@ -621,13 +621,16 @@ coir__linkable_dealloc(PyObject *op)
     Py_TYPE(op)->tp_free(op);
 }
 
+COIR__DEFINE_ONE(linkable_rawlink, "rawlink", "callback")
+COIR__DEFINE_ONE(linkable_unlink, "unlink", "callback")
+
 static PyMethodDef linkable_methods[] = {
-    {"rawlink", linkable_rawlink, METH_O,
-     "rawlink($self, callback, /)\n--\n\n"
+    {"rawlink", COIR__ONE(linkable_rawlink),
+     "rawlink($self, callback)\n--\n\n"
      "Call it once, with this object, in the hub when the object is ready.\n"
      "It must not block; its errors are reported to the hub."},
-    {"unlink", linkable_unlink, METH_O,
-     "unlink($self, callback, /)\n--\n\nDo not call it; nothing, if that was "
+    {"unlink", COIR__ONE(linkable_unlink),
+     "unlink($self, callback)\n--\n\nDo not call it; nothing, if that was "
      "done."},
     {"linkcount", linkable_linkcount, METH_NOARGS,
      "linkcount($self)\n--\n\nHow many wait for it or are linked to it."},

@@ -5,36 +5,6 @@
 
 #include "hub.h"
 
-/* --- arguments ----------------------------------------------------------- */
-
-/* As coir__arguments(), which see; for names, and for too many. */
-COIR__HIDDEN int coir__named_arguments(const char *func,
-                                       const char *const *names, int max,
-                                       PyObject *const *args, Py_ssize_t nargs,
-                                       PyObject *kwnames, PyObject **out);
-
-/* Arguments of a vectorcall, by position or by one of the `max` names, into
- * `out`, borrowed; what is not given stays as it is. 0, or -1 with
- * TypeError. */
-static inline int
-coir__arguments(const char *func, const char *const *names, int max,
-                PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-                PyObject **out)
-{
-    if (COIR__UNLIKELY(nargs > max || kwnames != NULL))
-        return coir__named_arguments(func, names, max, args, nargs, kwnames,
-                                     out);
-    for (Py_ssize_t i = 0; i < nargs; i++)
-        out[i] = args[i];
-    return 0;
-}
-
-/* The same of a tuple and a dict, or NULL. */
-COIR__HIDDEN int coir__tuple_arguments(const char *func,
-                                       const char *const *names, int max,
-                                       PyObject *args, PyObject *kwargs,
-                                       PyObject **out);
-
 /* --- timeouts ------------------------------------------------------------ */
 
 extern PyTypeObject coir__timeout_type COIR__HIDDEN;

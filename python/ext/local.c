@@ -420,9 +420,12 @@ all_local_dicts_for_greenlet(PyObject *Py_UNUSED(module), PyObject *op)
     return list;
 }
 
+COIR__DEFINE_ONE(all_local_dicts_for_greenlet, "all_local_dicts_for_greenlet",
+                 "greenlet")
+
 static PyMethodDef functions[] = {
-    {"all_local_dicts_for_greenlet", all_local_dicts_for_greenlet, METH_O,
-     "all_local_dicts_for_greenlet($module, greenlet, /)\n--\n\n"
+    {"all_local_dicts_for_greenlet", COIR__ONE(all_local_dicts_for_greenlet),
+     "all_local_dicts_for_greenlet($module, greenlet)\n--\n\n"
      "What the greenlet has in locals: ((type, id), dict) for each of them."},
     {NULL, NULL, 0, NULL},
 };

@@ -553,6 +553,8 @@ lock_repr(PyObject *op)
                                 Py_TYPE(op)->tp_name, op);
 }
 
+COIR__DEFINE_ONE(lock_acquire_restore, "_acquire_restore", "count_owner")
+
 static PyMethodDef lock_methods[] = {
     {"__enter__", lock_enter, METH_NOARGS, NULL},
     {"acquire", FAST lock_acquire, METH_FASTCALL | METH_KEYWORDS,
@@ -570,8 +572,8 @@ static PyMethodDef lock_methods[] = {
      "locked_lock($self)\n--\n\nAs locked()."},
     {"_is_owned", lock_is_owned, METH_NOARGS,
      "_is_owned($self)\n--\n\nAs locked()."},
-    {"_acquire_restore", lock_acquire_restore, METH_O,
-     "_acquire_restore($self, state, /)\n--\n\n"
+    {"_acquire_restore", COIR__ONE(lock_acquire_restore),
+     "_acquire_restore($self, count_owner)\n--\n\n"
      "Lock it, for who has waited for a condition; also if it is killed."},
     {NULL, NULL, 0, NULL},
 };

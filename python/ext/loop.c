@@ -627,9 +627,24 @@ loop_run(PyObject *op, PyObject *args, PyObject *kwargs)
     return some < 0 ? NULL : PyBool_FromLong(some);
 }
 
+static PyObject *loop_run_callback(PyObject *op, PyObject *const *args,
+                                   Py_ssize_t nargs, PyObject *kwnames);
+
 static PyObject *
-loop_run_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+run_callback_by_name(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                     PyObject *kwnames)
 {
+    PyObject *func =
+        coir__one_argument("run_callback", "func", args, nargs, kwnames);
+    return func != NULL ? loop_run_callback(op, &func, 1, NULL) : NULL;
+}
+
+static PyObject *
+loop_run_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
+{
+    if (COIR__UNLIKELY(kwnames != NULL))
+        return run_callback_by_name(op, args, nargs, kwnames);
     if (nargs < 1 || args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError,
                         "run_callback() needs something to call");
@@ -649,11 +664,12 @@ loop_run_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyObject *
-loop_handle_error(PyObject *op, PyObject *args)
+loop_handle_error(PyObject *op, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"context", "type", "value", "tb", NULL};
     PyObject *context, *type, *value, *tb;
-    if (!PyArg_ParseTuple(args, "OOOO:handle_error", &context, &type, &value,
-                          &tb))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO:handle_error", names,
+                                     &context, &type, &value, &tb))
         return NULL;
     PyObject *handler = SELF->error_handler;
     if (handler == NULL) {
@@ -676,10 +692,12 @@ loop_handle_error(PyObject *op, PyObject *args)
 }
 
 static PyObject *
-loop_break(PyObject *op, PyObject *args)
+loop_break(PyObject *op, PyObject *args, PyObject *kwargs)
 {
+    static char *names[] = {"how", NULL};
     int how = COIR_BREAK_ONE;
-    if (!PyArg_ParseTuple(args, "|i:break_", &how) || !alive(SELF))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:break_", names, &how) ||
+        !alive(SELF))
         return NULL;
     SELF->stop = how != COIR_BREAK_CANCEL;
     coir_loop_break(SELF->loop, how);
@@ -902,6 +920,8 @@ loop_set_handler(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+COIR__DEFINE_ONE(loop_closing_fd, "closing_fd", "fd")
+
 static PyMethodDef loop_methods[] = {
     {"run", (PyCFunction)(void (*)(void))loop_run,
      METH_VARARGS | METH_KEYWORDS,
@@ -910,20 +930,22 @@ static PyMethodDef loop_methods[] = {
      "going; one turn only with `once`, one that does not block with\n"
      "`nowait`. Returns whether there are any left."},
     {"run_callback", (PyCFunction)(void (*)(void))loop_run_callback,
-     METH_FASTCALL,
-     "run_callback($self, func, /, *args)\n--\n\n"
+     METH_FASTCALL | METH_KEYWORDS,
+     "run_callback($self, func, *args)\n--\n\n"
      "Call func(*args) in the hub, soon, after all that was asked for\n"
      "before. Any thread; the loop is woken if it sleeps."},
     {"run_callback_threadsafe", (PyCFunction)(void (*)(void))loop_run_callback,
-     METH_FASTCALL,
-     "run_callback_threadsafe($self, func, /, *args)\n--\n\n"
+     METH_FASTCALL | METH_KEYWORDS,
+     "run_callback_threadsafe($self, func, *args)\n--\n\n"
      "As run_callback()."},
-    {"handle_error", loop_handle_error, METH_VARARGS,
-     "handle_error($self, context, type, value, tb, /)\n--\n\n"
+    {"handle_error", (PyCFunction)(void (*)(void))loop_handle_error,
+     METH_VARARGS | METH_KEYWORDS,
+     "handle_error($self, context, type, value, tb)\n--\n\n"
      "Hand an error of a callback to error_handler: its handle_error(), or\n"
      "itself; without one print it and stop the loop."},
-    {"break_", loop_break, METH_VARARGS,
-     "break_($self, how=1, /)\n--\n\nMake run() return; 2: all runs; 0: do "
+    {"break_", (PyCFunction)(void (*)(void))loop_break,
+     METH_VARARGS | METH_KEYWORDS,
+     "break_($self, how=1)\n--\n\nMake run() return; 2: all runs; 0: do "
      "not."},
     {"destroy", loop_destroy, METH_NOARGS,
      "destroy($self)\n--\n\n"
@@ -951,8 +973,8 @@ static PyMethodDef loop_methods[] = {
      "reset_sigchld($self)\n--\n\nAs install_sigchld()."},
     {"fileno", loop_fileno, METH_NOARGS,
      "fileno($self)\n--\n\nThe descriptor of its epoll set or ring."},
-    {"closing_fd", loop_closing_fd, METH_O,
-     "closing_fd($self, fd, /)\n--\n\n"
+    {"closing_fd", COIR__ONE(loop_closing_fd),
+     "closing_fd($self, fd)\n--\n\n"
      "The descriptor is about to be closed: make its watchers pending.\n"
      "Returns whether there were any."},
     {NULL, NULL, 0, NULL},

@@ -348,6 +348,21 @@ queue_set_maxsize(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
+/* The method _init() of a subclass, without items if there are none: those of
+ * the standard library's queues take none. */
+static int
+call_init(QueueObject *q, PyObject *items)
+{
+    PyObject *maxsize = coir__queue_get_maxsize((PyObject *)q, NULL);
+    if (maxsize == NULL)
+        return -1;
+    PyObject *res = PyObject_CallMethodObjArgs(
+        (PyObject *)q, coir__queue_names[NAME_INIT_], maxsize, items, NULL);
+    Py_DECREF(maxsize);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
 static int
 init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
 {
@@ -360,19 +375,10 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
                      "for a channel use Channel",
                      1) < 0)
         return -1;
-    if (q->over & OVER_INIT) {
-        PyObject *arg = coir__queue_get_maxsize((PyObject *)q, NULL);
-        if (arg == NULL)
-            return -1;
-        PyObject *res = PyObject_CallMethodOneArg(
-            (PyObject *)q, coir__queue_names[NAME_INIT_], arg);
-        Py_DECREF(arg);
-        if (res == NULL)
-            return -1;
-        Py_DECREF(res);
-    }
-    if (items != NULL && items != Py_None &&
-        coir__queue_add_items(q, items) < 0)
+    int has_items = items != NULL ? PyObject_IsTrue(items) : 0;
+    if (has_items < 0 ||
+        (q->over & OVER_INIT ? call_init(q, has_items ? items : NULL)
+                             : has_items && coir__queue_add_items(q, items)))
         return -1;
     if (!q->counts)
         return 0;
@@ -432,6 +438,25 @@ queue_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     Py_ssize_t n = coir__queue_size((QueueObject *)op);
     return n < 0 ? NULL : PyLong_FromSsize_t(n);
+}
+
+static PyObject *
+queue_base_init(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const char *const names[] = {"maxsize", "items"};
+    PyObject *in[] = {NULL, NULL};
+    if (coir__arguments("_init", names, 2, args, nargs, kwnames, in) < 0)
+        return NULL;
+    if (in[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "_init() needs maxsize");
+        return NULL;
+    }
+    PyObject *res = coir__queue_init_(op, in[0]);
+    if (res != NULL && in[1] != NULL &&
+        coir__queue_add_items((QueueObject *)op, in[1]) < 0)
+        Py_CLEAR(res);
+    return res;
 }
 
 static PyObject *
@@ -540,6 +565,9 @@ get_is_shutdown(PyObject *op, void *Py_UNUSED(closure))
 
 #define FAST(func) ((PyCFunction)(void (*)(void))(func))
 
+COIR__DEFINE_ONE(queue_put_nowait, "put_nowait", "item")
+COIR__DEFINE_ONE(coir__queue_put_, "_put", "item")
+
 static PyMethodDef simple_methods[] = {
     {"get", FAST(queue_get), METH_FASTCALL | METH_KEYWORDS,
      "get($self, block=True, timeout=None)\n--\n\n"
@@ -555,8 +583,8 @@ static PyMethodDef simple_methods[] = {
      "raised\n"
      "and the item is not in the queue. In the hub it never waits. ShutDown\n"
      "is raised if the queue was shut down."},
-    {"put_nowait", queue_put_nowait, METH_O,
-     "put_nowait($self, item, /)\n--\n\nput(item, False)."},
+    {"put_nowait", COIR__ONE(queue_put_nowait),
+     "put_nowait($self, item)\n--\n\nput(item, False)."},
     {"peek", FAST(queue_peek), METH_FASTCALL | METH_KEYWORDS,
      "peek($self, block=True, timeout=None)\n--\n\n"
      "The item that get() would take, which stays in the queue."},
@@ -570,13 +598,13 @@ static PyMethodDef simple_methods[] = {
      "full($self)\n--\n\nWhether put() would have to wait."},
     {"copy", queue_copy, METH_NOARGS,
      "copy($self)\n--\n\nA queue of the same type with the same items."},
-    {"_init", coir__queue_init_, METH_O,
-     "_init($self, maxsize, /)\n--\n\nStart without items; may be "
-     "overridden."},
+    {"_init", FAST(queue_base_init), METH_FASTCALL | METH_KEYWORDS,
+     "_init($self, maxsize, items=())\n--\n\n"
+     "Start with these items; may be overridden."},
     {"_qsize", coir__queue_qsize_, METH_NOARGS,
      "_qsize($self)\n--\n\nHow many items; may be overridden."},
-    {"_put", coir__queue_put_, METH_O,
-     "_put($self, item, /)\n--\n\nAdd an item; may be overridden."},
+    {"_put", COIR__ONE(coir__queue_put_),
+     "_put($self, item)\n--\n\nAdd an item; may be overridden."},
     {"_get", coir__queue_get_, METH_NOARGS,
      "_get($self)\n--\n\nTake the next item; may be overridden."},
     {"_peek", queue_base_peek, METH_NOARGS,

@@ -240,6 +240,8 @@ rlock_dealloc(PyObject *op)
     Py_TYPE(op)->tp_free(op);
 }
 
+COIR__DEFINE_ONE(rlock_acquire_restore, "_acquire_restore", "count_owner")
+
 static PyMethodDef rlock_methods[] = {
     {"acquire", FAST rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
      "acquire($self, blocking=True, timeout=None)\n--\n\n"
@@ -260,8 +262,9 @@ static PyMethodDef rlock_methods[] = {
      "_recursion_count($self)\n--\n\nHow often the calling greenlet has it."},
     {"_release_save", rlock_release_save, METH_NOARGS,
      "_release_save($self)\n--\n\nFree it; for _acquire_restore()."},
-    {"_acquire_restore", rlock_acquire_restore, METH_O,
-     "_acquire_restore($self, state, /)\n--\n\nBlock until it is as it was."},
+    {"_acquire_restore", COIR__ONE(rlock_acquire_restore),
+     "_acquire_restore($self, count_owner)\n--\n\nBlock until it is as it "
+     "was."},
     {"_at_fork_reinit", rlock_at_fork, METH_NOARGS,
      "_at_fork_reinit($self)\n--\n\nFor the child of a fork: it is free."},
     {NULL, NULL, 0, NULL},

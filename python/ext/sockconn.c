@@ -77,9 +77,9 @@ with_resolved(PyObject *op, PyObject *args, Py_ssize_t at)
 /* --- the base's methods that may have to wait ---------------------------- */
 
 const char *const coir__base_names[COIR__BASE_COUNT] = {
-    "recvfrom",   "recvfrom_into", "recvmsg",       "recvmsg_into",
-    "sendto",     "sendmsg",       "sendmsg_afalg", "_accept",
-    "connect_ex", "settimeout",    "detach",
+    "recvfrom", "recvfrom_into", "recvmsg",  "recvmsg_into", "sendto",
+    "sendmsg",  "sendmsg_afalg", "_accept",  "connect_ex",   "settimeout",
+    "detach",   "bind",          "shutdown",
 };
 PyObject *coir__base_methods[COIR__BASE_COUNT];
 
@@ -221,10 +221,32 @@ coir__sock_sendto(PyObject *op, PyObject *args)
     return res;
 }
 
+static PyObject *
+sendmsg_by_name(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static const char *const names[] = {"buffers", "ancdata", "flags",
+                                        "address"};
+    PyObject *zero = PyLong_FromLong(0), *all = NULL;
+    PyObject *in[] = {NULL, coir__core.empty_tuple, zero, Py_None};
+    if (zero != NULL &&
+        coir__tuple_arguments("sendmsg", names, 4, args, kwargs, in) == 0) {
+        if (in[0] != NULL)
+            all = PyTuple_Pack(4, in[0], in[1], in[2], in[3]);
+        else
+            PyErr_SetString(PyExc_TypeError, "sendmsg() needs buffers");
+    }
+    Py_XDECREF(zero);
+    PyObject *res = all != NULL ? coir__sock_sendmsg(op, all, NULL) : NULL;
+    Py_XDECREF(all);
+    return res;
+}
+
 /* Buffers from an iterator, which would be used up by the first attempt. */
 PyObject *
-coir__sock_sendmsg(PyObject *op, PyObject *args)
+coir__sock_sendmsg(PyObject *op, PyObject *args, PyObject *kwargs)
 {
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)
+        return sendmsg_by_name(op, args, kwargs);
     Py_ssize_t n = PyTuple_GET_SIZE(args);
     if (n == 0)
         return call_base(SENDMSG, op, args, NULL); /* says what is wrong */

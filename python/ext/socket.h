@@ -212,6 +212,8 @@ enum retried {
     CONNECT_EX,
     SETTIMEOUT,
     DETACH,
+    BIND,
+    SHUTDOWN,
     COIR__BASE_COUNT
 };
 
@@ -233,7 +235,7 @@ COIR__HIDDEN PyObject *coir__sock_recv_into(PyObject *op, PyObject *args,
 COIR__HIDDEN PyObject *coir__sock_send(PyObject *op, PyObject *const *args,
                                        Py_ssize_t nargs, PyObject *kwnames);
 COIR__HIDDEN PyObject *coir__sock_sendall(PyObject *op, PyObject *const *args,
-                                          Py_ssize_t nargs);
+                                          Py_ssize_t nargs, PyObject *kwnames);
 /* The same, in no more time than that either. */
 COIR__HIDDEN PyObject *coir__sock_send_all(PyObject *op, PyObject *data,
                                            int flags, int64_t limit_ns);
@@ -244,7 +246,8 @@ COIR__HIDDEN PyObject *coir__sock_recvfrom_into(PyObject *op, PyObject *args,
 COIR__HIDDEN PyObject *coir__sock_recvmsg(PyObject *op, PyObject *args);
 COIR__HIDDEN PyObject *coir__sock_recvmsg_into(PyObject *op, PyObject *args);
 COIR__HIDDEN PyObject *coir__sock_sendto(PyObject *op, PyObject *args);
-COIR__HIDDEN PyObject *coir__sock_sendmsg(PyObject *op, PyObject *args);
+COIR__HIDDEN PyObject *coir__sock_sendmsg(PyObject *op, PyObject *args,
+                                          PyObject *kwargs);
 COIR__HIDDEN PyObject *coir__sock_sendmsg_afalg(PyObject *op, PyObject *args,
                                                 PyObject *kwargs);
 COIR__HIDDEN PyObject *coir__sock_accept_raw(PyObject *op, PyObject *unused);

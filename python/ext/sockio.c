@@ -323,10 +323,29 @@ coir__sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return n >= 0 ? PyLong_FromSsize_t(n) : NULL;
 }
 
+static PyObject *
+sendall_by_name(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    static const char *const names[] = {"data", "flags"};
+    PyObject *in[] = {NULL, NULL};
+    if (coir__named_arguments("sendall", names, 2, args, nargs, kwnames, in) <
+        0)
+        return NULL;
+    if (in[0] == NULL) {
+        PyErr_SetString(PyExc_TypeError, "sendall() needs data");
+        return NULL;
+    }
+    return coir__sock_sendall(op, in, in[1] != NULL ? 2 : 1, NULL);
+}
+
 PyObject *
-coir__sock_sendall(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+coir__sock_sendall(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
 {
     int flags = 0;
+    if (COIR__UNLIKELY(kwnames != NULL))
+        return sendall_by_name(op, args, nargs, kwnames);
     if (coir__check_count("sendall", nargs, 1, 2) < 0 ||
         (nargs > 1 && coir__to_int(args[1], &flags) < 0))
         return NULL;

@@ -313,7 +313,35 @@ sock_clear(PyObject *op)
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
 #define WITH_KEYWORDS (METH_VARARGS | METH_KEYWORDS)
 
+static PyObject *
+sock_bind(PyObject *op, PyObject *address)
+{
+    return PyObject_CallFunctionObjArgs(coir__base_methods[BIND], op, address,
+                                        NULL);
+}
+
+static PyObject *
+sock_shutdown(PyObject *op, PyObject *how)
+{
+    return PyObject_CallFunctionObjArgs(coir__base_methods[SHUTDOWN], op, how,
+                                        NULL);
+}
+
+COIR__DEFINE_ONE(sock_bind, "bind", "address")
+COIR__DEFINE_ONE(sock_shutdown, "shutdown", "how")
+COIR__DEFINE_ONE(sock_settimeout, "settimeout", "howlong")
+COIR__DEFINE_ONE(sock_setblocking, "setblocking", "flag")
+COIR__DEFINE_ONE(coir__sock_connect, "connect", "address")
+COIR__DEFINE_ONE(coir__sock_connect_ex, "connect_ex", "address")
+
 static PyMethodDef sock_methods[] = {
+    {"bind", COIR__ONE(sock_bind),
+     "bind($self, address)\n--\n\n"
+     "Give it an address; a host is looked up by libc."},
+    {"shutdown", COIR__ONE(sock_shutdown),
+     "shutdown($self, how)\n--\n\n"
+     "Send no more, or receive no more, or both: SHUT_WR, SHUT_RD,\n"
+     "SHUT_RDWR."},
     {"recv", FAST(coir__sock_recv), METH_FASTCALL,
      "recv($self, bufsize, flags=0, /)\n--\n\n"
      "Receive up to bufsize bytes; empty at the end of the stream. Waits\n"
@@ -339,8 +367,8 @@ static PyMethodDef sock_methods[] = {
      "send($self, data, flags=0, timeout=...)\n--\n\n"
      "Send some of the bytes and return how many. Waits until some can be\n"
      "sent, up to the timeout in seconds, by default the socket's."},
-    {"sendall", FAST(coir__sock_sendall), METH_FASTCALL,
-     "sendall($self, data, flags=0, /)\n--\n\n"
+    {"sendall", FAST(coir__sock_sendall), METH_FASTCALL | METH_KEYWORDS,
+     "sendall($self, data, flags=0)\n--\n\n"
      "Send all of the bytes; the timeout is for all of it. After an error\n"
      "it is unknown how many were sent. If it was not the system's, neither\n"
      "sendall() nor send() work from then on, until resume()."},
@@ -350,8 +378,8 @@ static PyMethodDef sock_methods[] = {
     {"sendto", coir__sock_sendto, METH_VARARGS,
      "sendto($self, data, *flags_and_address)\n--\n\n"
      "Send to an address. Waits as send()."},
-    {"sendmsg", coir__sock_sendmsg, METH_VARARGS,
-     "sendmsg($self, buffers, ancdata=(), flags=0, address=None, /)\n--\n\n"
+    {"sendmsg", FAST(coir__sock_sendmsg), WITH_KEYWORDS,
+     "sendmsg($self, buffers, ancdata=(), flags=0, address=None)\n--\n\n"
      "Send data and ancillary data. Waits as send()."},
     {"sendmsg_afalg", FAST(coir__sock_sendmsg_afalg), WITH_KEYWORDS,
      "sendmsg_afalg([msg], *, op[, iv[, assoclen[, flags]]]) -> int\n\n"
@@ -363,12 +391,12 @@ static PyMethodDef sock_methods[] = {
      "accept($self)\n--\n\n"
      "Take a connection: a new socket, and the peer's address. Waits for\n"
      "one, up to the socket's timeout."},
-    {"connect", coir__sock_connect, METH_O,
-     "connect($self, address, /)\n--\n\n"
+    {"connect", COIR__ONE(coir__sock_connect),
+     "connect($self, address)\n--\n\n"
      "Connect to an address, the host of which is looked up. Waits until it\n"
      "is connected, up to the socket's timeout."},
-    {"connect_ex", coir__sock_connect_ex, METH_O,
-     "connect_ex($self, address, /)\n--\n\n"
+    {"connect_ex", COIR__ONE(coir__sock_connect_ex),
+     "connect_ex($self, address)\n--\n\n"
      "As connect(), but returns errno, 0 for success, instead of raising\n"
      "OSError."},
     {"_real_close", FAST(sock_real_close), METH_VARARGS,
@@ -382,14 +410,14 @@ static PyMethodDef sock_methods[] = {
     {"detach", sock_detach, METH_NOARGS,
      "detach($self)\n--\n\n"
      "Give up the descriptor, which stays open, and does not block."},
-    {"settimeout", sock_settimeout, METH_O,
-     "settimeout($self, howlong, /)\n--\n\n"
+    {"settimeout", COIR__ONE(sock_settimeout),
+     "settimeout($self, howlong)\n--\n\n"
      "Limit how long calls may wait, in seconds: None for no limit, 0 not\n"
      "to wait at all."},
     {"gettimeout", sock_gettimeout, METH_NOARGS,
      "gettimeout($self)\n--\n\nWhat settimeout() set."},
-    {"setblocking", sock_setblocking, METH_O,
-     "setblocking($self, flag, /)\n--\n\n"
+    {"setblocking", COIR__ONE(sock_setblocking),
+     "setblocking($self, flag)\n--\n\n"
      "True: as settimeout(None), False: as settimeout(0)."},
     {"getblocking", sock_getblocking, METH_NOARGS,
      "getblocking($self)\n--\n\nFalse if the timeout is 0."},

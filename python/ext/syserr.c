@@ -38,9 +38,11 @@ set_syserr_cb(PyObject *Py_UNUSED(module), PyObject *func)
     Py_RETURN_NONE;
 }
 
+COIR__DEFINE_ONE(set_syserr_cb, "set_syserr_cb", "callback")
+
 static PyMethodDef functions[] = {
-    {"set_syserr_cb", set_syserr_cb, METH_O,
-     "set_syserr_cb($module, callback, /)\n--\n\n"
+    {"set_syserr_cb", COIR__ONE(set_syserr_cb),
+     "set_syserr_cb($module, callback)\n--\n\n"
      "callback(name, errno) is called when a system call of a loop fails for\n"
      "a reason that may pass, and the call then tried again. None, as in the\n"
      "beginning: the process is aborted."},

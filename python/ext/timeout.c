@@ -97,7 +97,7 @@ static void throw(LoopObject * loop, PyObject *self, GreenletObject *green,
 }
 
 static PyObject *timeout_on_expiration(PyObject *op, PyObject *const *args,
-                                       Py_ssize_t nargs);
+                                       Py_ssize_t nargs, PyObject *kwnames);
 
 /* Raise it, by way of _on_expiration() where a subclass has its own. */
 static void
@@ -137,20 +137,26 @@ drop(coir_ready *r)
 static const coir_ready_kind deliver_kind = {deliver, drop, NULL};
 
 static PyObject *
-timeout_on_expiration(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+timeout_on_expiration(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
 {
-    if (nargs != 2 || !greenlet_check(args[0])) {
+    static const char *const names[] = {"prev_greenlet", "ex"};
+    PyObject *in[] = {NULL, NULL};
+    if (coir__arguments("_on_expiration", names, 2, args, nargs, kwnames, in) <
+        0)
+        return NULL;
+    if (in[0] == NULL || in[1] == NULL || !greenlet_check(in[0])) {
         PyErr_SetString(PyExc_TypeError,
                         "_on_expiration() takes a greenlet and an exception");
         return NULL;
     }
-    GreenletObject *green = (GreenletObject *)args[0];
+    GreenletObject *green = (GreenletObject *)in[0];
     coir_pythread *t = coir__pythread_get();
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
         return NULL;
     if (green->block->state != GREENLET_DEAD)
-        throw(hub->loop, op, green, args[1]);
+        throw(hub->loop, op, green, in[1]);
     Py_RETURN_NONE;
 }
 
@@ -600,8 +606,9 @@ static PyMethodDef timeout_methods[] = {
      METH_FASTCALL | METH_KEYWORDS | METH_STATIC,
      "_start_new_or_dummy(timeout, exception=None, ref=True)\n--\n\n"
      "A new one, started, that is closed when it is cancelled."},
-    {"_on_expiration", FAST timeout_on_expiration, METH_FASTCALL,
-     "_on_expiration($self, prev_greenlet, ex, /)\n--\n\n"
+    {"_on_expiration", FAST timeout_on_expiration,
+     METH_FASTCALL | METH_KEYWORDS,
+     "_on_expiration($self, prev_greenlet, ex)\n--\n\n"
      "Called in the hub when it expires; to be overridden."},
     {"cancel", timeout_cancel, METH_NOARGS,
      "cancel($self)\n--\n\n"

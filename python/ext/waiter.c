@@ -305,13 +305,15 @@ waiter_dealloc(PyObject *op)
     Py_TYPE(op)->tp_free(op);
 }
 
+COIR__DEFINE_ONE(waiter_switch, "switch", "value")
+
 static PyMethodDef waiter_methods[] = {
     {"get", waiter_get, METH_NOARGS,
      "get($self)\n--\n\n"
      "What it was brought by switch(), or the exception of throw(); waits\n"
      "for it if nothing came yet."},
-    {"switch", waiter_switch, METH_O,
-     "switch($self, value, /)\n--\n\n"
+    {"switch", COIR__ONE(waiter_switch),
+     "switch($self, value)\n--\n\n"
      "Bring a value to who waits in get(), or keep it for who will call "
      "that."},
     {"switch_args", waiter_switch_args, METH_VARARGS,
@@ -413,11 +415,13 @@ multiple_get(PyObject *op, PyObject *Py_UNUSED(unused))
     return value;
 }
 
+COIR__DEFINE_ONE(multiple_switch, "switch", "value")
+
 static PyMethodDef multiple_methods[] = {
     {"get", multiple_get, METH_NOARGS,
      "get($self)\n--\n\nThe next value; waits for it."},
-    {"switch", multiple_switch, METH_O,
-     "switch($self, value, /)\n--\n\nAdd a value."},
+    {"switch", COIR__ONE(multiple_switch),
+     "switch($self, value)\n--\n\nAdd a value."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -647,23 +647,28 @@ watcher_exit(PyObject *op, PyObject *Py_UNUSED(args))
 }
 
 static PyObject *
-watcher_feed(PyObject *op, PyObject *args)
+watcher_feed(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    Py_ssize_t n = PyTuple_GET_SIZE(args);
-    if (n < 2) {
+    static const char *const names[] = {"revents", "callback"};
+    PyObject *in[] = {NULL, NULL}, *first = PyTuple_GetSlice(args, 0, 2);
+    int given = first != NULL ? coir__tuple_arguments("feed", names, 2, first,
+                                                      kwargs, in)
+                              : -1;
+    Py_XDECREF(first); /* `args` and `kwargs` have them */
+    if (given < 0)
+        return NULL;
+    if (in[0] == NULL || in[1] == NULL) {
         PyErr_SetString(PyExc_TypeError,
                         "feed() needs events and something to call");
         return NULL;
     }
-    long revents = PyLong_AsLong(PyTuple_GET_ITEM(args, 0));
+    long revents = PyLong_AsLong(in[0]);
     if (revents == -1 && PyErr_Occurred())
         return NULL;
-    PyObject *rest = PyTuple_GetSlice(args, 2, n);
+    PyObject *rest = PyTuple_GetSlice(args, 2, PY_SSIZE_T_MAX);
     if (rest == NULL)
         return NULL;
-    int err = coir__watcher_is_alive(SELF)
-                  ? set_call(SELF, PyTuple_GET_ITEM(args, 1), rest)
-                  : -1;
+    int err = coir__watcher_is_alive(SELF) ? set_call(SELF, in[1], rest) : -1;
     Py_DECREF(rest);
     if (err < 0)
         return NULL;
@@ -754,7 +759,7 @@ watcher_dealloc(PyObject *op)
 
 static PyMethodDef watcher_methods[] = {
     METHOD("start", watcher_start,
-           "start($self, callback, /, *args, **kwargs)\n--\n\n"
+           "start($self, callback, *args, **kwargs)\n--\n\n"
            "Call callback(*args) in the hub whenever it happens. A timer\n"
            "reads the clock first unless update=False; an io watcher hands\n"
            "over the events first if pass_events=True."),
@@ -762,9 +767,9 @@ static PyMethodDef watcher_methods[] = {
      "stop($self)\n--\n\nNo more, and not what is pending either."},
     {"close", watcher_close, METH_NOARGS,
      "close($self)\n--\n\nStop for good; it cannot be started again."},
-    {"feed", watcher_feed, METH_VARARGS,
-     "feed($self, revents, callback, /, *args)\n--\n\nAct as if it had "
-     "happened."},
+    METHOD("feed", watcher_feed,
+           "feed($self, revents, callback, *args)\n--\n\n"
+           "Act as if it had happened."),
     {"__enter__", watcher_enter, METH_NOARGS, "Returns itself."},
     {"__exit__", watcher_exit, METH_VARARGS, "Closes it."},
     {NULL, NULL, 0, NULL},
@@ -772,16 +777,18 @@ static PyMethodDef watcher_methods[] = {
 
 static PyMethodDef timer_methods[] = {
     METHOD("again", timer_again,
-           "again($self, callback, /, *args, **kwargs)\n--\n\n"
+           "again($self, callback, *args, **kwargs)\n--\n\n"
            "Restart it with its interval; without one stop it."),
     {NULL, NULL, 0, NULL},
 };
 
+COIR__DEFINE_ONE(async_send, "send_ignoring_arg", "_ignored")
+
 static PyMethodDef async_methods[] = {
     {"send", async_send, METH_NOARGS,
      "send($self)\n--\n\nHave it called in its loop. Any thread."},
-    {"send_ignoring_arg", async_send, METH_O,
-     "send_ignoring_arg($self, arg, /)\n--\n\nAs send()."},
+    {"send_ignoring_arg", COIR__ONE(async_send),
+     "send_ignoring_arg($self, _ignored)\n--\n\nAs send()."},
     {NULL, NULL, 0, NULL},
 };
 

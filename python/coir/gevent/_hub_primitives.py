@@ -150,14 +150,26 @@ def wait_read(
 
 
 def wait_write(
-    fileno: int, timeout: float | None = None, timeout_exc: Any = None
+    fileno: int,
+    timeout: float | None = None,
+    timeout_exc: Any = None,
+    event: Any = None,
 ) -> None:
-    """Wait until the descriptor is writable; else raise `timeout_exc`."""
+    """Wait until the descriptor is writable; else raise `timeout_exc`.
+
+    :param event: is ignored.
+    """
     _wait_fd(fileno, 2, timeout, timeout_exc)
 
 
 def wait_readwrite(
-    fileno: int, timeout: float | None = None, timeout_exc: Any = None
+    fileno: int,
+    timeout: float | None = None,
+    timeout_exc: Any = None,
+    event: Any = None,
 ) -> None:
-    """Wait until the descriptor is either; else raise `timeout_exc`."""
+    """Wait until the descriptor is either; else raise `timeout_exc`.
+
+    :param event: is ignored.
+    """
     _wait_fd(fileno, 3, timeout, timeout_exc)
