@@ -78,6 +78,8 @@ def talk(port):
     bob.hear()
     bob.say("now it is the two of us")
     ann.hear()
+    ann.leave()
+    bob.leave()
 
 
 def main(arguments):

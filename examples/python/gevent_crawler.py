@@ -75,7 +75,10 @@ class Crawler:
         for path in self.waiting:
             try:
                 self.fetch(path)
-            except (urllib.error.HTTPError, TimeoutError) as error:
+            except urllib.error.HTTPError as error:
+                with error:  # it holds the connection
+                    self.problems.append(f"{path}: {error}")
+            except TimeoutError as error:
                 self.problems.append(f"{path}: {error}")
             self.waiting.task_done()
 
