@@ -492,21 +492,26 @@ def blocks_after(function, count):
 def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
+def counts_after(function, count):
+    # All references: only a debug build of the interpreter knows them.
+    refs = getattr(sys, "gettotalrefcount", int)
+    return blocks_after(function, count), descriptors(), refs()
+
 growth = {}
 for name, function in cases.items():
     if sys.argv[2:] and name not in sys.argv[2:]:
         continue
     print(name, end=" ", file=sys.stderr, flush=True)
     count = SLOW.get(name, 50)
-    least = [1000, 1000]
-    before = [blocks_after(function, count), descriptors()]
+    least = [1000, 1000, 1000]
+    before = counts_after(function, count)
     # Free lists and caches fill at first; a leak is there every time.
     for _ in range(12):
-        after = [blocks_after(function, count), descriptors()]
+        after = counts_after(function, count)
         grown = [(b - a) / count for a, b in zip(before, after)]
         least = [min(pair) for pair in zip(least, grown)]
         before = after
-        if least[0] < 0.1 and least[1] <= 0:
+        if max(least[0], least[2]) < 0.1 and least[1] <= 0:
             break
     growth[name] = least
 print(json.dumps(growth))
@@ -532,9 +537,10 @@ NAMES = [line.split()[1].removesuffix("():")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_blocks_and_descriptors(growth, name):
-    blocks, descriptors = growth[name]
+def test_blocks_descriptors_and_references(growth, name):
+    blocks, descriptors, references = growth[name]
     assert blocks < 0.5
+    assert references < 0.5
     assert descriptors <= 0
 
 
