@@ -163,12 +163,20 @@ channel_put(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 channel_get_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
 {
+    if (!Py_IS_TYPE(op, &channel_type))
+        return PyObject_CallMethodOneArg(op, coir__queue_names[NAME_GET],
+                                         Py_False);
     return get(SELF, Py_False, NULL);
 }
 
 static PyObject *
 channel_put_nowait(PyObject *op, PyObject *item)
 {
+    if (!Py_IS_TYPE(op, &channel_type)) {
+        PyObject *args[] = {op, item, Py_False};
+        return PyObject_VectorcallMethod(coir__queue_names[NAME_PUT], args, 3,
+                                         NULL);
+    }
     return put(SELF, item, Py_False, NULL);
 }
 

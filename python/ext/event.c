@@ -1,6 +1,8 @@
 /* event.c - Event and AsyncResult. */
 #include "link.h"
 
+static PyTypeObject result_type;
+
 static inline void
 notify_all(LinkableObject *self)
 {
@@ -322,6 +324,20 @@ result_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return block >= 0 ? get_result(op, block, in[1]) : NULL;
 }
 
+/* self.get(name=value), of a subclass. */
+static PyObject *
+call_get(PyObject *op, const char *name, PyObject *value)
+{
+    PyObject *get = PyObject_GetAttrString(op, "get");
+    PyObject *kwargs = get != NULL ? Py_BuildValue("{sO}", name, value) : NULL;
+    PyObject *res = NULL;
+    if (kwargs != NULL)
+        res = PyObject_Call(get, coir__core.empty_tuple, kwargs);
+    Py_XDECREF(kwargs);
+    Py_XDECREF(get);
+    return res;
+}
+
 static PyObject *
 result_result(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
               PyObject *kwnames)
@@ -331,12 +347,24 @@ result_result(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     if (coir__arguments("result", names, 1, args, nargs, kwnames, &timeout) <
         0)
         return NULL;
+    if (!Py_IS_TYPE(op, &result_type))
+        return call_get(op, "timeout", timeout);
     return get_result(op, 1, timeout);
+}
+
+static PyObject *
+result_done(PyObject *op, PyObject *unused)
+{
+    if (!Py_IS_TYPE(op, &result_type))
+        return PyObject_CallMethod(op, "ready", NULL);
+    return coir__linkable_ready(op, unused);
 }
 
 static PyObject *
 result_get_nowait(PyObject *op, PyObject *Py_UNUSED(unused))
 {
+    if (!Py_IS_TYPE(op, &result_type))
+        return call_get(op, "block", Py_False);
     return get_result(op, 0, NULL);
 }
 
@@ -514,8 +542,7 @@ static PyMethodDef result_methods[] = {
      "value, None if it has none."},
     {"successful", result_successful, METH_NOARGS,
      "successful($self)\n--\n\nWhether it holds a value."},
-    {"done", coir__linkable_ready, METH_NOARGS,
-     "done($self)\n--\n\nAs ready()."},
+    {"done", result_done, METH_NOARGS, "done($self)\n--\n\nAs ready()."},
     {"cancel", result_false, METH_NOARGS,
      "cancel($self)\n--\n\nDoes nothing, and says so: False."},
     {"cancelled", result_false, METH_NOARGS, "cancelled($self)\n--\n\nFalse."},

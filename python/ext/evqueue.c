@@ -431,7 +431,8 @@ queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     static PyTypeObject *const types[] = {&light_type, &queue_type,
                                           &priority_type, &lifo_type};
     static const enum coir_queue_name names[] = {
-        NAME_QSIZE, NAME_PUT_, NAME_GET_, QUEUE_NAMES, NAME_INIT_};
+        NAME_QSIZE, NAME_PUT_,   NAME_GET_,  QUEUE_NAMES,
+        NAME_INIT_, QUEUE_NAMES, QUEUE_NAMES};
     return coir__queue_make(type, types, names);
 }
 

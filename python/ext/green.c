@@ -621,10 +621,8 @@ coir__green_start_later(GreenObject *g, PyObject *seconds)
 
 /* --- making one ---------------------------------------------------------- */
 
-/* Is this attribute, of a class that may be derived, still the one of ours?
- * -1 with an exception. */
-static int
-has_own(PyTypeObject *type, PyObject *name, PyObject *own)
+int
+coir__green_has_own(PyTypeObject *type, PyObject *name, PyObject *own)
 {
     if (type == &coir__green_type)
         return 1;
@@ -642,7 +640,8 @@ coir__green_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     PyObject *op = coir__greenlet_type.tp_new(type, NULL, NULL);
     if (op == NULL)
         return NULL;
-    int own = has_own(type, coir__green.str_run, coir__green.own_run);
+    int own =
+        coir__green_has_own(type, coir__green.str_run, coir__green.own_run);
     if (own < 0) {
         Py_DECREF(op);
         return NULL;
@@ -738,7 +737,8 @@ not_callable(void)
 static int
 init_run(GreenObject *g, PyObject *run)
 {
-    int own = has_own(Py_TYPE(g), coir__green.str__run, coir__green.own__run);
+    int own = coir__green_has_own(Py_TYPE(g), coir__green.str__run,
+                                  coir__green.own__run);
     if (own < 0)
         return -1;
     if (run != NULL && run != Py_None) {

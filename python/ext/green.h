@@ -72,6 +72,8 @@ typedef struct {
     /* The type's own, borrowed, to tell who overrides them. */
     PyObject *own_run;
     PyObject *own__run;
+    PyObject *own_ready;
+    PyObject *own_successful;
     /* Strong: interned names. */
     PyObject *str__run;
     PyObject *str_run;
@@ -84,6 +86,12 @@ typedef struct {
     PyObject *str_handle_error;
     PyObject *str_report_error;
     PyObject *str_self;
+    PyObject *str_link;
+    PyObject *str_link_class;
+    PyObject *str_rawlink;
+    PyObject *str_formatinfo;
+    PyObject *str_ready;
+    PyObject *str_successful;
     PyObject *str___name__;
 } coir_green_state;
 
@@ -110,6 +118,10 @@ green_check(PyObject *op)
 }
 
 COIR__HIDDEN int coir__green_ready(GreenObject *g);
+/* Is this attribute, of a class that may be derived, still the one of ours?
+ * -1 with an exception. */
+COIR__HIDDEN int coir__green_has_own(PyTypeObject *type, PyObject *name,
+                                     PyObject *own);
 /* Call `callback` in the hub when it has ended. 0, or -1 with an exception. */
 COIR__HIDDEN int coir__green_link(GreenObject *g, PyObject *callback);
 /* Nothing, if it isn't linked. 0, or -1 with an exception. */

@@ -88,6 +88,20 @@ green_rawlink(PyObject *op, PyObject *callback)
                : NULL;
 }
 
+/* self.link(callback, SpawnedLink=type), of a subclass. */
+static PyObject *
+link_as_overridden(PyObject *op, PyObject *callback, PyObject *type)
+{
+    PyObject *names = PyTuple_Pack(1, coir__green.str_link_class);
+    if (names == NULL)
+        return NULL;
+    PyObject *args[] = {op, callback, type};
+    PyObject *res =
+        PyObject_VectorcallMethod(coir__green.str_link, args, 2, names);
+    Py_DECREF(names);
+    return res;
+}
+
 /* The three ways to link. */
 static PyObject *
 link_as(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
@@ -103,14 +117,15 @@ link_as(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_TypeError, "link() needs a callback");
         return NULL;
     }
+    int is_ours = Py_IS_TYPE(op, &coir__green_type);
+    if (!is_ours && kind != COIR_LINK_ANY)
+        return link_as_overridden(op, values[0], values[1]);
     PyObject *link = PyObject_CallOneArg(values[1], values[0]);
     if (link == NULL)
         return NULL;
-    PyObject *res;
-    if (Py_IS_TYPE(op, &coir__green_type))
-        res = green_rawlink(op, link);
-    else
-        res = PyObject_CallMethod(op, "rawlink", "(O)", link);
+    PyObject *res =
+        is_ours ? green_rawlink(op, link)
+                : PyObject_CallMethodOneArg(op, coir__green.str_rawlink, link);
     Py_DECREF(link);
     return res;
 }
@@ -380,13 +395,25 @@ set_name(PyObject *op, PyObject *name, void *Py_UNUSED(closure))
     return err;
 }
 
+/* _formatinfo(), which a subclass may have for itself. */
+static PyObject *
+format_info_of(PyObject *op)
+{
+    if (Py_IS_TYPE(op, &coir__green_type))
+        return format_info((GreenObject *)op);
+    PyObject *info = PyObject_CallMethodNoArgs(op, coir__green.str_formatinfo);
+    if (info != NULL)
+        Py_SETREF(info, PyObject_Str(info));
+    return info;
+}
+
 static PyObject *
 green_repr(PyObject *op)
 {
     GreenObject *g = (GreenObject *)op;
     PyObject *name = NULL;
     PyObject *res = NULL;
-    PyObject *info = format_info(g);
+    PyObject *info = format_info_of(op);
     PyObject *class =
         PyObject_GetAttr((PyObject *)Py_TYPE(op), coir__green.str___name__);
     if (info == NULL || class == NULL)
@@ -799,6 +826,12 @@ names_init(void)
         {&coir__green.str_handle_error, "handle_error"},
         {&coir__green.str_report_error, "_report_error"},
         {&coir__green.str_self, "__self__"},
+        {&coir__green.str_link, "link"},
+        {&coir__green.str_link_class, "SpawnedLink"},
+        {&coir__green.str_rawlink, "rawlink"},
+        {&coir__green.str_formatinfo, "_formatinfo"},
+        {&coir__green.str_ready, "ready"},
+        {&coir__green.str_successful, "successful"},
         {&coir__green.str___name__, "__name__"},
     };
     return coir__intern(names, sizeof names / sizeof *names);
@@ -818,10 +851,19 @@ type_init(void)
     if (err < 0)
         return -1;
     PyType_Modified(&coir__green_type);
-    coir__green.own_run = PyDict_GetItemWithError(dict, coir__green.str_run);
-    coir__green.own__run = PyDict_GetItemWithError(dict, coir__green.str__run);
-    return coir__green.own_run != NULL && coir__green.own__run != NULL ? 0
-                                                                       : -1;
+    const struct {
+        PyObject **to;
+        PyObject *name;
+    } own[] = {
+        {&coir__green.own_run, coir__green.str_run},
+        {&coir__green.own__run, coir__green.str__run},
+        {&coir__green.own_ready, coir__green.str_ready},
+        {&coir__green.own_successful, coir__green.str_successful},
+    };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if ((*own[i].to = PyDict_GetItemWithError(dict, own[i].name)) == NULL)
+            return -1;
+    return 0;
 }
 
 int

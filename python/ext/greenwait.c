@@ -24,11 +24,36 @@ coir__green_reraise(GreenObject *g)
     return NULL;
 }
 
+/* What this method says, which a subclass may have for itself; `mine`: what
+ * ours would. -1 with an exception. */
+static int
+ask(GreenObject *g, PyObject *name, PyObject *own, int mine)
+{
+    if (COIR__LIKELY(Py_IS_TYPE((PyObject *)g, &coir__green_type)))
+        return mine;
+    int is_own = coir__green_has_own(Py_TYPE(g), name, own);
+    if (is_own != 0)
+        return is_own < 0 ? -1 : mine;
+    PyObject *said = PyObject_CallMethodNoArgs((PyObject *)g, name);
+    int is_true = said != NULL ? PyObject_IsTrue(said) : -1;
+    Py_XDECREF(said);
+    return is_true;
+}
+
+static inline int
+ask_ready(GreenObject *g)
+{
+    return ask(g, coir__green.str_ready, coir__green.own_ready,
+               coir__green_ready(g));
+}
+
 static PyObject *
 result_of(GreenObject *g)
 {
-    if (g->exc != NULL)
-        return coir__green_reraise(g);
+    int is_good = ask(g, coir__green.str_successful,
+                      coir__green.own_successful, g->exc == NULL);
+    if (is_good <= 0)
+        return is_good < 0 ? NULL : coir__green_reraise(g);
     return Py_NewRef(g->value != NULL ? g->value : Py_None);
 }
 
@@ -74,7 +99,9 @@ coir__green_join(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     PyObject *timeout = NULL;
     if (coir__arguments("join", names, 1, args, nargs, kwnames, &timeout) < 0)
         return NULL;
-    if (!coir__green_ready(g) && wait_for(g, "join", timeout) < 0)
+    int ready = ask_ready(g);
+    if (ready < 0 ||
+        (!ready && !coir__green_ready(g) && wait_for(g, "join", timeout) < 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -88,12 +115,15 @@ coir__green_get(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     PyObject *values[2] = {NULL, NULL};
     if (coir__arguments("get", names, 2, args, nargs, kwnames, values) < 0)
         return NULL;
-    if (coir__green_ready(g))
-        return result_of(g);
+    int ready = ask_ready(g);
+    if (ready != 0)
+        return ready < 0 ? NULL : result_of(g);
     int block = values[0] != NULL ? PyObject_IsTrue(values[0]) : 1;
     if (block < 0)
         return NULL;
-    int late = block ? wait_for(g, "get", values[1]) : 1;
+    int late = 1;
+    if (block) /* a subclass may deny that it has ended */
+        late = coir__green_ready(g) ? 0 : wait_for(g, "get", values[1]);
     if (late < 0)
         return NULL;
     if (late) {

@@ -319,7 +319,8 @@ queue_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     static PyTypeObject *const types[] = {&simple_type, &queue_type,
                                           &priority_type, &lifo_type};
     static const enum coir_queue_name names[] = {
-        NAME_QSIZE_, NAME_PUT_, NAME_GET_, NAME_PEEK_, NAME_INIT_};
+        NAME_QSIZE_, NAME_PUT_,    NAME_GET_, NAME_PEEK_,
+        NAME_INIT_,  NAME_CREATE_, NAME_QSIZE};
     return coir__queue_make(type, types, names);
 }
 
@@ -363,6 +364,29 @@ call_init(QueueObject *q, PyObject *items)
     return res != NULL ? 0 : -1;
 }
 
+/* What _init() does here: the items, or none if NULL, and no others. A
+ * subclass may have a container of its own for them. */
+static int
+fill_anew(QueueObject *q, PyObject *items)
+{
+    if (COIR__LIKELY(!(q->over & OVER_CREATE))) {
+        PyObject *res = coir__queue_init_((PyObject *)q, NULL);
+        Py_XDECREF(res);
+        return res == NULL ||
+                       (items != NULL && coir__queue_add_items(q, items) < 0)
+                   ? -1
+                   : 0;
+    }
+    PyObject *queue = PyObject_CallMethodOneArg(
+        (PyObject *)q, coir__queue_names[NAME_CREATE_],
+        items != NULL ? items : coir__core.empty_tuple);
+    if (queue == NULL)
+        return -1;
+    coir__queue_ring_clear(q);
+    Py_XSETREF(q->queue, queue);
+    return 0;
+}
+
 static int
 init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
 {
@@ -378,7 +402,7 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
     int has_items = items != NULL ? PyObject_IsTrue(items) : 0;
     if (has_items < 0 ||
         (q->over & OVER_INIT ? call_init(q, has_items ? items : NULL)
-                             : has_items && coir__queue_add_items(q, items)))
+                             : fill_anew(q, has_items ? items : NULL)) < 0)
         return -1;
     if (!q->counts)
         return 0;
@@ -388,8 +412,13 @@ init(QueueObject *q, PyObject *maxsize, PyObject *items, PyObject *unfinished)
         if (n == -1 && PyErr_Occurred())
             return -1;
     }
-    if (n == 0)
-        n = coir__queue_size(q);
+    if (n == 0 && has_items) {
+        n = PyObject_Size(items);
+        if (n < 0) { /* an iterator, used up */
+            PyErr_Clear();
+            n = coir__queue_size(q);
+        }
+    }
     q->unfinished = n;
     return n < 0 && PyErr_Occurred() ? -1 : 0;
 }
@@ -436,7 +465,10 @@ always_true(PyObject *Py_UNUSED(op))
 static PyObject *
 queue_qsize(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    Py_ssize_t n = coir__queue_size((QueueObject *)op);
+    QueueObject *q = (QueueObject *)op;
+    Py_ssize_t n = q->over & OVER_QSIZE
+                       ? coir__queue_call_qsize(q, NAME_QSIZE_)
+                       : coir__queue_base_qsize(q);
     return n < 0 ? NULL : PyLong_FromSsize_t(n);
 }
 
@@ -452,11 +484,21 @@ queue_base_init(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_TypeError, "_init() needs maxsize");
         return NULL;
     }
-    PyObject *res = coir__queue_init_(op, in[0]);
-    if (res != NULL && in[1] != NULL &&
-        coir__queue_add_items((QueueObject *)op, in[1]) < 0)
-        Py_CLEAR(res);
-    return res;
+    if (fill_anew((QueueObject *)op, in[1]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+queue_create(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
+{
+    static const char *const names[] = {"items"};
+    PyObject *items = coir__core.empty_tuple;
+    if (coir__arguments("_create_queue", names, 1, args, nargs, kwnames,
+                        &items) < 0)
+        return NULL;
+    return coir__queue_create((QueueObject *)op, items);
 }
 
 static PyObject *
@@ -601,6 +643,9 @@ static PyMethodDef simple_methods[] = {
     {"_init", FAST(queue_base_init), METH_FASTCALL | METH_KEYWORDS,
      "_init($self, maxsize, items=())\n--\n\n"
      "Start with these items; may be overridden."},
+    {"_create_queue", FAST(queue_create), METH_FASTCALL | METH_KEYWORDS,
+     "_create_queue($self, items=())\n--\n\n"
+     "What is to hold these items; may be overridden."},
     {"_qsize", coir__queue_qsize_, METH_NOARGS,
      "_qsize($self)\n--\n\nHow many items; may be overridden."},
     {"_put", COIR__ONE(coir__queue_put_),

@@ -87,7 +87,11 @@ enum coir_overridden {
     OVER_GET = 4,
     OVER_PEEK = 8,
     OVER_INIT = 16,
+    OVER_CREATE = 32,
+    OVER_SIZE = 64, /* qsize(), of gevent's */
 };
+
+enum { COIR__QUEUE_OVER = 7 }; /* how many flags */
 
 /* Who waits for items, or for places. */
 typedef struct {
@@ -122,6 +126,7 @@ enum coir_queue_name {
     NAME_GET_,
     NAME_PEEK_,
     NAME_INIT_,
+    NAME_CREATE_,
     NAME_QSIZE,
     NAME_PUT,
     NAME_GET,
@@ -142,6 +147,9 @@ COIR__HIDDEN PyObject *coir__queue_list(const QueueObject *q);
 COIR__HIDDEN int coir__queue_use_deque(QueueObject *q);
 /* Items given to the constructor: not limited by maxsize, and not counted. */
 COIR__HIDDEN int coir__queue_add_items(QueueObject *q, PyObject *items);
+/* A new container of the kind for them. */
+COIR__HIDDEN PyObject *coir__queue_create(const QueueObject *q,
+                                          PyObject *items);
 
 /* _qsize(), _put(), _get() and _peek(), not overridden. */
 COIR__HIDDEN Py_ssize_t coir__queue_base_qsize(const QueueObject *q);
@@ -149,16 +157,18 @@ COIR__HIDDEN int coir__queue_base_put(QueueObject *q, PyObject *item);
 COIR__HIDDEN PyObject *coir__queue_base_get(QueueObject *q);
 COIR__HIDDEN PyObject *coir__queue_base_peek(const QueueObject *q);
 
-/* The same as the subclass has them. */
-COIR__HIDDEN Py_ssize_t coir__queue_call_qsize(QueueObject *q);
+/* The same as the subclass has them; `name`: qsize(), or _qsize(). */
+COIR__HIDDEN Py_ssize_t coir__queue_call_qsize(QueueObject *q,
+                                               enum coir_queue_name name);
 COIR__HIDDEN int coir__queue_put_item(QueueObject *q, PyObject *item);
 COIR__HIDDEN PyObject *coir__queue_get_item(QueueObject *q, int peek);
 
 static inline Py_ssize_t
 coir__queue_size(QueueObject *q)
 {
-    if (COIR__UNLIKELY(q->over & OVER_QSIZE))
-        return coir__queue_call_qsize(q);
+    if (COIR__UNLIKELY(q->over & (OVER_QSIZE | OVER_SIZE)))
+        return coir__queue_call_qsize(q, q->over & OVER_SIZE ? NAME_QSIZE
+                                                             : NAME_QSIZE_);
     if (COIR__LIKELY(q->queue == NULL))
         return (Py_ssize_t)q->count;
     return coir__queue_base_qsize(q);

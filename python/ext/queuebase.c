@@ -31,7 +31,8 @@ coir__queue_room(const QueueObject *q, Py_ssize_t n, Py_ssize_t more)
 static Py_ssize_t
 size_in_any_case(QueueObject *q)
 {
-    if (COIR__LIKELY(q->queue == NULL && !(q->over & OVER_QSIZE)))
+    if (COIR__LIKELY(q->queue == NULL &&
+                     !(q->over & (OVER_QSIZE | OVER_SIZE))))
         return (Py_ssize_t)q->count; /* runs no code */
     PyObject *exc = coir__error_take();
     Py_ssize_t n = coir__queue_size(q);
@@ -101,7 +102,7 @@ static int
 set_overridden(QueueObject *q, PyTypeObject *type, PyTypeObject *base,
                const enum coir_queue_name *names)
 {
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < COIR__QUEUE_OVER; i++) {
         if (names[i] == QUEUE_NAMES)
             continue;
         int over = overrides(type, base, coir__queue_names[names[i]]);

@@ -4,8 +4,9 @@
  * asks for the attribute `queue`: then in a deque, to which changes may be
  * made behind our back. The others have a list from the start.
  *
- * Subclasses may override _qsize, _put, _get and _peek, as those of the
- * standard library's queues do; which ones is looked up once per object. */
+ * Subclasses may override qsize, _qsize, _put, _get, _peek, _init and
+ * _create_queue, as those of the standard library's queues and gevent's do;
+ * which ones is looked up once per object. */
 #include "queue.h"
 
 PyObject *coir__queue_names[QUEUE_NAMES];
@@ -44,8 +45,9 @@ coir__queue_items_init(void)
     static PyObject **const to[] = {&str_append, &str_popleft, &str_extend,
                                     &str_pop};
     static const char *const names[] = {
-        "_qsize", "_put", "_get",   "_peek",   "_init",  "qsize", "put",
-        "get",    "peek", "append", "popleft", "extend", "pop",
+        "_qsize",        "_put",    "_get",   "_peek", "_init",
+        "_create_queue", "qsize",   "put",    "get",   "peek",
+        "append",        "popleft", "extend", "pop",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         PyObject **name =
@@ -183,10 +185,10 @@ coir__queue_base_peek(const QueueObject *q)
 }
 
 Py_ssize_t
-coir__queue_call_qsize(QueueObject *q)
+coir__queue_call_qsize(QueueObject *q, enum coir_queue_name name)
 {
-    PyObject *res = PyObject_CallMethodNoArgs((PyObject *)q,
-                                              coir__queue_names[NAME_QSIZE_]);
+    PyObject *res =
+        PyObject_CallMethodNoArgs((PyObject *)q, coir__queue_names[name]);
     if (res == NULL)
         return -1;
     Py_ssize_t n = PyNumber_AsSsize_t(res, PyExc_OverflowError);
@@ -212,6 +214,21 @@ coir__queue_get_item(QueueObject *q, int peek)
         return PyObject_CallMethodNoArgs(
             (PyObject *)q, coir__queue_names[peek ? NAME_PEEK_ : NAME_GET_]);
     return peek ? coir__queue_base_peek(q) : coir__queue_base_get(q);
+}
+
+PyObject *
+coir__queue_create(const QueueObject *q, PyObject *items)
+{
+    if (q->kind == FIFO)
+        return PyObject_CallOneArg(deque, items);
+    PyObject *list = PySequence_List(items);
+    PyObject *res = list != NULL && q->kind == PRIORITY
+                        ? PyObject_CallOneArg(heapify, list)
+                        : Py_XNewRef(list);
+    if (res == NULL)
+        Py_CLEAR(list);
+    Py_XDECREF(res);
+    return list;
 }
 
 int

@@ -12,6 +12,8 @@ typedef struct {
 
 #define SELF ((RLockObject *)op)
 
+static PyTypeObject rlock_type, thread_rlock_type;
+
 static PyObject *
 rlock_make(PyTypeObject *type, PyTypeObject *block)
 {
@@ -80,9 +82,18 @@ rlock_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return coir__acquire(op, args, nargs, kwnames, rlock_take);
 }
 
+/* Of a class that cannot have methods of its own? */
+static inline int
+is_ours(const PyObject *op)
+{
+    return Py_IS_TYPE(op, &rlock_type) || Py_IS_TYPE(op, &thread_rlock_type);
+}
+
 static PyObject *
 rlock_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
+    if (!is_ours(op))
+        return PyObject_CallMethod(op, "acquire", NULL);
     return rlock_take(op, 1, COIR_FOREVER) >= 0 ? Py_NewRef(Py_True) : NULL;
 }
 
@@ -110,6 +121,8 @@ static PyObject *
 rlock_exit(PyObject *op, PyObject *const *Py_UNUSED(args),
            Py_ssize_t Py_UNUSED(nargs))
 {
+    if (!is_ours(op))
+        return PyObject_CallMethod(op, "release", NULL);
     return rlock_release(op, NULL);
 }
 
