@@ -818,10 +818,10 @@ loop_repr(PyObject *op)
 {
     if (SELF->loop == NULL)
         return PyUnicode_FromFormat("<%s at %p destroyed>",
-                                    Py_TYPE(op)->tp_name, op);
+                                    coir__type_name(Py_TYPE(op)), op);
     return PyUnicode_FromFormat(
-        "<%s at %p %s%s pending=%u ref=%d fileno=%d>", Py_TYPE(op)->tp_name,
-        op, coir_loop_backend_name(SELF->loop),
+        "<%s at %p %s%s pending=%u ref=%d fileno=%d>",
+        coir__type_name(Py_TYPE(op)), op, coir_loop_backend_name(SELF->loop),
         SELF->is_default ? " default" : "",
         coir_loop_pending_count(SELF->loop),
         coir_loop_active_count(SELF->loop), coir_loop_fd(SELF->loop));

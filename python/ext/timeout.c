@@ -590,9 +590,44 @@ coir__timeout_dealloc(PyObject *op)
     ((PyTypeObject *)PyExc_BaseException)->tp_dealloc(op);
 }
 
+/* A copy has the same seconds and exception, and is not pending. */
+static PyObject *
+timeout_reduce(PyObject *op, PyObject *Py_UNUSED(unused))
+{
+    PyObject *dict = ((PyBaseExceptionObject *)op)->dict;
+    PyObject *state = dict != NULL ? PyDict_Copy(dict) : PyDict_New();
+    PyObject *args = PyObject_GetAttrString(op, "args");
+    PyObject *res = NULL;
+    if (state != NULL && args != NULL &&
+        PyDict_SetItemString(state, "seconds", SELF->seconds) == 0 &&
+        PyDict_SetItemString(state, "exception", SELF->exception) == 0)
+        res = PyTuple_Pack(3, Py_TYPE(op), args, state);
+    Py_XDECREF(state);
+    Py_XDECREF(args);
+    return res;
+}
+
+static PyObject *
+timeout_setstate(PyObject *op, PyObject *state)
+{
+    int64_t ns = SELF->ns;
+    PyObject *seconds =
+        PyDict_Check(state) ? PyDict_GetItemString(state, "seconds") : NULL;
+    if (seconds != NULL && coir__timeout_ns(seconds, &ns) < 0)
+        return NULL;
+    PyObject *res = PyObject_CallMethod(PyExc_BaseException, "__setstate__",
+                                        "OO", op, state);
+    if (res != NULL)
+        SELF->ns = ns;
+    return res;
+}
+
 #define FAST (PyCFunction)(void (*)(void))
 
 static PyMethodDef timeout_methods[] = {
+    {"__setstate__", timeout_setstate, METH_O, "Of a copy."},
+    {"__reduce__", timeout_reduce, METH_NOARGS,
+     "For copies, which are not pending."},
     {"start", timeout_start, METH_NOARGS,
      "start($self)\n--\n\n"
      "From now on, after `seconds`, it is raised in the calling greenlet."},
