@@ -370,3 +370,107 @@ def test_the_error_of_a_header_says_what_to_do():
             wsgi._encode_header_line(header)
     assert wsgi._encode_header_line(("X", 3)) == b"X: 3\r\n"
     assert wsgi.format_date_time(0) == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+def status_of(answer):
+    return answer.split(b"\r\n", 1)[0]
+
+
+@pytest.mark.parametrize("status", [b"200 OK", "OK", "", 200])
+def test_a_status_without_a_number_was_sent(serve, status):
+    def app(environ, start_response):
+        start_response(status, [])
+        return [b"x"]
+
+    served = serve(app, debug=False)
+    answer = served.ask(GET)
+    assert status_of(answer) == b"HTTP/1.1 500 Internal Server Error"
+    assert '" 500 ' in served.log.getvalue()
+
+
+def test_keepalive_of_one_second_was_for_ever(serve):
+    served = serve(hello, keepalive=1)
+    sock = eventlet.connect(served.address)
+    sock.settimeout(30)
+    sock.sendall(GET)
+    data = b""
+    while some := sock.recv(65536):
+        data += some
+    assert data.endswith(b"hello")
+
+
+@pytest.mark.parametrize("limit", [1, 5, 16, 17, 18, 30])
+def test_small_limits_of_the_request_line_were_ignored(serve, limit):
+    served = serve(hello, url_length_limit=limit, keepalive=False)
+    request = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    is_too_long = request.index(b"\n") + 1 >= limit
+    assert status_of(served.ask(request)) == (
+        b"HTTP/1.0 414 Request URI Too Long"
+        if is_too_long
+        else b"HTTP/1.1 200 OK"
+    )
+
+
+def test_names_of_fields_may_be_overridden(serve):
+    class Protocol(wsgi.HttpProtocol):
+        def formalize_key_naming(self, k):
+            return k.replace("-", "_").replace("_", "__").upper()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        names = [key for key in environ if key.startswith("HTTP_")]
+        return [
+            repr((sorted(names), environ["CONTENT_TYPE"])).encode()
+        ]
+
+    served = serve(app, protocol=Protocol, keepalive=False)
+    answer = served.ask(
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Some: 1\r\nY_Z: 2\r\n"
+        b"Content-Type: a/b\r\n\r\n"
+    )
+    body = eval(answer.split(b"\r\n\r\n")[1])
+    assert body == (
+        ["HTTP_CONTENT__TYPE", "HTTP_HOST", "HTTP_X__SOME", "HTTP_Y__Z"],
+        "a/b",
+    )
+
+
+def test_slashes_at_the_start_of_a_path_are_one(serve):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [
+            f"{environ['RAW_PATH_INFO']} {environ['PATH_INFO']}".encode()
+        ]
+
+    served = serve(app, keepalive=False)
+    answer = served.ask(b"GET //a%2Fb//c?d=//e HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n/a%2Fb//c /a/b//c")
+
+
+def test_a_request_without_a_body_has_a_length_of_0(serve):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [repr(environ["eventlet.input"].content_length).encode()]
+
+    served = serve(app, keepalive=False)
+    assert served.ask(GET).endswith(b"\r\n\r\n0")
+    assert served.ask(CHUNKED).endswith(b"\r\n\r\nNone")
+
+
+def test_a_socket_that_was_taken_is_logged_with_200(serve):
+    def app(environ, start_response):
+        environ["eventlet.input"].get_socket().sendall(b"taken")
+        wsgi.WSGI_LOCAL.already_handled = True
+        return []
+
+    served = serve(app)
+    assert served.ask(GET) == b"taken"
+    eventlet.sleep(0)
+    assert '"GET / HTTP/1.1" 200 0 ' in served.log.getvalue()
+
+
+def test_too_many_fields_are_answered_431(serve):
+    served = serve(hello)
+    fields = b"".join(b"X-%d: y\r\n" % n for n in range(101))
+    answer = served.ask(b"GET / HTTP/1.1\r\n" + fields + b"\r\n")
+    assert b" 431 " in status_of(answer)

@@ -141,6 +141,8 @@ class _Response:
     def __init__(self, protocol: HttpProtocol) -> None:
         self.protocol = protocol
         self.status: str | None = None
+        #: Of the status; 200, too, if the application took the socket.
+        self.code = 200
         self.headers: list[tuple[Any, Any]] = []
         self.is_sent = False
         self.is_chunked = False
@@ -151,13 +153,6 @@ class _Response:
 
     def __bool__(self) -> bool:
         return self.is_sent  # what Input asks
-
-    @property
-    def code(self) -> int:
-        try:
-            return int((self.status or "0").split(None, 1)[0])
-        except ValueError:
-            return 0
 
     def start(
         self, status: str, response_headers: Any, exc_info: Any = None
@@ -170,6 +165,7 @@ class _Response:
             finally:
                 exc_info = None
         _check_header("status", status)
+        code = int(status.split(" ", 1)[0])
         if isinstance(response_headers, dict):
             response_headers = response_headers.items()
         headers = []
@@ -178,6 +174,7 @@ class _Response:
             _check_header(name, value)
             headers.append((_capitalized(name) if capitalize else name, value))
         self.status = status
+        self.code = code
         self.headers = headers
         return self.write
 
@@ -318,6 +315,8 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
     # What C made of the head; None: http.server did.
     _request: Any = None
     _is_read_by_hand = False
+    # Does a subclass name the fields in the environ?
+    _is_named_by_hand = False
     _own_address: Any = None
 
     def __init__(self, conn_state: list[Any], server: Any) -> None:
@@ -354,12 +353,15 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         reader = self.rfile = HTTPReader(source)
         keepalive = self.server.keepalive
         reader.head_timeout = self.head_timeout
+        # 1 is a second, though it equals True.
         reader.idle_timeout = (
-            self.idle_timeout if keepalive in (True, False) else keepalive
+            self.idle_timeout
+            if keepalive is True or not keepalive
+            else keepalive
         )
         reader.body_timeout = self.body_timeout
-        # The method, the version and what is between them.
-        reader.max_line = max(self.server.url_length_limit, 64)
+        # The line's end counts, and what has as many bytes is too long.
+        reader.max_line = max(self.server.url_length_limit - 1, 1)
         reader.max_field = MAX_HEADER_LINE
         reader.max_head = MAX_TOTAL_HEADER_SIZE + reader.max_line
         reader.leniency = HTTP_NO_HOST
@@ -371,6 +373,9 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             and cls.parse_request is base.parse_request
             and cls._read_request_line is HttpProtocol._read_request_line
             and cls.MessageClass is base.MessageClass
+        )
+        self._is_named_by_hand = (
+            cls.formalize_key_naming is not HttpProtocol.formalize_key_naming
         )
 
     def handle(self) -> None:
@@ -437,7 +442,10 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         self.requestline = request.requestline
         self.raw_requestline = self.requestline.encode("latin-1") + b"\r\n"
         self.command = request.method
-        self.path = request.target
+        self.path = target = request.target
+        if target.startswith("//"):
+            # As http.server does: redirects to it would go elsewhere.
+            self.path = "/" + target.lstrip("/")
         self.request_version = request.version
         self.close_connection = not request.keep_alive
         return True
@@ -457,7 +465,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             return
         if code == "COIR_HTTP_ELINELEN":
             line = "400 Header Line Too Long"
-        elif code in ("COIR_HTTP_EHEADLEN", "COIR_HTTP_EFIELDS"):
+        elif code == "COIR_HTTP_EHEADLEN":
             line = "400 Headers Too Large"
         elif status == 414:
             line = "414 Request URI Too Long"
@@ -580,9 +588,12 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         """The environ of a request."""
         env = self.server.get_environ()
         request = self._request
-        if request is not None:
+        if request is not None and not self._is_named_by_hand:
             request.fill_environ(env)
             env["headers_raw"] = tuple(request.headers)
+            slashes = len(request.target) - len(self.path)
+            if slashes > 0:
+                env["PATH_INFO"] = env["PATH_INFO"][slashes:]
         else:
             self._fill_environ(env)
         env.setdefault("CONTENT_TYPE", "text/plain")  # RFC 2045, 5.2
@@ -616,14 +627,17 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         env["PATH_INFO"] = urllib.parse.unquote(path, encoding="latin-1")
         env["QUERY_STRING"] = query
         env["headers_raw"] = tuple(self.headers.items())
+        for name in ("Content-Type", "Content-Length"):
+            text = self.headers.get(name)
+            if text is not None:
+                env[name.upper().replace("-", "_")] = text.strip(" \t\n\r")
         for name, value in env["headers_raw"]:
             key = self.formalize_key_naming(name)
             if key is None:
                 continue
-            value = value.strip(" \t\n\r")
             if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                env[key] = value
                 continue
+            value = value.strip(" \t\n\r")
             key = f"HTTP_{key}"
             if key in env:
                 comma = ";" if key == "HTTP_COOKIE" else ","
@@ -646,7 +660,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             wfile = self.wfile
         return Input(
             self.rfile,
-            None if chunked else length,
+            None if chunked else length or 0,
             self.request,
             wfile,
             b"HTTP/1.1 100 Continue\r\n" if wfile is not None else None,
@@ -766,7 +780,6 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         for hook, args, kwargs in self.environ["eventlet.posthooks"]:
             hook(self.environ, *args, **kwargs)
         if self.server.log_output:
-            status = (response.status or "-").split(None, 1)[0]
             self.server.log.info(
                 self.server.log_format
                 % {
@@ -774,7 +787,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
                     "client_port": self.get_client_address()[1],
                     "date_time": self.log_date_time_string(),
                     "request_line": self.requestline,
-                    "status_code": status,
+                    "status_code": response.code,
                     "body_length": response.length,
                     "wall_seconds": finish - start,
                 }
