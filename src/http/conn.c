@@ -330,7 +330,10 @@ begin_head(coir__http_x *x, size_t used)
     x->conn->requests++;
     s->counters.requests++;
     coir__http_response_reset(x);
-    x->must_continue = (x->head.flags & COIR_HTTP_CONTINUE) != 0;
+    /* Who has sent all of the body does not wait. */
+    x->must_continue =
+        (x->head.flags & COIR_HTTP_CONTINUE) != 0 &&
+        (x->head.framing != COIR_HTTP_LENGTH || x->len - used < x->body.left);
     x->keep = (x->head.flags & COIR_HTTP_KEEP_ALIVE) != 0;
     x->read_error = 0;
     x->killed = 0;

@@ -212,6 +212,8 @@ coir_http_read(coir_http_exchange *pub, void *buf, size_t len)
         if (n != COIR_EAGAIN)
             break;
     }
+    if (n == 0 && len > 0)
+        x->must_continue = 0; /* all of it came without */
     /* Who is cancelled may go on later, the others not. */
     if (n < 0 && n != COIR_ECANCELED && n != COIR_EBUSY && !x->killed)
         x->read_error = (int)n;

@@ -779,6 +779,44 @@ TEST(http_server, asks_for_a_body_when_it_is_read)
 }
 
 static int
+read_first(coir_http_exchange *x, void *arg)
+{
+    char buf[100];
+    size_t len = 0;
+    ssize_t n;
+    (void)arg;
+    while ((n = coir_http_read(x, buf + len, sizeof buf - len)) > 0)
+        len += (size_t)n;
+    int err = n < 0 ? (int)n : coir_http_begin(x, 200, NULL);
+    return err < 0 ? err : coir_http_write(x, buf, len);
+}
+
+TEST(http_server, closed_after_a_body_that_was_not_waited_for)
+{
+    static const char *const bodies[] = {
+        "Content-Length: 5\r\n\r\n12345",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
+    };
+    coir_http_server *s = serve(read_first, NULL, NULL);
+    coir_socket *c = dial(s);
+    char request[200];
+    reply r;
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(request, sizeof request,
+                       "PUT / HTTP/1.1\r\nHost: a\r\n"
+                       "Expect: 100-continue\r\n%s",
+                       bodies[i % 2]);
+        ask(c, request, &r);
+        CHECK_EQ(r.status, 200);
+        CHECK_EQ(r.closes, 0);
+        CHECK_STR(r.body, "12345");
+    }
+    drop(s);
+    hear_end(c);
+    leave();
+}
+
+static int
 run_bad(coir_http_exchange *x)
 {
     char buf[100];
