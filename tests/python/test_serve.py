@@ -238,6 +238,31 @@ def test_unix_socket(serve, tmp_path):
     assert not path.exists()
 
 
+def test_workers_with_own_ports_share_a_unix_socket(serve, tmp_path):
+    path = tmp_path / "socket"
+    served = serve(
+        "-b", "127.0.0.1:0", "-b", f"unix:{path}", "-w", "2", "--reuse-port"
+    )
+
+    def ask():
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(LONG)
+            s.connect(str(path))
+            s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return s.recv(100).startswith(b"HTTP/1.")
+
+    until(lambda: served.text().count(" serves\n") == 2)
+    assert ask()
+    assert served.get()
+    served.signal(signal.SIGTTOU)
+    served.signal(signal.SIGHUP)
+    until(lambda: " in place of " in served.text())
+    assert ask()
+    served.signal(signal.SIGTERM)
+    assert served.end() == 0
+    assert not path.exists()
+
+
 def test_socket_that_is_inherited(serve, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()

@@ -228,6 +228,10 @@ class _Listeners:
                 old = self._sets[i] if i < len(self._sets) else {}
                 new = {}
                 for text in dict.fromkeys(settings["bind"]):
+                    if sets and parse_address(text)[0] != "tcp":
+                        # There is but one of a Unix socket.
+                        new[text] = sets[0][text]
+                        continue
                     if text not in old:
                         where = self._where(text, sets)
                         old = {**old, text: self._listen(where, settings)}
