@@ -459,6 +459,9 @@ queue_init(PyObject *op, PyObject *args, PyObject *kwargs)
 #define FAST(func)                                                            \
     (PyCFunction)(void (*)(void))(func), METH_FASTCALL | METH_KEYWORDS
 
+COIR__DEFINE_ONE(queue_put_nowait, "put_nowait", "item")
+COIR__DEFINE_ONE(queue_resize, "resize", "size")
+
 static PyMethodDef light_methods[] = {
     {"get", FAST(queue_get),
      "get($self, block=True, timeout=None)\n--\n\n"
@@ -469,8 +472,8 @@ static PyMethodDef light_methods[] = {
      "Add an item, waiting for a free place; raises Full as get() Empty."},
     {"get_nowait", queue_get_nowait, METH_NOARGS,
      "get_nowait($self)\n--\n\nget(False)"},
-    {"put_nowait", queue_put_nowait, METH_O,
-     "put_nowait($self, item, /)\n--\n\nput(item, False)"},
+    {"put_nowait", COIR__ONE(queue_put_nowait),
+     "put_nowait($self, item)\n--\n\nput(item, False)"},
     {"qsize", coir__queue_qsize_, METH_NOARGS,
      "qsize($self)\n--\n\nHow many items there are."},
     {"_qsize", queue_size_by_method, METH_NOARGS, NULL},
@@ -482,8 +485,8 @@ static PyMethodDef light_methods[] = {
      "putting($self)\n--\n\nHow many green threads wait for a place."},
     {"getting", queue_getting, METH_NOARGS,
      "getting($self)\n--\n\nHow many wait for an item."},
-    {"resize", queue_resize, METH_O,
-     "resize($self, size, /)\n--\n\n"
+    {"resize", COIR__ONE(queue_resize),
+     "resize($self, size)\n--\n\n"
      "From now on there may be so many items; None: no limit."},
     {"_format", queue_format, METH_NOARGS, NULL},
     {"_init", coir__queue_init_, METH_O, NULL},

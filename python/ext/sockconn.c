@@ -187,9 +187,21 @@ retry(enum retried which, PyObject *op, PyObject *args, PyObject *kwargs)
 }
 
 PyObject *
-coir__sock_recvfrom(PyObject *op, PyObject *args)
+coir__sock_recvfrom(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    return retry(RECVFROM, op, args, NULL);
+    static const char *const names[] = {"bufsize", "flags"};
+    PyObject *in[2] = {NULL, NULL};
+    if (kwargs == NULL)
+        return retry(RECVFROM, op, args, NULL);
+    if (coir__tuple_arguments("recvfrom", names, 2, args, kwargs, in) < 0)
+        return NULL;
+    PyObject *all = PyTuple_Pack(in[0] == NULL   ? 0
+                                 : in[1] == NULL ? 1
+                                                 : 2,
+                                 in[0], in[1]);
+    PyObject *res = all != NULL ? retry(RECVFROM, op, all, NULL) : NULL;
+    Py_XDECREF(all);
+    return res;
 }
 
 PyObject *

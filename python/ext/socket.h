@@ -229,7 +229,7 @@ COIR__HIDDEN Py_ssize_t coir__sock_receive(PyObject *op, void *buf,
                                            Py_ssize_t len, int64_t limit_ns,
                                            char **where);
 COIR__HIDDEN PyObject *coir__sock_recv(PyObject *op, PyObject *const *args,
-                                       Py_ssize_t nargs);
+                                       Py_ssize_t nargs, PyObject *kwnames);
 COIR__HIDDEN PyObject *coir__sock_recv_into(PyObject *op, PyObject *args,
                                             PyObject *kwargs);
 COIR__HIDDEN PyObject *coir__sock_send(PyObject *op, PyObject *const *args,
@@ -240,7 +240,8 @@ COIR__HIDDEN PyObject *coir__sock_sendall(PyObject *op, PyObject *const *args,
 COIR__HIDDEN PyObject *coir__sock_send_all(PyObject *op, PyObject *data,
                                            int flags, int64_t limit_ns);
 COIR__HIDDEN PyObject *coir__sock_resume(PyObject *op, PyObject *unused);
-COIR__HIDDEN PyObject *coir__sock_recvfrom(PyObject *op, PyObject *args);
+COIR__HIDDEN PyObject *coir__sock_recvfrom(PyObject *op, PyObject *args,
+                                           PyObject *kwargs);
 COIR__HIDDEN PyObject *coir__sock_recvfrom_into(PyObject *op, PyObject *args,
                                                 PyObject *kwargs);
 COIR__HIDDEN PyObject *coir__sock_recvmsg(PyObject *op, PyObject *args);

@@ -151,10 +151,29 @@ coir__sock_receive(PyObject *op, void *buf, Py_ssize_t len, int64_t limit_ns,
     return n;
 }
 
+/* recv() with names, which eventlet's has. */
+static PyObject *
+recv_named(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames)
+{
+    static const char *const names[] = {"bufsize", "flags"};
+    PyObject *in[2] = {NULL, NULL};
+    if (coir__named_arguments("recv", names, 2, args, nargs, kwnames, in) < 0)
+        return NULL;
+    return coir__sock_recv(op, in,
+                           in[0] == NULL   ? 0
+                           : in[1] == NULL ? 1
+                                           : 2,
+                           NULL);
+}
+
 PyObject *
-coir__sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+coir__sock_recv(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
 {
     int flags = 0;
+    if (COIR__UNLIKELY(kwnames != NULL))
+        return recv_named(op, args, nargs, kwnames);
     if (coir__check_count("recv", nargs, 1, 2) < 0)
         return NULL;
     Py_ssize_t len = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);

@@ -342,16 +342,16 @@ static PyMethodDef sock_methods[] = {
      "shutdown($self, how)\n--\n\n"
      "Send no more, or receive no more, or both: SHUT_WR, SHUT_RD,\n"
      "SHUT_RDWR."},
-    {"recv", FAST(coir__sock_recv), METH_FASTCALL,
-     "recv($self, bufsize, flags=0, /)\n--\n\n"
+    {"recv", FAST(coir__sock_recv), METH_FASTCALL | METH_KEYWORDS,
+     "recv($self, bufsize, flags=0)\n--\n\n"
      "Receive up to bufsize bytes; empty at the end of the stream. Waits\n"
      "until there are some, up to the socket's timeout."},
     {"recv_into", FAST(coir__sock_recv_into), WITH_KEYWORDS,
      "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
      "Receive into a writable buffer, up to nbytes bytes (0: its size).\n"
      "Returns how many. Waits as recv()."},
-    {"recvfrom", coir__sock_recvfrom, METH_VARARGS,
-     "recvfrom($self, bufsize, flags=0, /)\n--\n\n"
+    {"recvfrom", FAST(coir__sock_recvfrom), WITH_KEYWORDS,
+     "recvfrom($self, bufsize, flags=0)\n--\n\n"
      "As recv(), with the address of the sender."},
     {"recvfrom_into", FAST(coir__sock_recvfrom_into), WITH_KEYWORDS,
      "recvfrom_into($self, buffer, nbytes=0, flags=0)\n--\n\n"

@@ -1,11 +1,13 @@
 """What coir.eventlet's functions and methods are called, and take."""
 
 import pickle
+import socket
 
 import pytest
 from coir import eventlet
 from coir.eventlet import (
     event,
+    greenio,
     greenpool,
     greenthread,
     queue,
@@ -107,3 +109,37 @@ def test_links_take_the_function_by_name():
     assert not thread.unlink(func=linked)
     thread.wait()
     assert log == [{"a": 1}, {"func": 2}]
+
+
+def test_arguments_by_name():
+    q = queue.Queue(maxsize=1)
+    q.put(item=1, block=True, timeout=1)
+    q.resize(size=3)
+    q.put_nowait(item=2)
+    assert [q.get(block=False, timeout=None), q.get_nowait()] == [1, 2]
+    lock = semaphore.Semaphore(value=1)
+    assert lock.acquire(blocking=True, timeout=None)
+    assert lock.release(blocking=True)
+    done = event.Event()
+    done.send(result=3, exc=None)
+    assert done.wait(timeout=1) == 3
+    with timeout.Timeout(seconds=None, exception=False) as timer:
+        assert timer.seconds is None
+
+
+def test_sockets_take_arguments_by_name():
+    one, two = map(greenio.GreenSocket, socket.socketpair())
+    with one, two:
+        one.setblocking(flag=True)
+        one.sendall(data=b"abcdef", flags=0)
+        assert two.recv(bufsize=1, flags=socket.MSG_PEEK) == b"a"
+        assert two.recv(bufsize=1) + two.recv(1, flags=0) == b"ab"
+        assert two.recvfrom(bufsize=2, flags=0)[0] == b"cd"
+        assert two.recvfrom(2, flags=0)[0] == b"ef"
+        for call in (two.recv, two.recvfrom):
+            with pytest.raises(TypeError):
+                call(flags=0)
+            with pytest.raises(TypeError):
+                call(1, bufsize=1)
+            with pytest.raises(TypeError):
+                call(1, size=1)
