@@ -17,10 +17,10 @@ CC=clang configure $dir -Dfuzz=enabled -Dtests=disabled -Dvalgrind=disabled ||
 quietly meson compile -C $dir -j "$JOBS" "fuzz_$target"
 
 corpus=$CACHE/fuzz/$target/corpus findings=$CACHE/fuzz/$target/findings
-logs=$dir/logs
+logs=$dir/logs/$target
 mkdir -p "$corpus" "$findings"
 rm -rf $logs
-mkdir $logs
+mkdir -p $logs
 TMPDIR=$(mktemp -d)
 export TMPDIR
 export UBSAN_OPTIONS=print_stacktrace=1

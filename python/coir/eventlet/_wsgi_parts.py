@@ -35,8 +35,10 @@ def addr_to_host_port(addr: Any) -> tuple[Any, Any]:
 
 def _check_header(name: Any, value: Any) -> None:
     for text in (name, value):
-        if isinstance(text, str) and (
-            "\r" in text or "\n" in text or "\0" in text
+        if (
+            isinstance(text, str)
+            and not text.isprintable()
+            and ("\r" in text or "\n" in text or "\0" in text)
         ):
             raise ValueError(f"line's end in a header: {name!r}: {value!r}")
 

@@ -28,8 +28,6 @@ from coir._core import (
     HTTP_NO_HOST,
     HTTPError,
     HTTPReader,
-    http_chunk,
-    http_date,
 )
 
 from . import greenio, support
@@ -44,13 +42,12 @@ from ._wsgi_parts import (  # noqa: F401
     Input,
     LoggerFileWrapper,
     LoggerNull,
-    _capitalized,
-    _check_header,
     _encode_header_line,
     addr_to_host_port,
     format_date_time,
     get_logger,
 )
+from ._wsgi_response import Response
 from .corolocal import local
 from .patcher import original
 
@@ -71,7 +68,7 @@ for _part in (
 del _part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     # What is in them is only known when they are made.
     BaseHTTPServer: Any
@@ -118,6 +115,9 @@ WSGI_LOCAL = local()
 
 _select: Any = original("select")
 
+# A second, and what the log says of it.
+_latest: tuple[int, str] = (-1, "")
+
 
 def socket_repr(sock: Any) -> str:
     """Where a server listens, as a URL."""
@@ -130,154 +130,6 @@ def socket_repr(sock: Any) -> str:
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
     return f"{scheme}:{name}"
-
-
-# --- responses ---------------------------------------------------------------
-
-
-class _Response:
-    """What is said to one request."""
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self.protocol = protocol
-        self.status: str | None = None
-        #: Of the status; 200, too, if the application took the socket.
-        self.code = 200
-        self.headers: list[tuple[Any, Any]] = []
-        self.is_sent = False
-        self.is_chunked = False
-        self.has_body = True
-        self.length = 0
-        #: Bytes that are to come by Content-Length; None: unknown.
-        self.left: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.is_sent  # what Input asks
-
-    def start(
-        self, status: str, response_headers: Any, exc_info: Any = None
-    ) -> Callable[[Any], None]:
-        """``start_response``."""
-        if exc_info:
-            try:
-                if self.is_sent:
-                    raise exc_info[1].with_traceback(exc_info[2])
-            finally:
-                exc_info = None
-        _check_header("status", status)
-        code = int(status.split(" ", 1)[0])
-        if isinstance(response_headers, dict):
-            response_headers = response_headers.items()
-        headers = []
-        capitalize = self.protocol.capitalize_response_headers
-        for name, value in response_headers:
-            _check_header(name, value)
-            headers.append((_capitalized(name) if capitalize else name, value))
-        self.status = status
-        self.code = code
-        self.headers = headers
-        return self.write
-
-    def write(self, data: Any) -> None:
-        """Send some of the body."""
-        if isinstance(data, str):
-            data = data.encode("ascii")
-        if not self.is_sent:
-            if self.status is None:
-                raise AssertionError("write() before start_response()")
-            self._send(self._head() + self._framed(data))
-            return
-        framed = self._framed(data)
-        if framed:
-            self._send(framed)
-
-    def end(self) -> None:
-        """Nothing more is to come."""
-        if not self.is_sent:
-            self.write(b"")
-        if self.is_chunked:
-            self._send(b"0\r\n\r\n")
-        if self.left:
-            self.protocol.close_connection = True  # less than was said
-
-    def _framed(self, data: Any) -> bytes:
-        if not self.has_body or not data:
-            return b""
-        if self.is_chunked:
-            return http_chunk(data)
-        if self.left is not None:
-            if len(data) > self.left:
-                self.protocol.close_connection = True
-                data = data[: self.left]
-            self.left -= len(data)
-        return bytes(data)
-
-    def _send(self, data: bytes) -> None:
-        self.is_sent = True
-        self.protocol.connection.sendall(data)
-        self.length += len(data)
-
-    def _head(self) -> bytes:
-        protocol = self.protocol
-        code = self.code
-        lines = [
-            f"{protocol.protocol_version} {self.status}\r\n".encode("latin-1")
-        ]
-        connection = has_length = has_date = None
-        for header in self.headers:
-            lines.append(_encode_header_line(header))
-            lower = header[0].lower()
-            if lower == "connection":
-                connection = str(header[1]).lower()
-            elif lower == "content-length":
-                has_length = str(header[1])
-            elif lower == "date":
-                has_date = True
-        self.has_body = protocol.command != "HEAD" and not (
-            code in (204, 304) or 100 <= code < 200
-        )
-        if has_length is not None and self.has_body:
-            self.left = int(has_length)
-        if not has_date:
-            lines.append(b"Date: %b\r\n" % http_date())
-        if has_length is None and self.has_body:
-            self._frame(lines)
-        self._say_connection(lines, connection, code)
-        lines.append(b"\r\n")
-        return b"".join(lines)
-
-    def _frame(self, lines: list[bytes]) -> None:
-        protocol = self.protocol
-        if (
-            protocol.request_version == "HTTP/1.1"
-            and protocol.protocol_version == "HTTP/1.1"
-        ):
-            self.is_chunked = True
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        else:
-            protocol.close_connection = True
-
-    def _say_connection(
-        self, lines: list[bytes], given: str | None, code: int
-    ) -> None:
-        protocol = self.protocol
-        if given is not None:
-            if given == "close":
-                protocol.close_connection = True
-            return
-        if protocol.environ["eventlet.input"].should_send_hundred_continue:
-            # Nobody knows whether the body is on its way.
-            protocol.close_connection = True
-        if code == 101:
-            return
-        keepalive = protocol.server.keepalive
-        if protocol.close_connection or not keepalive:
-            protocol.close_connection = True
-            lines.append(b"Connection: close\r\n")
-        elif protocol._asks_to_keep_alive():
-            lines.append(b"Connection: keep-alive\r\n")
-            if keepalive is not True:
-                lines.append(b"Keep-Alive: timeout=%d\r\n" % int(keepalive))
 
 
 # --- a connection ------------------------------------------------------------
@@ -676,7 +528,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
     def handle_one_response(self) -> None:
         """Call the application, and send what it returns."""
         start = time.time()
-        response = _Response(self)
+        response = Response(self)
         body = self.environ["eventlet.input"]
         body.headers_sent = response
         try:
@@ -688,29 +540,21 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         finally:
             self._end(response, body, start)
 
-    def _run(self, response: _Response) -> None:
+    def _run(self, response: Response) -> None:
         result = self.application(self.environ, response.start)
         try:
             if getattr(WSGI_LOCAL, "already_handled", False):
                 self.close_connection = True
                 return
             if not response.is_sent and hasattr(result, "__len__"):
-                names = {str(name).lower() for name, _ in response.headers}
-                if "content-length" not in names and response.status:
-                    self._say_length(response, result)
+                response.say_length(result)
             self._send_all(response, result)
         finally:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
 
-    def _say_length(self, response: _Response, result: Any) -> None:
-        code = response.code
-        if code not in (204, 304) and not 100 <= code < 200:
-            length = sum(map(len, result))
-            response.headers.append(("Content-Length", str(length)))
-
-    def _send_all(self, response: _Response, result: Iterable[Any]) -> None:
+    def _send_all(self, response: Response, result: Iterable[Any]) -> None:
         minimum = self.environ.get(
             "eventlet.minimum_write_chunk_size", self.minimum_chunk_size
         )
@@ -739,7 +583,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             return
         response.end()
 
-    def _failed(self, response: _Response) -> None:
+    def _failed(self, response: Response) -> None:
         """The application has raised: say so, if nothing was said yet."""
         self.close_connection = True
         exc = sys.exc_info()[1]
@@ -767,7 +611,7 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             if support.get_errno(exc2) not in BROKEN_SOCK | BAD_SOCK:
                 raise
 
-    def _end(self, response: _Response, body: Input, start: float) -> None:
+    def _end(self, response: Response, body: Input, start: float) -> None:
         if not self.close_connection:
             try:
                 if not body.discard():
@@ -780,11 +624,12 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         for hook, args, kwargs in self.environ["eventlet.posthooks"]:
             hook(self.environ, *args, **kwargs)
         if self.server.log_output:
+            host, port = self.get_client_address()
             self.server.log.info(
                 self.server.log_format
                 % {
-                    "client_ip": self.get_client_address()[0],
-                    "client_port": self.get_client_address()[1],
+                    "client_ip": host,
+                    "client_port": port,
                     "date_time": self.log_date_time_string(),
                     "request_line": self.requestline,
                     "status_code": response.code,
@@ -792,6 +637,14 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
                     "wall_seconds": finish - start,
                 }
             )
+
+    def log_date_time_string(self) -> str:
+        """The time as the log says it; made once a second."""
+        global _latest
+        now = int(time.time())
+        if _latest[0] != now:
+            _latest = (now, super().log_date_time_string())
+        return _latest[1]
 
     def finish(self) -> None:
         """Close the connection."""
@@ -831,6 +684,8 @@ class Server(BaseHTTPServer.HTTPServer):  # type: ignore[misc]
     ) -> None:
         self.outstanding_requests = 0
         self.socket = socket
+        # Asked once: a green socket looks far for what it has not.
+        self._scheme = "https" if hasattr(socket, "do_handshake") else "http"
         self.address = address
         self.log = get_logger(log, debug) if log_output else LoggerNull()
         self.app = app
@@ -856,14 +711,13 @@ class Server(BaseHTTPServer.HTTPServer):  # type: ignore[misc]
 
     def get_environ(self) -> dict[str, Any]:
         """What the environs of all requests have in common."""
-        is_tls = hasattr(self.socket, "do_handshake")
         env = {
             "wsgi.errors": sys.stderr,
             "wsgi.version": (1, 0),
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
-            "wsgi.url_scheme": "https" if is_tls else "http",
+            "wsgi.url_scheme": self._scheme,
         }
         if self.environ is not None:
             env.update(self.environ)
