@@ -835,6 +835,43 @@ def tls_pair(certificate, pair):
     return accept.value, connect.value
 
 
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS")
+def test_tls_sockets_can_be_made_with_a_context(certificate, pair):
+    # As clients do that were written for gevent, geventhttpclient for one.
+    from coir.gevent import ssl
+
+    context = ssl.create_default_context(cafile=certificate[0])
+    context.check_hostname = False
+    accept = gevent.spawn(
+        ssl.SSLSocket,
+        pair[0],
+        keyfile=certificate[1],
+        certfile=certificate[0],
+        server_side=True,
+    )
+    with ssl.SSLSocket(
+        pair[1], _context=context, server_hostname="localhost"
+    ) as client:
+        assert type(client) is ssl.SSLSocket
+        assert client.getpeercert()["subject"]
+        assert pair[1].fileno() == -1
+        with accept.get(timeout=30) as server:
+            server.sendall(b"hello")
+            assert client.recv(10) == b"hello"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS")
+def test_tls_sockets_can_be_made_before_they_connect(certificate):
+    from coir.gevent import ssl
+
+    with ssl.SSLSocket(ca_certs=certificate[0]) as sock:
+        assert sock.type == socket.SOCK_STREAM
+        assert sock.context.verify_mode == ssl.CERT_NONE
+        assert sock.version() is None
+    with socket.socket() as plain, pytest.raises(TypeError, match="public"):
+        ssl.SSLSocket(plain)
+
+
 def test_tls(certificate, pair):
     a, b = tls_pair(certificate, pair)
     data = os.urandom(1 << 20)

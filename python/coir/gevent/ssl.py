@@ -11,7 +11,7 @@ from __future__ import annotations
 import ssl as __ssl__
 from collections.abc import Callable
 from time import monotonic
-from types import CellType, FunctionType
+from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
 from ._socketcommon import AF_INET, SOCK_STREAM, timeout_default
@@ -112,6 +112,16 @@ def socket_base(plain: type, module: str) -> Any:
     cell.cell_contents = cls
     globs["SSLSocket"] = cls
     return cls
+
+
+def make_in_place(made: Any, base: Any, **how: Any) -> None:
+    """What ``SSLContext.wrap_socket()`` does, for an object that is there.
+
+    :param base: the `socket_base` of its class.
+    :param how: the arguments of the interpreter's ``SSLSocket._create()``.
+    """
+    here: Any = SimpleNamespace(__new__=lambda *a, **kw: made)
+    base._create.__func__(here, **how)
 
 
 #: What the methods of SSLContext use: its properties name their class.
@@ -238,14 +248,72 @@ class GreenTLS:
         return result
 
 
-class SSLSocket(GreenTLS, socket_base(socket, __name__)):  # type: ignore[misc]
+_Base: Any = socket_base(socket, __name__)
+
+
+class SSLSocket(GreenTLS, _Base):  # type: ignore[misc]
     """A TLS connection, as :class:`ssl.SSLSocket`.
 
-    Made by :meth:`SSLContext.wrap_socket`. Timeouts are those of the socket,
-    for each call as a whole.
+    Made by :meth:`SSLContext.wrap_socket`, or with a context as `_context`;
+    a certificate or CAs, as ``ssl.wrap_socket`` had them, do as well. `sock`
+    is used up by it; without one it makes its own. Timeouts are those of the
+    socket, for each call as a whole.
+
+    :raises TypeError: for none of these: nothing would be verified.
     """
 
     _plain = socket
+
+    def __init__(
+        self,
+        sock: Any = None,
+        keyfile: Any = None,
+        certfile: Any = None,
+        server_side: bool = False,
+        cert_reqs: Any = __ssl__.CERT_NONE,
+        ssl_version: Any = __ssl__.PROTOCOL_TLS,
+        ca_certs: Any = None,
+        do_handshake_on_connect: bool = True,
+        family: int = AF_INET,
+        type: int = SOCK_STREAM,
+        proto: int = 0,
+        fileno: Any = None,
+        suppress_ragged_eofs: bool = True,
+        npn_protocols: Any = None,
+        ciphers: Any = None,
+        server_hostname: Any = None,
+        _session: Any = None,
+        _context: Any = None,
+    ) -> None:
+        if _context is None:
+            if not (certfile or ca_certs):
+                raise TypeError(
+                    "SSLSocket does not have a public constructor without "
+                    "a context: use SSLContext.wrap_socket()"
+                )
+            _context = make_context(
+                SSLContext,
+                keyfile,
+                certfile,
+                server_side,
+                cert_reqs,
+                ssl_version,
+                ca_certs,
+                ciphers,
+            )
+        if sock is None:
+            sock = socket(family, type, proto, fileno)
+        make_in_place(
+            self,
+            _Base,
+            sock=sock,
+            server_side=server_side,
+            do_handshake_on_connect=do_handshake_on_connect,
+            suppress_ragged_eofs=suppress_ragged_eofs,
+            server_hostname=server_hostname,
+            context=_context,
+            session=_session,
+        )
 
 
 class SSLContext(orig_SSLContext):

@@ -6,7 +6,6 @@ It is Coir's own, see ``coir.gevent.ssl``, on eventlet's socket.
 from __future__ import annotations
 
 import ssl as _real
-from types import SimpleNamespace
 from typing import Any
 
 from coir.gevent import ssl as _engine
@@ -81,10 +80,9 @@ class GreenSSLSocket(_engine.GreenTLS, _Base):
                 ca_certs,
                 ciphers,
             )
-        # Have the interpreter's code, which makes a new one, make this one.
-        made_here: Any = SimpleNamespace(__new__=lambda *a, **kw: self)
-        _Base._create.__func__(
-            made_here,
+        _engine.make_in_place(
+            self,
+            _Base,
             sock=_as_green(sock),
             server_side=server_side,
             do_handshake_on_connect=do_handshake_on_connect,
