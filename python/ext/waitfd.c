@@ -10,6 +10,7 @@ struct watch;
 struct watched {
     coir_io io;
     struct watch *watch;
+    int revents; /* 0 until it came */
 };
 
 /* One wait, for one descriptor or several. */
@@ -53,7 +54,7 @@ is_ready(coir_loop *Py_UNUSED(loop), coir_io *io, int revents)
         coir_loop_ref(w->loop->loop);
     }
     stop_one(w, one);
-    w->revents = revents;
+    w->revents = one->revents = revents;
     w->loop->tells = w->loop->in_order;
     if (w->wait->is_waiting && w->wait->woken == COIR_WOKEN_WAITS)
         coir__wake(w->wait, NULL);
@@ -195,6 +196,27 @@ add_pair(struct watch *w, PyObject *fd, PyObject *events)
     return watch_add(w, number, which);
 }
 
+/* What came, as a dict; nobody may find it again: others that watch the same
+ * descriptor have had their turn, too. */
+static PyObject *
+what_came(const struct watch *w)
+{
+    PyObject *came = PyDict_New();
+    for (Py_ssize_t i = 0; came != NULL && i < w->count; i++) {
+        const struct watched *one = &w->ios[i];
+        if (one->revents == 0)
+            continue;
+        PyObject *fd = PyLong_FromLong(one->io.fd);
+        PyObject *events = PyLong_FromLong(one->revents & EVENTS);
+        if (fd == NULL || events == NULL ||
+            PyDict_SetItem(came, fd, events) < 0)
+            Py_CLEAR(came);
+        Py_XDECREF(fd);
+        Py_XDECREF(events);
+    }
+    return came;
+}
+
 static PyObject *
 wait_fds(PyObject *Py_UNUSED(module), PyObject *args)
 {
@@ -218,8 +240,9 @@ wait_fds(PyObject *Py_UNUSED(module), PyObject *args)
         res = add_pair(w, fd, events);
     if (res == 0)
         res = watch_wait(w, t, hub, NULL, "select", NULL, timeout_ns);
+    PyObject *came = res >= 0 ? what_came(w) : NULL;
     watch_free(w);
-    return res >= 0 ? PyBool_FromLong(res) : NULL;
+    return came;
 }
 
 PyMethodDef coir__waitfd_methods[] = {
@@ -229,7 +252,8 @@ PyMethodDef coir__waitfd_methods[] = {
      "(3). Returns which; 0 when the timeout, in seconds, is over."},
     {"wait_fds", wait_fds, METH_VARARGS,
      "wait_fds($module, fds, timeout=None, /)\n--\n\n"
-     "The same for any of several, a dict of their events. False when the\n"
-     "timeout is over. Those that are closed meanwhile count as ready."},
+     "The same for any of several, a dict of their events. Returns those\n"
+     "that came, empty when the timeout is over. Those that are closed\n"
+     "meanwhile count as ready."},
     {NULL, NULL, 0, NULL},
 };

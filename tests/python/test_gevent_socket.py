@@ -654,6 +654,36 @@ def test_select_beyond_1024(pair):
         os.close(high)
 
 
+@pytest.mark.parametrize("how", ["select", "poll"])
+def test_what_another_watcher_took_counts_as_ready(pair, how):
+    # The descriptor of a ZeroMQ socket: its own watcher empties it.
+    def wait():
+        if how == "select":
+            return select.select([pair[0]], [], [], 30)
+        poll = select.poll()
+        poll.register(pair[0], select.POLLIN)
+        return poll.poll(30000)
+
+    mine = std.socket(fileno=os.dup(pair[0].fileno()))
+    taken = []
+    with mine:
+        mine.setblocking(False)
+        watcher = gevent.get_hub().loop.io(pair[0].fileno(), 1)
+        watcher.start(lambda: taken.append(mine.recv(10)))
+        waits = gevent.spawn(wait)
+        let_run()
+        pair[1].send(b"x")
+        got = waits.get(timeout=20)
+        watcher.stop()
+        watcher.close()
+    assert taken == [b"x"]
+    assert got == (
+        ([pair[0]], [], [])
+        if how == "select"
+        else [(pair[0].fileno(), select.POLLIN)]
+    )
+
+
 def test_select_tells_of_all_lists(pair):
     a, b = pair
     assert select.select([a, a], [a], []) == ([], [a], [])

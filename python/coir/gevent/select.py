@@ -1,8 +1,10 @@
 """Waiting for several descriptors, blocking the current greenlet only.
 
 :func:`select` and :class:`poll` behave as those of :mod:`select`. They ask the
-kernel first; if nothing is ready they wait in the hub, then ask again.
-Descriptors may be of any number, also for :func:`select`.
+kernel first; if nothing is ready they wait in the hub, then ask again. What
+came while they waited counts as ready even if another watcher of the same
+descriptor has taken it: that watcher may have left a trace elsewhere, as in a
+socket of ZeroMQ. Descriptors may be of any number, also for :func:`select`.
 """
 
 from __future__ import annotations
@@ -96,8 +98,20 @@ def _meet_asyncio() -> None:
 _Files = list[tuple[int, Any]]
 
 
-def _check(*lists: _Files) -> tuple[Any, set[int]]:
-    """What is ready now, and which descriptors are invalid: ready, too."""
+def _poll_flags(came: int, wanted: int) -> int:
+    """Flags of poll() for what came by waiting in the hub."""
+    flags = __select__.POLLIN if came & _EV_READ else 0
+    flags |= __select__.POLLOUT if came & _EV_WRITE else 0
+    return flags & wanted
+
+
+def _check(
+    *lists: _Files, came: dict[int, int] | None = None
+) -> tuple[Any, set[int]]:
+    """What is ready now, and which descriptors are invalid: ready, too.
+
+    :param came: what was ready, though somebody else may have had it since.
+    """
     kinds = (__select__.POLLIN, __select__.POLLOUT, __select__.POLLPRI)
     events: dict[int, int] = {}
     for files, kind in zip(lists, kinds):
@@ -107,6 +121,8 @@ def _check(*lists: _Files) -> tuple[Any, set[int]]:
     for fd, mask in events.items():
         kernel.register(fd, mask)
     got = dict(kernel.poll(0))
+    for fd, which in (came or {}).items():
+        got[fd] = got.get(fd, 0) | _poll_flags(which, events[fd])
     bad = {fd for fd, mask in got.items() if mask & __select__.POLLNVAL}
     ready = tuple(
         [
@@ -171,7 +187,7 @@ def select(
             fds[fd] = fds.get(fd, 0) | kind
     while True:
         came = wait_fds(fds, deadline.left())
-        ready, _ = _check(*lists)
+        ready, _ = _check(*lists, came=came)
         if any(ready) or not came:
             return ready  # type: ignore[no-any-return]
 
@@ -288,9 +304,13 @@ class poll:
         while True:
             fds = {fd: _wanted(mask) for fd, mask in self.fds.items()}
             came = wait_fds(fds, deadline.left())
-            result = list(self._kernel.poll(0))
-            if result or not came:
-                return result
+            got = dict(self._kernel.poll(0))
+            for fd, which in came.items():
+                flags = _poll_flags(which, self.fds.get(fd, 0))
+                if flags:
+                    got[fd] = got.get(fd, 0) | flags
+            if got or not came:
+                return list(got.items())
 
 
 # --- epoll -------------------------------------------------------------------
