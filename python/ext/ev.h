@@ -41,7 +41,7 @@ COIR__HIDDEN int coir__ev_add_functions(PyObject *module, PyMethodDef *defs);
 typedef PyObject *coir_ev_method(PyObject *op, PyObject *const *args,
                                  Py_ssize_t nargs, PyObject *kwnames);
 
-/* Call `call` with the argument of that name as its first by position, where
+/* Call `method` with the argument of that name as its first by position, where
  * none is given by position; TypeError, of `func`, if there is none. */
 COIR__HIDDEN PyObject *coir__ev_first_by_name(coir_ev_method *call,
                                               const char *func,

@@ -360,7 +360,7 @@ find_name(const char *func, const char *name, PyObject *kwnames)
 }
 
 PyObject *
-coir__ev_first_by_name(coir_ev_method *call, const char *func,
+coir__ev_first_by_name(coir_ev_method *method, const char *func,
                        const char *name, PyObject *op, PyObject *const *args,
                        PyObject *kwnames)
 {
@@ -380,7 +380,7 @@ coir__ev_first_by_name(coir_ev_method *call, const char *func,
                                  Py_NewRef(PyTuple_GET_ITEM(kwnames, i)));
                 values[++to] = args[i];
             }
-        res = call(op, values, 1, names);
+        res = method(op, values, 1, names);
     }
     Py_XDECREF(names);
     PyMem_Free(values);
