@@ -45,9 +45,8 @@ coir__named_arguments(const char *func, const char *const *names, int max,
 }
 
 PyObject *
-coir__one_named_argument(const char *func, const char *name,
-                         PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames)
+coir__one_argument(const char *func, const char *name, PyObject *const *args,
+                   Py_ssize_t nargs, PyObject *kwnames)
 {
     PyObject *arg = NULL;
     if (coir__named_arguments(func, &name, 1, args, nargs, kwnames, &arg) < 0)
@@ -56,6 +55,15 @@ coir__one_named_argument(const char *func, const char *name,
         PyErr_Format(PyExc_TypeError, "%s() needs the argument '%s'", func,
                      name);
     return arg;
+}
+
+PyObject *
+coir__call_one(const coir_one *one, PyObject *op, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *arg =
+        coir__one_argument(one->func, one->name, args, nargs, kwnames);
+    return arg != NULL ? one->impl(op, arg) : NULL;
 }
 
 int

@@ -32,22 +32,23 @@ COIR__HIDDEN int coir__tuple_arguments(const char *func,
                                        PyObject *args, PyObject *kwargs,
                                        PyObject **out);
 
-/* As coir__one_argument(), which see; for a name, and for a wrong number. */
-COIR__HIDDEN PyObject *coir__one_named_argument(const char *func,
-                                                const char *name,
-                                                PyObject *const *args,
-                                                Py_ssize_t nargs,
-                                                PyObject *kwnames);
+/* The only argument of a vectorcall, by position or by its name, borrowed; or
+ * NULL with TypeError. */
+COIR__HIDDEN PyObject *coir__one_argument(const char *func, const char *name,
+                                          PyObject *const *args,
+                                          Py_ssize_t nargs, PyObject *kwnames);
 
-/* The only argument of a vectorcall, borrowed; or NULL with TypeError. */
-static inline PyObject *
-coir__one_argument(const char *func, const char *name, PyObject *const *args,
-                   Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (COIR__LIKELY(nargs == 1 && kwnames == NULL))
-        return args[0];
-    return coir__one_named_argument(func, name, args, nargs, kwnames);
-}
+/* A method of one argument. */
+typedef struct {
+    PyCFunction impl;
+    const char *func;
+    const char *name;
+} coir_one;
+
+/* Call it with the argument that is given by its name; or TypeError. */
+COIR__HIDDEN PyObject *coir__call_one(const coir_one *one, PyObject *op,
+                                      PyObject *const *args, Py_ssize_t nargs,
+                                      PyObject *kwnames);
 
 /* Defines `impl`_one: what METH_O's `impl` does, for COIR__ONE, so that the
  * argument of the method `func` may be given by its name. */
@@ -55,8 +56,10 @@ coir__one_argument(const char *func, const char *name, PyObject *const *args,
     static PyObject *impl##_one(PyObject *op, PyObject *const *args,          \
                                 Py_ssize_t nargs, PyObject *kwnames)          \
     {                                                                         \
-        PyObject *arg = coir__one_argument(func, name, args, nargs, kwnames); \
-        return arg != NULL ? impl(op, arg) : NULL;                            \
+        static const coir_one one = {impl, func, name};                       \
+        if (COIR__LIKELY(nargs == 1 && kwnames == NULL))                      \
+            return impl(op, args[0]);                                         \
+        return coir__call_one(&one, op, args, nargs, kwnames);                \
     }
 
 /* The function and the flags of such a method. */

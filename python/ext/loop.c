@@ -630,7 +630,7 @@ loop_run(PyObject *op, PyObject *args, PyObject *kwargs)
 static PyObject *loop_run_callback(PyObject *op, PyObject *const *args,
                                    Py_ssize_t nargs, PyObject *kwnames);
 
-static PyObject *
+static COIR__COLD PyObject *
 run_callback_by_name(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {

@@ -342,7 +342,7 @@ coir__sock_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return n >= 0 ? PyLong_FromSsize_t(n) : NULL;
 }
 
-static PyObject *
+static COIR__COLD PyObject *
 sendall_by_name(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                 PyObject *kwnames)
 {
