@@ -19,7 +19,7 @@ demo: ## build, then run the example programs and show time and memory
 test: ## build and run all tests on the default interpreter (PYTHON=)
 	@tools/test.sh
 
-test-matrix: ## Python 3.11 to 3.15, AArch64, clang, build options
+test-matrix: ## Python 3.11 to 3.15, a debug build, AArch64, clang, build options
 	@tools/matrix.sh
 
 sanitize: ## the C tests under ASan+UBSan, TSan and valgrind

@@ -69,6 +69,7 @@ need_python_headers() {
     include=$("$1" -c 'import sysconfig as s; print(s.get_path("include"))')
     [ -e "$include/Python.h" ] && return
     version=${include##*python}
+    version=${version%d} # those of a debug build are links to the others
     lib=libpython$version-dev
     apt_install "$lib" && [ -e "$include/Python.h" ] && return
     local dir=$CACHE/headers/$version
@@ -154,16 +155,19 @@ configure() {
     printf '%s\n' "$now" >"$stamp"
 }
 
-# install_package VENV: build the Python package and install it there. Its
+# install_package VENV: build the Python package and install it there. The
+# array SETUP_ARGS holds options of Meson. Its
 # build directory stays in there, so that a second time is quick; but Meson
 # refuses options that are new since it set that up.
+SETUP_ARGS=()
 install_package() {
     if ! cmp -s meson.options "$1/meson.options"; then
         rm -rf "$1/build"
         cp meson.options "$1/meson.options"
     fi
     "$1/bin/python" -m pip install -q --no-deps --no-build-isolation \
-        --no-index --config-settings=build-dir="$1/build" .
+        --no-index --config-settings=build-dir="$1/build" \
+        "${SETUP_ARGS[@]/#/--config-settings=setup-args=}" .
 }
 
 # tally TALLY LABEL PASSED FAILED SKIPPED
@@ -190,7 +194,9 @@ c_tests() {
     "$PYTHON" tools/tally.py meson "$tally" "$label" "$logs"/testlog*.json
 }
 
-# python_tests VENV LABEL TALLY: build, install, run tests/python.
+# python_tests VENV LABEL TALLY: build, install, run tests/python. The array
+# PYTEST_ARGS holds more arguments for pytest.
+PYTEST_ARGS=()
 python_tests() {
     local report=$1/report.xml status=0
     say "$2"
@@ -201,6 +207,7 @@ python_tests() {
     rm -f "$report"
     # A hang must not eat the report of all else.
     timeout -k 10 "${PYTEST_TIMEOUT:-1500}" \
-        "$1/bin/python" -m pytest -q --junitxml="$report" tests/python || status=$?
+        "$1/bin/python" -m pytest -q --junitxml="$report" \
+        "${PYTEST_ARGS[@]}" tests/python || status=$?
     "$PYTHON" tools/tally.py junit "$3" "$2" "$report" $status
 }

@@ -3,6 +3,8 @@
 # AArch64, with clang and with the build's options. What cannot be had is a
 # skip, with its reason.
 #
+# A debug build of CPython counts all references and asserts what it relies on.
+#
 # A Python version comes from this machine, or from a chroot with a newer
 # Debian (chroot.sh).
 source "$(dirname "$0")/lib.sh"
@@ -10,6 +12,11 @@ source "$(dirname "$0")/lib.sh"
 VERSIONS="3.11 3.12 3.13 3.14 3.15"
 SUITE=sid
 SUITE_VERSIONS="3.13 3.14 3.15"
+# Debian's debug builds are named so. They are several times slower: what is
+# about other programs, or about scale, is left out.
+DEBUG_VERSION=3.14-dbg
+NOT_IN_DEBUG="alias cli docs eventlet_docs examples gevent_docs http_gunicorn
+    package recursion scale serve stubs"
 export tally=build/matrix/matrix.tally
 
 skip() { # LABEL REASON
@@ -20,6 +27,10 @@ skip() { # LABEL REASON
 # find_python VERSION: print the interpreter's path, if it is on this machine.
 find_python() {
     local candidate
+    if [[ $1 = *-dbg ]]; then
+        command -v "python$1"
+        return
+    fi
     for candidate in "$PYTHON" "python$1" $(pyenv_pythons "$1"); do
         "$candidate" -c 'if True:
             import sys
@@ -49,6 +60,10 @@ test_python() {
     need_python_headers "$PYTHON"
     venv "$venv" "$PYTHON" build test
     export PATH=$ROOT/$venv/bin:$PATH
+    if [[ $1 = *-dbg ]]; then
+        test_debug "$venv" "$label, debug"
+        return
+    fi
     python_tests "$venv" "$label" "$tally"
     # Off unless asked for, where it is built in.
     if "$PYTHON" -c 'import sys; sys.exit(not sys._jit.is_available())' \
@@ -58,11 +73,21 @@ test_python() {
     fi
 }
 
+# test_debug VENV LABEL: with our assertions, too.
+test_debug() {
+    local name
+    SETUP_ARGS=(-Db_ndebug=false)
+    for name in $NOT_IN_DEBUG; do
+        PYTEST_ARGS+=("--ignore=tests/python/test_$name.py")
+    done
+    python_tests "$1" "$2" "$tally"
+}
+
 python_version() {
     local version=$1 python enter=()
     if python=$(find_python "$version"); then
         :
-    elif [[ " $SUITE_VERSIONS " != *" $version "* ]]; then
+    elif [[ " $SUITE_VERSIONS $DEBUG_VERSION " != *" $version "* ]]; then
         skip "Python $version" "not on this machine"
         return
     elif [ -z "$chroot_ready" ]; then
@@ -85,6 +110,9 @@ prepare_chroot() {
         find_python "$version" >/dev/null ||
             packages+=("python$version-dev" "python$version-venv")
     done
+    find_python $DEBUG_VERSION >/dev/null || packages+=(
+        "python$DEBUG_VERSION"
+        "python${DEBUG_VERSION%-dbg}-dev" "python${DEBUG_VERSION%-dbg}-venv")
     [ ${#packages[@]} -gt 2 ] || return 1
     tools/chroot.sh make $SUITE "${packages[@]}"
 }
@@ -130,7 +158,7 @@ mkdir -p build/matrix
 : >"$tally"
 chroot_ready=
 if prepare_chroot; then chroot_ready=yes; fi
-for version in $VERSIONS; do
+for version in $VERSIONS $DEBUG_VERSION; do
     python_version "$version"
 done
 options
