@@ -957,6 +957,30 @@ def test_tls(tmp_path):
     assert ws.close_code == 1000
 
 
+def test_a_failed_handshake_of_tls_closes_at_once():
+    listener = green_socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+
+    def serve():
+        with listener, listener.accept()[0] as peer:
+            peer.recv(10000)
+            peer.sendall(b"no TLS\r\n" * 100)
+            peer.settimeout(LONG)
+            try:
+                while peer.recv(10000):
+                    pass
+            except ConnectionResetError:
+                pass
+            return "closed"
+
+    server = spawn(serve)
+    with pytest.raises(OSError) as held:
+        connect(f"wss://127.0.0.1:{listener.getsockname()[1]}/")
+    assert server.get() == "closed"
+    assert held.value is not None
+
+
 # --- the peers of the registry -----------------------------------------------
 
 

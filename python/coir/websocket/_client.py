@@ -64,7 +64,11 @@ def _secured(sock: Any, context: ssl.SSLContext, name: str) -> Any:
         )
     finally:
         context.sslsocket_class = before
-    stream.do_handshake()
+    try:
+        stream.do_handshake()
+    except BaseException:
+        stream.close()  # it took the number over
+        raise
     return stream
 
 
