@@ -131,7 +131,8 @@ def test_kill_of_who_communicates():
         g.kill()
         child.kill()
     assert child.stdout.closed
-    assert child.returncode == -native_signal.SIGKILL
+    # Its input was closed, too: it may have ended by itself.
+    assert child.returncode in (0, -native_signal.SIGKILL)
 
 
 def test_nothing_is_left_behind():
