@@ -13,7 +13,7 @@ import weakref
 import pytest
 from coir import eventlet, gevent
 from coir.eventlet import debug, greenio, hubs
-from coir.eventlet.green import select, socket
+from coir.eventlet.green import select, socket, ssl
 from coir.gevent import socket as gevent_socket
 
 
@@ -110,6 +110,22 @@ def test_reading_waits_for_the_connection():
     conn, _ = listener.accept()
     conn.sendall(b"x")
     assert reader.wait() == b"x"
+
+
+@pytest.mark.parametrize(
+    "name, args",
+    [
+        ("recv", (1,)),
+        ("recv_into", (bytearray(1),)),
+        ("recvfrom", (1,)),
+        ("recvfrom_into", (bytearray(1),)),
+    ],
+)
+def test_reading_does_not_wait_for_the_connection_with_tls(name, args):
+    with ssl.wrap_socket(socket.socket()) as sock:
+        with eventlet.Timeout(20), pytest.raises(OSError) as info:
+            getattr(sock, name)(*args)
+        assert info.value.errno == errno.ENOTCONN
 
 
 def test_timeout_of_sendall_is_for_each_wait(pair):

@@ -111,6 +111,37 @@ class GreenSSLSocket(_engine.GreenTLS, _Base):
             address,
         )
 
+    def _expect_peer(self) -> None:
+        """Without one who receives would wait for it; that is not so here."""
+        if self._sslobj is None and not self.act_non_blocking:
+            self._check_connected()
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> Any:
+        """Receive; OSError if it is not connected."""
+        if self._sslobj is not None and flags == 0:
+            return self.read(buflen)
+        self._expect_peer()
+        return super().recv(buflen, flags)
+
+    def recv_into(
+        self, buffer: Any, nbytes: int | None = None, flags: int = 0
+    ) -> Any:
+        """The same, into a buffer; returns how many bytes."""
+        self._expect_peer()
+        return super().recv_into(buffer, nbytes, flags)
+
+    def recvfrom(self, buflen: int = 1024, flags: int = 0) -> Any:
+        """Not with TLS: ValueError."""
+        self._expect_peer()
+        return super().recvfrom(buflen, flags)
+
+    def recvfrom_into(
+        self, buffer: Any, nbytes: int | None = None, flags: int = 0
+    ) -> Any:
+        """Not with TLS: ValueError."""
+        self._expect_peer()
+        return super().recvfrom_into(buffer, nbytes, flags)
+
     def sendall(self, data: Any, flags: int = 0) -> Any:
         """Send all of the data; returns how many bytes that is, with TLS."""
         if self._sslobj is None:
