@@ -28,7 +28,7 @@ sanitize: ## the C tests under ASan+UBSan, TSan and valgrind
 bench: ## benchmarks beside the peers (SUITE=greenlet|gevent|http|core|loop|...)
 	@tools/run.sh bench $(if $(SUITE),--suite $(SUITE))
 
-conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|programs|...)
+conformance: ## others' tests (SUITE=greenlet|gevent|eventlet|stdlib|stdlib-eventlet|...)
 	@tools/run.sh conformance --suite $(or $(SUITE),greenlet) \
 	    $(if $(ONLY),--only '$(ONLY)') $(if $(CASES),--cases $(CASES)) \
 	    $(if $(VERSIONS),--versions $(VERSIONS))
