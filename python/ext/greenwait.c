@@ -231,6 +231,18 @@ killing_release(killing *k)
     PyMem_Free(k);
 }
 
+/* Its turn is next, as gevent's hub switches to it at once: what it kills one
+ * to replace is replaced before others look. */
+static void
+wake_killer(coir_wait *w, LoopObject *loop)
+{
+    coir__wake(w, NULL);
+    if (w->loop != loop || loop->in_order)
+        return; /* eventlet's order has its own rules */
+    coir__list_remove(&w->ready.node);
+    coir__list_prepend(&loop->ready, &w->ready.node);
+}
+
 static void
 run_killing(coir_ready *r, LoopObject *loop)
 {
@@ -246,8 +258,8 @@ run_killing(coir_ready *r, LoopObject *loop)
     if (res == NULL)
         coir__loop_error(loop, k->green);
     Py_XDECREF(res);
-    while (k->waiters.head != NULL)
-        coir__wake(coir__wait_of(k->waiters.head), NULL);
+    if (k->waiters.head != NULL)
+        wake_killer(coir__wait_of(k->waiters.head), loop);
     killing_release(k);
 }
 

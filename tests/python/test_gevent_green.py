@@ -363,6 +363,26 @@ def test_kill_waits_until_it_has_ended_and_no_longer():
     assert g.value == "at last"
 
 
+def test_the_killer_has_the_next_turn():
+    # It replaces what it kills before others see who is there.
+    log = []
+
+    def kill(greenlet):
+        greenlet.kill()
+        log.append("killed")
+
+    def other():
+        for i in range(3):
+            gevent.sleep(0)
+            log.append(i)
+
+    victim = gevent.spawn(parked())
+    gevent.sleep(0)
+    victim.link(lambda _: log.append("link"))
+    joinall([gevent.spawn(kill, victim), gevent.spawn(other)], timeout=30)
+    assert log == ["killed", 0, "link", 1, 2]
+
+
 def test_the_killer_may_be_killed():
     log = []
     victim = gevent.spawn(parked(log))
