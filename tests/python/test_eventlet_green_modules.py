@@ -391,6 +391,45 @@ def test_names_of_hosts_without_dnspython():
     assert run(program, "", EVENTLET_NO_GREENDNS="yes") == engine
 
 
+def test_a_write_that_a_pipe_has_no_room_for_lets_others_run():
+    from coir.eventlet.green import os as green
+
+    data = bytes(range(256)) * 4096
+    r, w = os.pipe()
+    got = bytearray()
+
+    def drain():
+        while len(got) < len(data):
+            got.extend(green.read(r, 65536))
+
+    reader = eventlet.spawn(drain)
+    with eventlet.Timeout(60):
+        assert green.write(w, memoryview(data).cast("I")) == len(data)
+        reader.wait()
+    assert got == data
+    os.close(r)
+    with pytest.raises(BrokenPipeError):
+        green.write(w, data)
+    os.close(w)
+
+
+def test_a_write_of_which_a_pipe_took_some_says_how_much():
+    from coir.eventlet.green import os as green
+
+    r, w = os.pipe()
+
+    def leave():
+        green.read(r, 1)
+        os.close(r)
+
+    eventlet.spawn(leave)
+    with eventlet.Timeout(60):
+        assert 0 < green.write(w, b"x" * 1_000_000) < 1_000_000
+    with pytest.raises(BrokenPipeError):
+        green.write(w, b"x")
+    os.close(w)
+
+
 def test_children():
     from coir.eventlet.green import subprocess as green
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os as os_orig
-from stat import S_ISREG
+from select import PIPE_BUF
+from stat import S_ISFIFO, S_ISREG
 from typing import Any
 
 from coir.gevent import os as __engine
@@ -54,8 +55,24 @@ def read(fd: int, n: int) -> bytes:
             return b""
 
 
+def _blocks(fd: int) -> bool:
+    """Would a pipe take more than it has room for, and block meanwhile?"""
+    return S_ISFIFO(os_orig.fstat(fd).st_mode) and os_orig.get_blocking(fd)
+
+
 def write(fd: int, st: Any) -> int:
-    """As ``os.write``; waits until something can be written."""
+    """As ``os.write``; waits until something can be written.
+
+    All goes to a pipe that blocks, as without patching: in pieces, for which
+    there is room, so that others run meanwhile.
+    """
+    with memoryview(st) as view, view.cast("B") as rest:
+        if len(rest) > PIPE_BUF and _blocks(fd):
+            return _write_all(fd, rest)
+    return _write_some(fd, st)
+
+
+def _write_some(fd: int, st: Any) -> int:
     while True:
         if not _wait(fd, write=True):
             return 0
@@ -63,6 +80,21 @@ def write(fd: int, st: Any) -> int:
             return __write(fd, st)
         except BlockingIOError:
             pass
+
+
+def _write_all(fd: int, rest: memoryview) -> int:
+    done = 0
+    while done < len(rest):
+        try:
+            count = _write_some(fd, rest[done : done + PIPE_BUF])
+        except OSError:
+            if done == 0:
+                raise
+            break  # the next call raises it
+        if count == 0:
+            break
+        done += count
+    return done
 
 
 def wait() -> tuple[int, int]:
