@@ -85,6 +85,10 @@ class _Finder:
         return None if fullname != name else self._find_ours(name)
 
     def _find_ours(self, name: str) -> ModuleSpec | None:
+        # Since CPython 3.13 this module replaces itself, and a thread that
+        # wants names of it meanwhile may get the empty one. So have it done
+        # before other threads can find modules of ours, which want them.
+        import collections.abc  # noqa: F401
         from importlib.util import spec_from_file_location
 
         ours = os.path.join(_here, name)
