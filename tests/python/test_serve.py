@@ -575,8 +575,11 @@ def test_reload_under_load(serve, tmp_path):
     with Load(served) as load:
         until(lambda: len(load.answers) > 20)
         for version in "2", "3":
+            # Of another size each: by that, and the second, Python tells
+            # whether what it has compiled is of this file.
+            longer = f'VERSION = "{version}"' + ' + ""' * int(version)
             (tmp_path / "mod.py").write_text(
-                APP.replace('VERSION = "1"', f'VERSION = "{version}" + ""')
+                APP.replace('VERSION = "1"', longer)
             )
             served.signal(signal.SIGHUP)
             # Both old workers have gone when nobody answers as they do.
