@@ -20,6 +20,7 @@
  * A thread's hub is made when it first waits, by the class that
  * set_hub_class() was given, and destroyed with the thread. */
 #include "ev.h"
+#include "running.h"
 
 #define WAITS_KEPT 1000
 /* Of a suspended greenlet, from its stack pointer on: down to where it left
@@ -332,7 +333,7 @@ fetch_ahead(const coir_node *n)
 /* Leave the running greenlet, which stands in its wait: to the next ready one,
  * or the hub. Returns what it is brought. */
 static inline PyObject *
-leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
+go(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
 {
     LoopObject *loop = hub->loop;
     coir_node *n = loop->ready.head;
@@ -361,6 +362,24 @@ leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
     p.value = Py_NewRef(coir__core.empty_tuple); /* it may be started by it */
     p.packed = 1;
     return coir__greenlet_park(t, to, p, w, how);
+}
+
+static COIR__COLD PyObject *
+leave_loop(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
+{
+    coir_running r;
+    coir__running_take(t, &r);
+    PyObject *res = go(t, hub, w, how);
+    coir__running_put_back(t, &r);
+    return res;
+}
+
+static inline PyObject *
+leave(coir_pythread *t, HubObject *hub, coir_wait *w, int *how)
+{
+    if (COIR__UNLIKELY(t->running_loop != NULL))
+        return leave_loop(t, hub, w, how);
+    return go(t, hub, w, how);
 }
 
 enum { PARK_FIRST = 1, PARK_OWN = 2 };

@@ -8,6 +8,7 @@
 #include "ev.h"
 #include "httpread.h"
 #include "hub.h"
+#include "running.h"
 #include "websocket.h"
 
 #include <time.h>
@@ -212,7 +213,7 @@ core_exec(PyObject *m)
         coir__evsem_types_init,   coir__evtimeout_types_init,
         coir__evqueue_types_init, coir__ares_types_init,
         coir__evhub_types_init,   coir__evpool_types_init,
-        coir__evalarm_types_init,
+        coir__evalarm_types_init, coir__running_init,
     };
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)

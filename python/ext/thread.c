@@ -234,6 +234,7 @@ thread_free(coir_pythread *t)
     Py_XDECREF(t->tracefunc);
     Py_XDECREF(hub);
     Py_XDECREF(t->next_loop);
+    Py_XDECREF(t->running_loop);
     PyMem_Free(t);
 }
 

@@ -138,6 +138,8 @@ class _Loop(asyncio.SelectorEventLoop):
     """asyncio's own loop; what green threads give it ends its wait."""
 
     _selector: _Selector
+    #: While it waits it is the running loop all the same.
+    is_of_thread = True
 
     def call_soon(  # type: ignore[override]
         self, callback: Any, *args: Any, context: Any = None

@@ -1,46 +1,48 @@
-"""Futures of asyncio, where threads are greenlets: gevent's or eventlet's.
+"""Loops of asyncio that wait as green threads do: gevent's or eventlet's.
 
-asyncio keeps which of its loops runs for a native thread. Newer ones ask this
-when a future of :mod:`concurrent.futures` is done, and do not wake the loop if
-it is the one that runs: what sets the future must have been called by it. But
-that may be a greenlet of the same native thread, while the loop waits.
+asyncio keeps which of its loops runs, and in Python 3.14 which task, for a
+native thread. Here it is kept for a greenlet: what runs while a loop waits
+was not called by it, may run another one, and is to set futures from outside
+of it.
 """
 
 from __future__ import annotations
 
 import sys
+from types import BuiltinFunctionType
 from typing import Any
+
+from coir._core import running_loop_setter
 
 from ._state import is_object_patched
 from .api import patch_item
 
 
 def adopt() -> None:
-    """Have futures tell the greenlet of a loop from others; once.
+    """Have each greenlet run a loop of its own; once.
 
-    Does nothing where threads are native, or nobody has imported asyncio.
+    Does nothing if nobody has imported asyncio, or if that is without its
+    extension.
     """
-    futures: Any = sys.modules.get("asyncio.futures")
+    asyncio: Any = sys.modules.get("asyncio")
+    events: Any = sys.modules.get("asyncio.events")
+    tasks: Any = sys.modules.get("asyncio.tasks")
     if (
-        hasattr(futures, "events")
-        and is_object_patched("threading", "get_ident")
-        and not is_object_patched("asyncio.futures", "events")
+        # All that is looked for below is there when this is.
+        not hasattr(asyncio, "SelectorEventLoop")
+        or is_object_patched("asyncio.events", "_set_running_loop")
+        or not isinstance(events._set_running_loop, BuiltinFunctionType)
     ):
-        patch_item(futures, "events", _Events(futures.events))
-
-
-class _Events:
-    """``asyncio.events``, for who asks for the loop that called it."""
-
-    def __init__(self, events: Any) -> None:
-        self._events = events
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._events, name)
-
-    def _get_running_loop(self) -> Any:
-        loop = self._events._get_running_loop()
-        ident = getattr(loop, "_thread_id", None)
-        # By what the loop, too, asked who runs it; that may be patched.
-        threading: Any = sys.modules["asyncio.base_events"].threading
-        return loop if ident in (None, threading.get_ident()) else None
+        return
+    setter = running_loop_setter(
+        events._set_running_loop,
+        events._get_running_loop,
+        tasks._swap_current_task if sys.version_info >= (3, 14) else None,
+    )
+    for module in (events, asyncio):
+        patch_item(module, "_set_running_loop", setter)
+    # Where select() is what waits, that is the first to be asked.
+    loop = events._get_running_loop()
+    threading: Any = sys.modules["asyncio.base_events"].threading
+    if getattr(loop, "_thread_id", None) == threading.get_ident():
+        setter(loop)
