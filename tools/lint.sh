@@ -15,7 +15,7 @@ mapfile -t c_files < <(sources '*.c' '*.h')
 # Formats differ between versions of clang-format; ours is Debian 12's.
 clang_format() {
     local name
-    want clang-format-14 clang-format-14 || true
+    want clang-format-14 clang-format-14 >&2 || true # the name is printed
     for name in clang-format-14 clang-format; do
         if "$name" --version 2>/dev/null | grep -q 'version 14\.'; then
             echo "$name"
