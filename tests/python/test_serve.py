@@ -263,7 +263,9 @@ def test_workers_with_own_ports_share_a_unix_socket(serve, tmp_path):
     assert not path.exists()
 
 
-def test_socket_that_is_inherited(serve, tmp_path):
+@pytest.mark.parametrize("args", [(), ("-w", "2", "--reuse-port")])
+def test_socket_that_is_inherited(serve, tmp_path, args):
+    """Workers that would have their own share it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         os.set_inheritable(fd, True)

@@ -229,7 +229,8 @@ class _Listeners:
                 new = {}
                 for text in dict.fromkeys(settings["bind"]):
                     if sets and parse_address(text)[0] != "tcp":
-                        # There is but one of a Unix socket.
+                        # There is but one of a Unix socket, or of one that
+                        # was handed over.
                         new[text] = sets[0][text]
                         continue
                     if text not in old:
