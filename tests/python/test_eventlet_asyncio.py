@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 
+from asyncio_helper import MAIN, MAIN_PRINTS
+
 
 def run(code):
     done = subprocess.run(
@@ -220,28 +222,13 @@ def test_executors_wake_the_loop_when_patched():
     """Loops on the default hub, where what works for them is green."""
     out = run(
         """
-        import os
-        del os.environ["EVENTLET_HUB"]
-        from coir import eventlet
-        eventlet.monkey_patch()
-        import asyncio, time
-
-        async def main():
-            loop = asyncio.get_running_loop()
-            print(await asyncio.to_thread(time.sleep, 0.01))
-            print(await loop.run_in_executor(None, max, 1, 2))
-
-            async def here():
-                assert asyncio.get_running_loop() is loop
-                return 3
-
-            def elsewhere():
-                future = asyncio.run_coroutine_threadsafe(here(), loop)
-                return future.result(30)
-
-            print(await asyncio.wait_for(asyncio.to_thread(elsewhere), 30))
-
-        asyncio.run(main())
-        """
+import os
+del os.environ["EVENTLET_HUB"]
+from coir import eventlet
+eventlet.monkey_patch()
+import asyncio, time
+"""
+        + MAIN
+        + "asyncio.run(main())\n"
     )
-    assert out == "None\n2\n3\n"
+    assert out == MAIN_PRINTS

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+from asyncio_helper import MAIN, MAIN_PRINTS
 from program_helper import run
 
 
@@ -483,31 +484,19 @@ def test_processes(tmp_path):
 
 @pytest.mark.parametrize("selector", ["Epoll", "Poll", "Select", "Default"])
 def test_asyncio_waits_for_greenlets(selector):
-    assert (
-        run(f"""
-    from coir.gevent import monkey; monkey.patch_all()
-    import asyncio, selectors, time
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        print(await asyncio.to_thread(time.sleep, 0.01))
-        print(await loop.run_in_executor(None, max, 1, 2))
-
-        async def here():
-            assert asyncio.get_running_loop() is loop
-            return 3
-
-        def elsewhere():
-            return asyncio.run_coroutine_threadsafe(here(), loop).result(30)
-
-        print(await asyncio.wait_for(asyncio.to_thread(elsewhere), 30))
-
-    loop = asyncio.SelectorEventLoop(selectors.{selector}Selector())
-    loop.run_until_complete(main())
-    loop.close()
-    """)
-        == "None\n2\n3\n"
+    out = run(
+        """
+from coir.gevent import monkey; monkey.patch_all()
+import asyncio, selectors, time
+"""
+        + MAIN
+        + f"""
+loop = asyncio.SelectorEventLoop(selectors.{selector}Selector())
+loop.run_until_complete(main())
+loop.close()
+"""
     )
+    assert out == MAIN_PRINTS
 
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="no interpreters")
