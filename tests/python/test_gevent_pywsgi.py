@@ -1273,6 +1273,36 @@ def test_sending_has_a_limit():
         http_sendall(sink, None, 1, 1)
 
 
+@pytest.mark.parametrize("wait", ["read", "send"])
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_a_timeout_that_cannot_be_set_back(monkeypatch, wait, error):
+    """What was read or sent counts; only of a closed one it is no wonder."""
+
+    class Stubborn(Sink):
+        def settimeout(self, value):
+            super().settimeout(value)
+            if value is None:
+                raise error("no")
+
+        def sendall(self, data):
+            self.parts.append(data)
+
+    sink = Stubborn(GET) if wait == "read" else Stubborn()
+    unraisable = []
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda args: unraisable.append(args.exc_type)
+    )
+    if wait == "read":
+        reader = HTTPReader(sink)
+        reader.head_timeout = 9
+        assert reader.read_request().method == "GET"
+    else:
+        http_sendall(sink, b"1234", 2, 0)
+        assert sink.parts == [b"1234"]
+    assert sink.timeouts[-1] is None
+    assert unraisable == ([ValueError] if error is ValueError else [])
+
+
 def test_a_reader_is_a_file():
     reader = HTTPReader(Source(b"one\ntw", b"o\nthree", b" four\n", b"5"))
     assert reader.readline() == b"one\n"
