@@ -362,19 +362,34 @@ send_pieces(RequestObject *r, PyObject *const *items, Py_ssize_t count)
     return 0;
 }
 
+/* A new reference; NULL with an exception. join() would take any buffers. */
+static PyObject *
+joined(PyObject *seq)
+{
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(seq); i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(seq, i);
+        if (!PyBytes_Check(item)) {
+            (void)bad_type("an item of the body", "bytes", item);
+            return NULL;
+        }
+    }
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    if (empty == NULL)
+        return NULL;
+    PyObject *res = PyObject_CallMethod(empty, "join", "O", seq);
+    Py_DECREF(empty);
+    return res;
+}
+
 /* A list or tuple, exactly. */
 static int
 send_sequence(RequestObject *r, PyObject *seq)
 {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(seq);
     PyObject *held[MOST_PIECES];
-    int joined = count > MOST_PIECES;
-    if (COIR__UNLIKELY(joined)) {
+    if (COIR__UNLIKELY(count > MOST_PIECES)) {
         /* Rare enough: one copy, and not a system call for each. */
-        PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
-        held[0] = empty != NULL ? PyObject_CallMethod(empty, "join", "O", seq)
-                                : NULL;
-        Py_XDECREF(empty);
+        held[0] = joined(seq);
         if (held[0] == NULL)
             return -1;
         count = 1;

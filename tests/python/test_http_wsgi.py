@@ -468,6 +468,9 @@ def test_what_an_application_returns():
         "/none": None,
         "/strs": ["a"],
         "/ints": (i for i in [1]),
+        "/bytearrays": [bytearray(b"a")],
+        "/views": iter([memoryview(b"a")]),
+        "/many": [b"a", bytearray(b"b")] * 100,
     }
 
     def app(environ, start_response):
@@ -477,7 +480,12 @@ def test_what_an_application_returns():
     with serving(app) as server:
         for path in results:
             assert get(server, path)[0].status == 500
-        assert [type(e) for e in server.errors] == [TypeError] * 5
+        assert [type(e) for e in server.errors] == [TypeError] * 8
+        assert [str(e).partition(" must ")[0] for e in server.errors] == (
+            ["what an application returns"] * 2
+            + ["'NoneType' object is not iterable"]
+            + ["an item of the body"] * 5
+        )
 
 
 def test_without_start_response():
