@@ -77,6 +77,8 @@ def test_resets_at_every_stage():
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/3.0\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 400),
+        (b"GET /?\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * 9000 + b"\r\n\r\n", 431),
         (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
         (
