@@ -1,6 +1,7 @@
 """The WSGI server of coir.eventlet: what eventlet's own tests do not ask
 for."""
 
+import array
 import io
 import logging
 import socket as native
@@ -255,6 +256,26 @@ def test_responses_cannot_be_split(serve):
 
     answer = serve(app).ask(GET, end=True)
     assert answer.startswith(b"HTTP/1.1 200 OK") and b"Cookie" not in answer
+
+
+@pytest.mark.parametrize("kind", ["list", "iterator", "write"])
+def test_views_of_what_is_larger_than_bytes(serve, kind):
+    """Lengths are of bytes: else the next response would be misread."""
+    items = array.array("I", [1, 2])
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        if kind == "write":
+            write(items)
+            return []
+        return [items] if kind == "list" else iter([items])
+
+    answer = serve(app).ask(GET, end=True)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if kind == "list":
+        assert b"\r\nContent-Length: 8" in head and body == items.tobytes()
+    else:
+        assert body == b"8\r\n" + items.tobytes() + b"\r\n0\r\n\r\n"
 
 
 def test_no_more_than_content_length_is_sent(serve):

@@ -1,5 +1,6 @@
 """The WSGI server of coir.gevent: what gevent's own tests do not ask for."""
 
+import array
 import errno
 import gc
 import io
@@ -877,6 +878,43 @@ def test_lists_are_sent_with_their_length(serve):
         {"Date": http_date().decode(), "Content-Length": "3"},
         b"abc",
     )
+
+
+@pytest.mark.parametrize("kind", ["one", "two", "iterator", "write"])
+def test_views_of_what_is_larger_than_bytes(serve, kind):
+    """Lengths are of bytes: else the next response would be misread."""
+    items = array.array("I", [1, 2])
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        if kind == "iterator":
+            return iter([items, memoryview(items)])
+        if kind == "write":
+            write(items)
+        return [memoryview(items), items] if kind == "two" else [items]
+
+    answer = ask(serve(app), GET, end=True)
+    _, fields, body = head_of(answer)
+    if "Content-Length" in fields:
+        assert int(fields["Content-Length"]) == len(body)
+    else:
+        assert body.startswith(b"8\r\n") and body.endswith(b"\r\n0\r\n\r\n")
+    assert body.count(items.tobytes()) == (1 if kind == "one" else 2)
+
+
+def test_a_raw_target_is_latin1_if_it_is_tolerated(serve):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append((environ["PATH_INFO"], environ["QUERY_STRING"]))
+        return hello(environ, start_response)
+
+    server = serve(app, start=False)
+    server.lenient = ("raw-target",)
+    server.start()
+    target = "/\xe9%C3%A9?\xfc=1".encode()
+    ask(server, b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n", end=True)
+    assert seen == [("/\xc3\xa9\xc3\xa9", "\xc3\xbc=1")]
 
 
 def test_no_more_than_content_length_is_sent(serve):

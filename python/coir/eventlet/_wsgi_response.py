@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coir._core import http_chunk, http_date
+from coir.gevent._pywsgi_parts import as_bytes, size_of
 
 from ._wsgi_parts import _capitalized, _check_header, _encode_header_line
 
@@ -77,6 +78,8 @@ class Response:
         """Send some of the body."""
         if isinstance(data, str):
             data = data.encode("ascii")
+        elif type(data) is not bytes:
+            data = as_bytes(data)
         if not self.is_sent:
             if self.status is None:
                 raise AssertionError("write() before start_response()")
@@ -145,7 +148,7 @@ class Response:
             and code not in (204, 304)
             and not 100 <= code < 200
         ):
-            length = self._known["content-length"] = str(sum(map(len, result)))
+            length = self._known["content-length"] = str(size_of(result))
             self.headers.append(("Content-Length", length))
 
     def _frame(self, lines: list[str]) -> None:

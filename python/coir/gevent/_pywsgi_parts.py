@@ -19,8 +19,34 @@ __all__ = [
     "OldMessage",
     "SecureEnviron",
     "WSGISecureEnviron",
+    "as_bytes",
     "headers_factory",
+    "size_of",
 ]
+
+
+def as_bytes(data: Any) -> Any:
+    """Some of a body, so that its length is a number of bytes.
+
+    Of a view of larger items it is not. What has no bytes stays as it is.
+    """
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        return data
+    if view.itemsize == view.ndim == 1:
+        return data
+    return bytes(view)
+
+
+def size_of(parts: Iterable[Any]) -> int:
+    """How many bytes the parts of a body are."""
+    size = 0
+    for part in parts:
+        size += len(part if type(part) is bytes else as_bytes(part))
+    return size
 
 
 class OldMessage(client.HTTPMessage):

@@ -67,7 +67,9 @@ from ._pywsgi_parts import (
     _log_for,
     _NoopLog,
     _refusal,
+    as_bytes,
     headers_factory,
+    size_of,
 )
 from .server import StreamServer
 from .timeout import Timeout
@@ -525,7 +527,7 @@ class WSGIHandler:
             (kind is list or kind is tuple)
             and len(result) > 1
             and not self.headers_sent
-            and sum(map(len, result)) <= _JOINED
+            and size_of(result) <= _JOINED
         ):
             data = b"".join(result)
             if data:
@@ -614,7 +616,7 @@ class WSGIHandler:
         """The length of what is returned as a list."""
         result = self.result
         if isinstance(result, (list, tuple)):
-            return sum(map(len, result))
+            return size_of(result)
         return None
 
     def _has_known_length(self) -> bool:
@@ -626,6 +628,8 @@ class WSGIHandler:
 
     def write(self, data: Any) -> None:
         """Send some of the body, after the head."""
+        if type(data) is not bytes:
+            data = as_bytes(data)
         if data and self.code in (204, 304):
             raise self.ApplicationError(
                 f"The {self.code} response must have no body"
