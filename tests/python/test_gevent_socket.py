@@ -747,6 +747,28 @@ def test_a_selector_sees_what_is_registered_meanwhile(pair):
         assert (key.data, events) == ("data", selectors.EVENT_READ)
 
 
+def test_files_on_a_disk_are_always_ready_in_a_selector(pair, tmp_path):
+    """The kernel's epoll refuses them; who reads a redirected stdin is not
+    to know."""
+    a, b = pair
+    with selectors.DefaultSelector() as s, open(tmp_path / "f", "w+") as file:
+        key = s.register(file, selectors.EVENT_READ)
+        assert s.select() == s.select(0) == [(key, selectors.EVENT_READ)]
+        other = s.register(a, selectors.EVENT_READ)
+        b.send(b"x")
+        assert s.select() == [
+            (other, selectors.EVENT_READ),
+            (key, selectors.EVENT_READ),
+        ]
+        s.unregister(a)
+        key = s.modify(file, selectors.EVENT_WRITE)
+        assert s.select() == [(key, selectors.EVENT_WRITE)]
+        s.unregister(file)
+        assert s.select(0) == []
+        with pytest.raises(KeyError):
+            s.unregister(file)
+
+
 def test_wait_read_and_write(pair):
     a, b = pair
     with pytest.raises(TimeoutError):

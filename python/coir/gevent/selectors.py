@@ -32,16 +32,58 @@ _Base: Any = (
 )
 
 
+class _WithFiles:
+    """For an epoll object, which refuses what never makes anybody wait.
+
+    Files on a disk are such; they are always ready.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: dict[int, int] = {}
+
+    def register(self, fd: int, eventmask: int) -> None:
+        base: Any = super()
+        try:
+            base.register(fd, eventmask)
+        except PermissionError:
+            self._files[fd] = eventmask
+
+    def modify(self, fd: int, eventmask: int) -> None:
+        base: Any = super()
+        if fd in self._files:
+            self._files[fd] = eventmask
+        else:
+            base.modify(fd, eventmask)
+
+    def unregister(self, fd: int) -> None:
+        base: Any = super()
+        if self._files.pop(fd, None) is None:
+            base.unregister(fd)
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        base: Any = super()
+        found: list[tuple[int, int]] = base.poll(
+            0 if self._files else timeout, maxevents
+        )
+        return found + list(self._files.items())
+
+
 class GeventSelector(_Base):  # type: ignore[misc]
     """Waits in the hub for files that are registered.
 
     That takes as long however many there are. Files may be registered and
-    unregistered while somebody is in `select`.
+    unregistered while somebody is in `select`. Those on a disk are always
+    ready.
 
     :param hub: ignored; it is the hub of the thread that calls `select`.
     """
 
-    _selector_cls = getattr(select, "epoll" if _EPOLL else "poll")
+    _selector_cls = (
+        type("_Epoll", (_WithFiles, select.epoll), {})
+        if _EPOLL
+        else select.poll
+    )
 
     def __init__(self, hub: Any = None) -> None:
         super().__init__()
