@@ -179,6 +179,21 @@ leave_at_last(PyObject *op)
     Py_CLEAR(sock_of(op)->twin);
 }
 
+/* Is nobody to be told that it was not closed? With eventlet only of those
+ * whose class says so. */
+static int
+goes_silently(PyObject *op)
+{
+    if (!coir__kind_of(op)->is_lenient)
+        return 0;
+    PyObject *tells =
+        PyObject_GetAttrString((PyObject *)Py_TYPE(op), "_warns_unclosed");
+    int res = tells != NULL ? PyObject_Not(tells) : 1;
+    PyErr_Clear();
+    Py_XDECREF(tells);
+    return res != 0;
+}
+
 static void
 sock_finalize(PyObject *op)
 {
@@ -186,7 +201,7 @@ sock_finalize(PyObject *op)
     coir__sock_unlink(sock_of(op));
     if (COIR__UNLIKELY(sock_of(op)->twin != NULL))
         leave_at_last(op);
-    if (coir__kind_of(op)->is_lenient && BASE->fd >= 0) {
+    if (BASE->fd >= 0 && goes_silently(op)) {
         int fd = BASE->fd;
         BASE->fd = -1; /* without a warning */
         (void)close(fd);

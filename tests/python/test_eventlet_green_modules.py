@@ -460,6 +460,16 @@ def test_children():
             child.wait(0.05)
 
 
+def test_a_child_is_shown_as_python_shows_it():
+    from coir.eventlet.green import subprocess as green
+
+    with green.Popen([sys.executable, "-c", ""]) as child:
+        assert repr(child).startswith("<Popen: returncode: None args: [")
+    with green.Popen(["true"]) as child:
+        child.wait()
+        assert repr(child) == "<Popen: returncode: 0 args: ['true']>"
+
+
 def test_traces():
     from coir.eventlet.zipkin import api
 

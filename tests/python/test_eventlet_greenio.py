@@ -128,6 +128,27 @@ def test_reading_does_not_wait_for_the_connection_with_tls(name, args):
         assert info.value.errno == errno.ENOTCONN
 
 
+def test_only_an_unclosed_socket_with_tls_is_warned_of(pair):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    a, _ = pair
+    kept = [
+        socket.socket(),
+        context.wrap_socket(a, do_handshake_on_connect=False),
+        context.wrap_socket(socket.socket(), do_handshake_on_connect=False),
+    ]
+    kept[2].close()
+    fds = [sock.fileno() for sock in kept[:2]]
+    text = repr(kept[1])
+    with pytest.warns(ResourceWarning, match="unclosed") as warned:
+        kept.clear()
+        gc.collect()
+    assert [str(w.message) for w in warned] == [f"unclosed {text}"]
+    for fd in fds:
+        with pytest.raises(OSError):
+            os.fstat(fd)
+
+
 def test_timeout_of_sendall_is_for_each_wait(pair):
     a, b = pair
     a.setsockopt(std.SOL_SOCKET, std.SO_SNDBUF, 4096)

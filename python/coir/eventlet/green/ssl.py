@@ -52,6 +52,7 @@ class GreenSSLSocket(_engine.GreenTLS, _Base):
 
     _plain = GreenSocket
     _accepts_itself = False
+    _warns_unclosed = True
 
     def __init__(
         self,

@@ -51,6 +51,8 @@ class Popen(_engine.Popen):
             bufsize = -1  # text needs a buffer
         super().__init__(args, bufsize, *others, **kwds)
 
+    __repr__ = subprocess_orig.Popen.__repr__
+
     def _make_pipe(self, *args: Any, **kwargs: Any) -> Any:
         return GreenPipe(*args, **kwargs)
 

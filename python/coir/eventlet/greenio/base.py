@@ -136,6 +136,9 @@ class GreenSocket(_gevent_socket.socket):
     #: listener's.
     _accepts_itself = True
 
+    #: Whether the collector warns of those that nobody has closed.
+    _warns_unclosed = False
+
     def __init__(
         self, family: Any = socket.AF_INET, *args: Any, **kwargs: Any
     ) -> None:
