@@ -1,6 +1,7 @@
 """coir.eventlet's green modules and patcher, in processes of their own."""
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -458,6 +459,27 @@ def test_children():
     with green.Popen([sys.executable, "-c", "input()"], stdin=-1) as child:
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(0.05)
+
+
+def test_classes_of_copied_modules_can_be_pickled():
+    from coir.eventlet.green.http import client, cookiejar, cookies
+
+    read = pickle.loads(pickle.dumps(client.IncompleteRead(b"x")))
+    assert type(read) is client.IncompleteRead and read.partial == b"x"
+    cookie = cookies.SimpleCookie("a=1; b=2")
+    assert pickle.loads(pickle.dumps(cookie)) == cookie
+    policy = pickle.loads(pickle.dumps(cookiejar.DefaultCookiePolicy()))
+    assert type(policy) is cookiejar.DefaultCookiePolicy
+
+
+def test_a_queue_without_a_size_has_no_limit():
+    from coir.eventlet.green.Queue import LifoQueue, PriorityQueue, Queue
+
+    for cls in (LifoQueue, PriorityQueue, Queue):
+        for size in (None, 0, -1):
+            q = cls(size)
+            q.put(1, block=False)
+            assert q.maxsize is None and not q.full()
 
 
 def test_a_child_is_shown_as_python_shows_it():

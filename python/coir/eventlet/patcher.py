@@ -75,6 +75,17 @@ def _default_modules() -> _Pairs:
 # --- importing ---------------------------------------------------------------
 
 
+def _own_classes(module_name: str, namespace: dict[str, Any]) -> None:
+    """Say of a module's classes that they come from where they were injected.
+
+    There they can be found, by pickle for one; under the name of the module
+    itself are others.
+    """
+    for value in namespace.values():
+        if isinstance(value, type) and value.__module__ == module_name:
+            value.__module__ = namespace["__name__"]
+
+
 def inject(
     module_name: str,
     new_globals: dict[str, Any] | None,

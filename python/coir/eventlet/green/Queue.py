@@ -1,4 +1,7 @@
-"""The standard library's :mod:`queue`, green: a size of 0 is no limit."""
+"""The standard library's :mod:`queue`, green.
+
+A size of 0 is no limit, as with eventlet's queues None is.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ Full = queue.Full
 class Queue(queue.Queue):
     """First in, first out."""
 
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize if maxsize > 0 else None)
+    def __init__(self, maxsize: int | None = 0) -> None:
+        super().__init__(maxsize or None)
 
 
 class PriorityQueue(queue.PriorityQueue):
     """The smallest first."""
 
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize if maxsize > 0 else None)
+    def __init__(self, maxsize: int | None = 0) -> None:
+        super().__init__(maxsize or None)
 
 
 class LifoQueue(queue.LifoQueue):
     """Last in, first out."""
 
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(maxsize if maxsize > 0 else None)
+    def __init__(self, maxsize: int | None = 0) -> None:
+        super().__init__(maxsize or None)

@@ -13,3 +13,4 @@ patcher.inject(
     ("ssl", ssl),
     ("time", time),
 )
+patcher._own_classes("http.client", globals())

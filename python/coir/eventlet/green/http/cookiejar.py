@@ -13,3 +13,4 @@ patcher.inject(
     ("threading", threading),
     ("time", time),
 )
+patcher._own_classes("http.cookiejar", globals())

@@ -6,3 +6,4 @@ from ... import patcher
 from .. import time
 
 patcher.inject("http.cookies", globals(), ("time", time))
+patcher._own_classes("http.cookies", globals())
