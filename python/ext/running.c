@@ -6,8 +6,9 @@
  * and asyncio.get_running_loop() is to fail there.
  *
  * So whoever leaves for the hub takes along what it has of these, and puts it
- * back when it goes on. A greenlet that is switched to directly, as by
- * SQLAlchemy, is called by its task, and shares the loop with it.
+ * back when it goes on; so does who switches to one that has left, by throw()
+ * or from a finalizer. Any other greenlet that is switched to directly, as by
+ * SQLAlchemy, is called by the task, and shares the loop with it.
  *
  * asyncio tells that a loop runs by _set_running_loop(), which set_running()
  * stands in for. That notes it in the thread's record, so that who runs no
@@ -89,10 +90,8 @@ coir__running_put_back(coir_pythread *t, coir_running *r)
     if (r->task != NULL && r->task != Py_None)
         Py_XDECREF(set_task(r->loop, r->task));
     report(swap_current_task);
-    /* Who switched here out of a loop of their own, and not through the hub,
-     * finds this one when they go on. */
     swap(&r->record, &t->running_loop);
-    Py_XDECREF(r->record);
+    Py_XDECREF(r->record); /* none, unless a loop was left running */
     Py_DECREF(r->loop);
     Py_XDECREF(r->task);
     Py_XDECREF(r->firstiter);

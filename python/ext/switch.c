@@ -22,6 +22,7 @@
  * any code may run, which may start it, kill it, or move it in the tree: all
  * is looked at again afterwards. */
 #include "hub.h"
+#include "running.h"
 
 #include <errno.h>
 
@@ -349,8 +350,8 @@ fail:
     return NULL;
 }
 
-PyObject *
-coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
+static inline PyObject *
+switch_to(coir_pythread *t, GreenletObject *to, coir_payload p)
 {
     if (COIR__UNLIKELY(t->condemned != NULL)) {
         PyObject *exc = p.value == NULL ? coir__error_take() : NULL;
@@ -368,6 +369,31 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
         return NULL;
     }
     return switch_slowly(t, to, p);
+}
+
+/* Who is switched to has left for the hub, and so is not called by the loop
+ * that runs here, from a finalizer for instance: it puts back its own. */
+static COIR__COLD PyObject *
+switch_from_loop(coir_pythread *t, GreenletObject *to, coir_payload p)
+{
+    PyObject *exc = p.value == NULL ? coir__error_take() : NULL;
+    coir_running r;
+    coir__running_take(t, &r);
+    coir__error_give(exc);
+    PyObject *res = switch_to(t, to, p);
+    coir__running_put_back(t, &r);
+    return res;
+}
+
+PyObject *
+coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
+{
+    if (COIR__UNLIKELY(t->running_loop != NULL)) {
+        const coir_wait *w = to->block->wait;
+        if (w != NULL && w->is_waiting)
+            return switch_from_loop(t, to, p);
+    }
+    return switch_to(t, to, p);
 }
 
 PyObject *
@@ -396,7 +422,7 @@ coir__greenlet_park(coir_pythread *t, GreenletObject *to, coir_payload p,
         }
         return res;
     }
-    PyObject *res = coir__greenlet_switch(t, to, p);
+    PyObject *res = switch_to(t, to, p);
     if (w->is_waiting) /* it never left */
         coir__wait_left(w);
     *how = w->woken;

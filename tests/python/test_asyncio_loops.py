@@ -185,6 +185,54 @@ def test_a_killed_greenlet_ends_its_loop():
     )
 
 
+@pytest.mark.parametrize("end", ["throw", "collect"])
+def test_who_is_ended_from_within_a_loop_has_their_own(end):
+    run(
+        f"""
+    end = {end!r}
+    """
+        """
+    import asyncio
+    from coir.gevent import get_hub, spawn
+    from coir.gevent.selectors import GeventSelector
+    from coir.greenlet import getcurrent, greenlet
+
+    ended = []
+
+    def forever(loop):
+        asyncio._set_running_loop(loop)
+        try:
+            get_hub().switch()
+        finally:
+            ended.append(asyncio._get_running_loop() is loop)
+            asyncio._set_running_loop(None)
+
+    def make_loop():
+        return asyncio.SelectorEventLoop(GeventSelector())
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        other = greenlet(forever, get_hub())
+        get_hub().loop.run_callback(other.switch, make_loop())
+        await asyncio.sleep(0.001)
+        assert asyncio.get_running_loop() is loop
+        assert not other.dead
+        if end == "throw":
+            other.parent = getcurrent()
+            other.throw()
+        del other  # the last reference
+        assert ended == [True], ended
+        assert asyncio.get_running_loop() is loop
+        await asyncio.sleep(0.001)
+        assert asyncio.get_running_loop() is loop
+
+    loop = make_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    """
+    )
+
+
 def test_a_loop_goes_on_in_the_child_of_a_fork():
     run(
         GEVENT
