@@ -300,7 +300,9 @@ class Nursery:
         return thread
 
     def cancel(self) -> None:
-        """Cancel all that runs in here, and what is spawned later."""
+        """Cancel all that runs in here, once, and what is spawned later."""
+        if self._is_cancelled:
+            return
         self._is_cancelled = True
         for thread in list(self._running):
             thread.cancel()

@@ -212,6 +212,30 @@ def test_what_fails_after_the_body():
     assert kinds in (["KeyError", "OSError"], ["KeyError"])
 
 
+def test_who_is_cancelled_may_wait_in_the_end():
+    log = []
+
+    def works(seconds, error):
+        try:
+            coir.Event().wait()
+        finally:
+            coir.sleep(seconds)
+            log.append(seconds)
+            if error is not None:
+                raise error
+
+    with pytest.raises(ExceptionGroup) as caught, coir.Nursery() as nursery:
+        nursery.spawn(works, 0.003, None)
+        nursery.spawn(works, 0.001, KeyError())
+        nursery.spawn(works, 0.002, OSError())
+        coir.sleep(0)
+        nursery.cancel()
+        fail(ValueError())
+    assert log == [0.001, 0.002, 0.003]
+    kinds = {type(error) for error in caught.value.exceptions}
+    assert kinds == {KeyError, OSError, ValueError}
+
+
 def test_the_bodys_own_error_is_in_the_group():
     log = []
     with pytest.raises(ExceptionGroup) as caught, coir.Nursery() as nursery:
