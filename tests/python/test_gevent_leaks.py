@@ -1,4 +1,4 @@
-"""Nothing of coir.gevent leaks: not an object, whatever is done to it.
+"""Nothing of coir.gevent leaks, nor of coir: not an object, whatever is done.
 
 One child process does each thing a few times, counts Python's blocks of
 memory, does it many times more, and counts again.
@@ -474,6 +474,64 @@ def hub_of_a_thread():
     t = threading.Thread(target=run)
     t.start()
     t.join()
+
+# --- the native API
+
+import asyncio
+import coir
+
+def quietly(function, *args):
+    try:
+        function(*args)
+    except (Failed, ExceptionGroup, TimeoutError, coir.Cancelled):
+        pass
+
+@case
+def native_spawn():
+    coir.spawn(sleep, 0).join()
+    quietly(coir.spawn(fail).result)
+    thread = coir.spawn(sleep, 100)
+    thread.cancel()
+    quietly(thread.result)
+
+@case
+def native_nursery():
+    def run():
+        with coir.deadline(100), coir.Nursery() as nursery:
+            nursery.spawn(sleep, 0)
+            nursery.spawn(sleep, 100)
+            nursery.spawn(fail)
+            sleep(100)
+    quietly(run)
+
+@case
+def native_deadline():
+    def run():
+        with coir.deadline(0.0001), coir.Nursery() as nursery:
+            nursery.spawn(sleep, 100)
+    quietly(run)
+
+@case
+def native_shield():
+    coir.shield(sleep, 0)
+    thread = coir.spawn(coir.shield, sleep, 0.0001)
+    sleep(0)
+    thread.cancel()
+    quietly(thread.result)
+
+@case
+def native_asyncio():
+    async def main():
+        return await coir.spawn(max, 1, await asyncio.sleep(0, 2))
+    threads = [coir.spawn(coir.run_async, main()) for _ in range(2)]
+    assert [thread.result() for thread in threads] == [2, 2]
+
+@case
+def asyncio_cancelled():
+    thread = coir.spawn(coir.run_async, asyncio.sleep(100))
+    sleep(0.0005)
+    thread.cancel()
+    quietly(thread.result)
 
 @case
 def popen():
