@@ -33,6 +33,10 @@ EXPECTED = {
 [Bob] Cat goes out
 [Ann] Bob: now it is the two of us
 """,
+    "first_answer.py": (
+        "down: Connection refused\nslow: too late\n"
+        "fast: WHAT TIME IS IT?\n"
+    ),
     "gevent_crawler.py": """\
 91 pages read, 93 seen
 /13: HTTP Error 404: Not Found
