@@ -475,7 +475,11 @@ def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def dump() -> str:
-    """Where all green threads are, and greenlets, and what they wait for."""
+    """Who waits in this native thread, and where all greenlets are.
+
+    Of those who wait: for what, how long already, and who waits for whom.
+    """
+    from coir.gevent._report import format_waiting
     from coir.gevent.util import format_run_info
 
-    return "\n".join(format_run_info())
+    return "\n".join([format_waiting(), *format_run_info()])

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import io
+import re
 import subprocess
 import sys
 import textwrap
@@ -139,8 +140,21 @@ def test_name():
     thread = coir.spawn(coir.sleep)
     assert thread.name == "sleep"
     thread.name = "napping"
-    assert "napping" in repr(thread) and "napping" in coir.dump()
+    assert "napping" in repr(thread)
     assert thread.greenlet.name == "napping"
+    thread.join()
+
+
+def test_dump():
+    lock = coir.Lock()
+    lock.acquire()
+    thread = coir.spawn(lock.acquire)
+    thread.name = "patient"
+    coir.sleep(0)
+    text = coir.dump()
+    assert re.search(r"patient.*\n +in acquire\(\) of .*, for 0\.", text)
+    assert "test_dump" in text
+    lock.release()
     thread.join()
 
 
