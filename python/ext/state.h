@@ -112,8 +112,7 @@ struct coir_pythread {
     int exits; /* its greenlets are being unwound; no scheduler starts */
     struct coir_hub_object *hub; /* strong or NULL */
     PyObject *next_loop;         /* for the hub after it: strong or NULL */
-    PyObject
-        *running_loop; /* asyncio's, if it is `current`'s: strong or NULL */
+    PyObject *running_loop;      /* asyncio's, of `current`: strong or NULL */
 };
 
 /* There is one, never freed: other interpreters are refused, and modules that
