@@ -13,7 +13,7 @@
 typedef struct {
     PyObject_HEAD PyObject *weakreflist;
     coir_list getters;
-    coir_list putters;  /* coir_wait.data: the item, borrowed from put() */
+    coir_list putters;  /* timer.data: the item, borrowed from put() */
     PyObject *returned; /* strong: a list, or NULL */
 } ChannelObject;
 
@@ -62,7 +62,7 @@ take(ChannelObject *c)
     if (c->putters.head == NULL)
         return NULL;
     coir_wait *w = coir__wait_of(c->putters.head);
-    PyObject *item = Py_NewRef((PyObject *)w->data);
+    PyObject *item = Py_NewRef((PyObject *)w->timer.data);
     coir__wake(w, NULL);
     return item;
 }
@@ -126,7 +126,7 @@ put(ChannelObject *c, PyObject *item, PyObject *block, PyObject *timeout)
     coir_wait *w = coir__wait_get(p.t);
     if (w != NULL) {
         int how;
-        w->data = item;
+        w->timer.data = item;
         res = coir__patience_wait(&p, &c->putters, (PyObject *)c, "put",
                                   "Channel.put", &how);
         if (res != NULL && how == COIR_WOKEN_BY_TIME) {

@@ -317,7 +317,7 @@ coir__green_drop_run(GreenObject *g)
 {
     Py_CLEAR(g->run);
     Py_CLEAR(g->args);
-    Py_CLEAR(g->kwargs);
+    (void)coir__green_set_rare(g, COIR_GREEN_KWARGS, NULL);
     PyObject *dict = g->base.dict;
     if (dict != NULL && !Py_IS_TYPE(g, &coir__green_type)) {
         PyObject *exc = coir__error_take();
@@ -385,7 +385,7 @@ call_run(GreenObject *g)
         return NULL;
     PyObject *args =
         Py_NewRef(g->args != NULL ? g->args : coir__core.empty_tuple);
-    PyObject *kwargs = Py_XNewRef(g->kwargs);
+    PyObject *kwargs = Py_XNewRef(coir__green_rare(g, COIR_GREEN_KWARGS));
     if (COIR__LIKELY(b->entry != NULL && b->state == GREENLET_ACTIVE &&
                      b->callable == NULL)) {
         /* The references are the block's: the collector must know them to
@@ -764,7 +764,8 @@ static int
 init(GreenObject *g, PyObject *run, PyObject *args, PyObject *kwargs)
 {
     Py_XSETREF(g->args, args);
-    Py_XSETREF(g->kwargs, kwargs);
+    if (coir__green_set_rare(g, COIR_GREEN_KWARGS, kwargs) < 0)
+        return -1;
     coir_pythread *t = coir__pythread_get();
     HubObject *hub = t != NULL ? coir__hub_get(t) : NULL;
     if (hub == NULL)
@@ -957,7 +958,6 @@ coir__green_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(g->links);
     Py_VISIT(g->run);
     Py_VISIT(g->args);
-    Py_VISIT(g->kwargs);
     Py_VISIT(g->value);
     Py_VISIT(g->exc);
     for (int i = 0; g->rare != NULL && i < COIR_GREEN_RARE; i++)
@@ -975,7 +975,6 @@ coir__green_clear(PyObject *op)
     Py_CLEAR(g->links);
     Py_CLEAR(g->run);
     Py_CLEAR(g->args);
-    Py_CLEAR(g->kwargs);
     Py_CLEAR(g->value);
     Py_CLEAR(g->exc);
     for (int i = 0; g->rare != NULL && i < COIR_GREEN_RARE; i++)

@@ -36,6 +36,7 @@ enum coir_green_start {
 
 /* What few Greenlets have: each of them strong, or NULL. */
 enum coir_green_rare {
+    COIR_GREEN_KWARGS,    /* what it was given by name, a dict */
     COIR_GREEN_TRACEBACK, /* of `exc`, when that ended it */
     COIR_GREEN_TIMER,     /* that will start it */
     COIR_GREEN_IDENT,     /* minimal_ident, once asked for */
@@ -51,7 +52,6 @@ typedef struct {
     PyObject *links;   /* strong: NULL, one callable, or a list of them */
     PyObject *run;     /* strong: `_run` of this very object; or NULL */
     PyObject *args;    /* strong: a tuple, or NULL */
-    PyObject *kwargs;  /* strong: a dict, or NULL */
     PyObject *value;   /* strong or NULL */
     PyObject *exc;     /* strong: what it failed with, or NULL */
     PyObject *spawner; /* strong: a weak reference, or NULL */

@@ -381,9 +381,12 @@ clear_in_turn(PyObject *op)
         (void)greenlet_clear(op);
         return;
     }
-    running->drop_depth++;
+    uint8_t depth = running->drop_depth;
+    if (depth < UINT8_MAX)
+        running->drop_depth++;
     (void)greenlet_clear(op);
-    if (--running->drop_depth == 0 && COIR__UNLIKELY(t->condemned != NULL)) {
+    running->drop_depth = depth;
+    if (depth == 0 && COIR__UNLIKELY(t->condemned != NULL)) {
         PyObject *exc = coir__error_take();
         coir__pythread_drain(t);
         coir__error_give(exc);

@@ -308,7 +308,7 @@ format_info(GreenObject *g)
     Py_DECREF(func);
     int first = 1;
     PyObject *args = Py_XNewRef(g->args);
-    PyObject *kwargs = Py_XNewRef(g->kwargs);
+    PyObject *kwargs = Py_XNewRef(coir__green_rare(g, COIR_GREEN_KWARGS));
     for (Py_ssize_t i = 0; args != NULL && i < PyTuple_GET_SIZE(args); i++) {
         text = add_argument(text, NULL, PyTuple_GET_ITEM(args, i), first);
         first = 0;
@@ -489,9 +489,14 @@ static PyObject *
 get_kwargs(PyObject *op, void *Py_UNUSED(closure))
 {
     GreenObject *g = (GreenObject *)op;
-    if (g->kwargs == NULL)
-        g->kwargs = PyDict_New();
-    return Py_XNewRef(g->kwargs);
+    PyObject *kwargs = coir__green_rare(g, COIR_GREEN_KWARGS);
+    if (kwargs != NULL)
+        return Py_NewRef(kwargs);
+    kwargs = PyDict_New();
+    if (kwargs == NULL ||
+        coir__green_set_rare(g, COIR_GREEN_KWARGS, Py_NewRef(kwargs)) < 0)
+        Py_CLEAR(kwargs);
+    return kwargs;
 }
 
 static int
@@ -501,8 +506,8 @@ set_kwargs(PyObject *op, PyObject *kwargs, void *Py_UNUSED(closure))
         PyErr_SetString(PyExc_TypeError, "kwargs must be a dict");
         return -1;
     }
-    Py_XSETREF(((GreenObject *)op)->kwargs, Py_NewRef(kwargs));
-    return 0;
+    return coir__green_set_rare((GreenObject *)op, COIR_GREEN_KWARGS,
+                                Py_NewRef(kwargs));
 }
 
 static PyObject *

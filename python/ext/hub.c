@@ -27,10 +27,12 @@
  * Python's evaluation loop, and that one's own. Measured: less is slower. */
 #define FETCH_STACK ((size_t)768)
 #define FETCH_FRAME ((size_t)128)
+/* How far into a cache line a block may begin. */
+#define BLOCK_SKEW ((size_t)48)
 
 static PyObject *hub_class;   /* strong */
 static int idle_threads;      /* that will do nothing by themselves */
-static coir_wait *free_waits; /* linked by `data` */
+static coir_wait *free_waits; /* linked by `timer.data` */
 static int free_waits_count;
 
 /* --- waits --------------------------------------------------------------- */
@@ -43,7 +45,7 @@ coir__wait_get(coir_pythread *t)
         return b->wait;
     coir_wait *w = free_waits;
     if (w != NULL) {
-        free_waits = w->data;
+        free_waits = w->timer.data;
         free_waits_count--;
     }
     else {
@@ -106,7 +108,7 @@ coir__wait_free(coir_wait *w)
     LoopObject *loop = w->loop;
     PyObject *value = w->value;
     if (free_waits_count < WAITS_KEPT) {
-        w->data = free_waits;
+        w->timer.data = free_waits;
         free_waits = w;
         free_waits_count++;
     }
@@ -161,7 +163,7 @@ static void
 time_is_over(coir_loop *Py_UNUSED(loop), coir_timer *timer,
              int Py_UNUSED(revents))
 {
-    coir_wait *w = timer->data;
+    coir_wait *w = (coir_wait *)((char *)timer - offsetof(coir_wait, timer));
     if (!w->is_waiting)
         return;
     if (w->woken != COIR_WOKEN_WAITS) {
@@ -321,7 +323,7 @@ fetch_ahead(const coir_node *n)
     w = wait_at(w->ready.node.next);
     if (w == NULL)
         return;
-    fetch(w->green->block, sizeof(coir_block));
+    fetch(w->green->block, sizeof(coir_block) + BLOCK_SKEW);
     w = wait_at(w->ready.node.next);
     if (w == NULL)
         return;
@@ -418,7 +420,6 @@ park(coir_pythread *t, HubObject *hub, coir_list *list, int flags,
     if (timeout_ns != COIR_FOREVER) {
         coir_loop_now_update(loop->loop);
         coir_timer_init(&w->timer, time_is_over, timeout_ns, 0);
-        w->timer.data = w;
         coir_timer_start(loop->loop, &w->timer);
         coir__loop_armed(loop);
     }

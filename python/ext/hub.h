@@ -376,16 +376,16 @@ typedef struct coir_wait {
     uint8_t is_foreign;    /* counted in loop->foreign_waits */
     uint8_t may_expire;    /* the caller's, before it waits: see below */
     uint8_t throws;        /* `value` is an exception to be raised in it */
-    int tag;               /* the caller's, to tell kinds of waiters apart */
-    void *data;            /* the same; valid while it waits */
-    const char *what;      /* a verb: "get", "acquire" */
-    PyObject *object;      /* borrowed: what it waits for */
+    uint8_t again;    /* the caller's: it is to be given what comes next */
+    int tag;          /* the caller's, to tell kinds of waiters apart */
+    const char *what; /* a verb: "get", "acquire" */
+    PyObject *object; /* borrowed: what it waits for */
     int64_t since_ns;
-    coir_timer timer;
+    coir_timer timer; /* its `data` is the caller's, as `tag` is */
 } coir_wait;
 
-/* The running greenlet's, to set `tag` and `data` before coir__park(). NULL
- * with MemoryError. */
+/* The running greenlet's, to set `tag` and `timer.data` before coir__park().
+ * NULL with MemoryError. */
 COIR__HIDDEN coir_wait *coir__wait_get(coir_pythread *t);
 
 static inline coir_wait *

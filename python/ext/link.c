@@ -108,7 +108,7 @@ coir__linkable_give(LinkableObject *self)
         else
             b = NULL;
     }
-    if (w != NULL && w->data == w)
+    if (w != NULL && w->again)
         wake_greenlet(self, w, COIR_LINK_GIVEN);
     else if (b != NULL && b->again)
         wake_thread(self, b, COIR_LINK_GIVEN);
@@ -397,11 +397,11 @@ coir__linkable_wait(LinkableObject *self, PyObject *object, const char *what,
     coir_wait *w = coir__wait_get(t);
     if (w == NULL)
         return -1;
-    int again = *number >= 0;
+    uint8_t again = *number >= 0;
     if (!again)
         *number = (int)(self->next++ & INT_MAX);
     w->tag = *number;
-    w->data = again ? w : NULL;
+    w->again = again;
     int how = COIR_WOKEN_WAITS;
     PyObject *res = again ? coir__park_first(t, hub, &self->waiters, what,
                                              object, timeout_ns, &how)

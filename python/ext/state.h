@@ -75,19 +75,21 @@ struct coir_block {
     coir_coro *co; /* &coro, or the thread's main coroutine; NULL when NEW */
     uint8_t state; /* enum greenlet_state */
     uint8_t flags; /* enum greenlet_flags */
-    uint16_t kill_depth;    /* how many are unwinding each other above it */
-    uint16_t drop_depth;    /* of deallocations of parents within each other */
+    uint8_t kill_depth;     /* how many are unwinding each other above it */
+    uint8_t drop_depth;     /* of deallocations of parents within each other */
+    int32_t children;       /* how many have it as their parent, at most */
     GreenletObject *self;   /* borrowed */
     GreenletObject *main;   /* strong, NULL when NEW; a main's own: borrowed */
     GreenletObject *parent; /* strong; NULL for main, or cleared by the GC */
-    Py_ssize_t children;    /* how many have it as their parent, at most */
     PyObject *run;          /* strong: set by the user; NULL once started */
     PyObject *callable;     /* strong: what is running */
     PyObject *args;         /* strong: what it was started with */
     PyObject *kwargs;       /* strong or NULL */
-    coir_entry *entry;      /* what runs in place of `run`; or NULL */
-    coir_pythread *thread;  /* main only: its thread, NULL once that exited */
-    coir_block *next;       /* in the thread's list of started ones, a ring */
+    union {
+        coir_entry *entry;     /* not main: runs in place of `run`; or NULL */
+        coir_pythread *thread; /* main: its thread, NULL once that exited */
+    };
+    coir_block *next; /* in the thread's list of started ones, a ring */
     coir_block *prev;
     coir_block *queued;       /* next in a queue of condemned ones */
     struct coir_wait *wait;   /* owned: see hub.h; NULL if it never waited */

@@ -67,7 +67,7 @@ kill_now(coir_pythread *t, GreenletObject *g)
     GreenletObject *parent = b->parent;
     b->parent = NULL; /* kept for later, and still counts b as its child */
     coir__block_set_parent(b, (GreenletObject *)Py_NewRef((PyObject *)killer));
-    b->kill_depth = (uint16_t)(killer->block->kill_depth + 1);
+    b->kill_depth = (uint8_t)(killer->block->kill_depth + 1);
 
     PyErr_SetNone(coir__core.exit);
     coir_payload p = {NULL, NULL, 0};

@@ -66,6 +66,51 @@ def test_arguments_are_given_and_then_dropped():
     assert g.kwargs == {}
 
 
+def test_what_is_given_by_name_may_be_replaced_before_the_start():
+    g = Greenlet(dict, a=1)
+    g.kwargs["b"] = 2
+    g.start()
+    assert g.get() == {"a": 1, "b": 2}
+    g = Greenlet(dict)
+    g.kwargs["c"] = 3
+    assert "c=3" in repr(g)
+    g.kwargs = {"d": 4}
+    g.start()
+    assert g.get() == {"d": 4}
+    assert g.kwargs == {}
+
+
+def test_one_that_is_given_itself_by_name_is_garbage():
+    g = Greenlet(nothing)
+    g.kwargs["g"] = g
+    ref = weakref.ref(g)
+    del g
+    gc.collect()
+    assert ref() is None
+
+
+def test_spawning_with_names_when_there_is_no_memory():
+    testcapi = pytest.importorskip("_testcapi")
+
+    def attempt():
+        gevent.spawn(dict, a=1).join()
+        assert Greenlet(nothing).kwargs == {}
+
+    attempt()
+    fails = 0
+    for start in range(1, 60):
+        try:
+            testcapi.set_nomemory(start, start + 1)
+            attempt()
+        except MemoryError:
+            fails += 1
+        finally:
+            testcapi.remove_mem_hooks()
+    run_others()
+    assert fails > 0
+    assert gevent.spawn(dict, a=1).get() == {"a": 1}
+
+
 def test_run_may_be_a_keyword():
     assert gevent.spawn(run=lambda x: x, x=5).get() == 5
     with pytest.raises(TypeError):
