@@ -125,7 +125,7 @@ coir__http_sendall(PyObject *Py_UNUSED(module), PyObject *const *args,
         return NULL;
     int limited = limit_ns != COIR_FOREVER;
     if (is_ours(socket, method)) {
-        limited = limit_ns < sock_of(socket)->timeout_ns;
+        limited = limit_ns < coir__sock_timeout_ns(socket);
         res = coir__sock_send_all(socket, args[1], 0, limit_ns);
     }
     else if (coir__limit_socket(socket, limit_ns, &before) == 0) {

@@ -306,7 +306,6 @@ coir__sock_set_timeout(PyObject *op, PyObject *value)
     struct sock *s = sock_of(op);
     if (value == Py_None) {
         s->timeout = -1;
-        s->timeout_ns = COIR_FOREVER;
         return 0;
     }
     double seconds = PyFloat_AsDouble(value);
@@ -319,7 +318,6 @@ coir__sock_set_timeout(PyObject *op, PyObject *value)
         return -1;
     }
     s->timeout = seconds;
-    s->timeout_ns = coir__seconds_to_ns(seconds);
     return 0;
 }
 
@@ -388,7 +386,6 @@ coir__sock_make(PyObject *op, int family, int type, int proto,
     if (blocks)
         return set_usual_timeout(op);
     s->timeout = 0;
-    s->timeout_ns = 0;
     return 0;
 }
 

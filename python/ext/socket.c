@@ -54,10 +54,11 @@ static const int event_of[2] = {COIR_READ, COIR_WRITE};
 
 /* The loop's share of a socket. */
 struct link {
-    coir_ready parcel; /* to the loop: stop and free this */
-    coir_edge edge;
-    LoopObject *loop; /* strong; NULL while the parcel is on its way */
-    PyObject *socket; /* borrowed; NULL: it is gone */
+    union {
+        LoopObject *loop;  /* strong */
+        coir_ready parcel; /* without a socket: to the loop, to free this */
+    };
+    coir_edge edge; /* its data: the socket, borrowed; NULL: that is gone */
 };
 
 /* --- the edge ------------------------------------------------------------ */
@@ -65,9 +66,8 @@ struct link {
 static void
 link_free(struct link *l)
 {
-    if (l->loop != NULL)
-        l->loop->waits_fds--;
-    Py_XDECREF((PyObject *)l->loop);
+    l->loop->waits_fds--;
+    Py_DECREF((PyObject *)l->loop);
     PyMem_Free(l);
 }
 
@@ -76,7 +76,7 @@ parcel_came(coir_ready *r, LoopObject *loop)
 {
     struct link *l = (struct link *)r; /* its first member */
     coir_edge_stop(loop->loop, &l->edge);
-    link_free(l);
+    PyMem_Free(l);
 }
 
 /* The loop has gone, with its edges. */
@@ -84,7 +84,7 @@ static void
 drop_parcel(coir_ready *r)
 {
     coir__list_remove(&r->node);
-    link_free((struct link *)r);
+    PyMem_Free(r); /* the link */
 }
 
 static const coir_ready_kind parcel_kind = {parcel_came, drop_parcel, NULL};
@@ -105,7 +105,7 @@ coir__sock_unlink(struct sock *s)
         return;
     s->link = NULL;
     s->drained = s->turn = 0;
-    l->socket = NULL;
+    l->edge.data = NULL;
     LoopObject *loop = l->loop;
     if (loop->loop == NULL) {
         link_free(l);
@@ -116,8 +116,7 @@ coir__sock_unlink(struct sock *s)
     }
     else {
         loop->waits_fds--;
-        l->loop = NULL;
-        l->parcel.kind = &parcel_kind;
+        l->parcel = (coir_ready){.kind = &parcel_kind};
         coir__loop_ready(loop, &l->parcel);
         Py_DECREF((PyObject *)loop);
     }
@@ -155,13 +154,11 @@ give_turn(struct sock *s, int dir)
 static void
 edge_tells(coir_loop *Py_UNUSED(loop), coir_edge *edge, int revents)
 {
-    struct link *l =
-        (struct link *)((char *)edge - offsetof(struct link, edge));
-    PyObject *op = l->socket;
+    PyObject *op = edge->data;
     if (op == NULL)
         return;
     struct sock *s = sock_of(op);
-    LoopObject *loop = l->loop;
+    LoopObject *loop = s->link->loop;
     if (COIR__UNLIKELY(revents & COIR_ERROR)) {
         /* The loop has stopped it: the number was closed, and may be somebody
          * else's by now, or there was no memory. */
@@ -201,7 +198,7 @@ link_edge(PyObject *op, LoopObject *loop)
         PyErr_NoMemory();
         return -1;
     }
-    l->socket = op;
+    l->edge.data = op;
     l->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
     loop->waits_fds++;
     s->link = l;

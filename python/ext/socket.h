@@ -22,20 +22,19 @@ struct sock {
     coir_list lines[2]; /* who waits in link->loop */
     coir_list strangers;
     PyObject *weakreflist;
-    double timeout; /* seconds; negative: none */
-    int64_t timeout_ns;
-    PyObject *twin; /* strong, or NULL: another object on the same number */
-    int io_refs;    /* files made of it that are open */
-    unsigned forks; /* in which process somebody waited last */
-    char closed;
-    char ref;        /* its waits keep the loop running */
+    double timeout;  /* seconds; negative: none */
+    PyObject *twin;  /* strong, or NULL: another object on the same number */
+    int io_refs;     /* files made of it that are open */
+    unsigned forks;  /* in which process somebody waited last */
     uint8_t drained; /* bit per direction: see socket.c */
     uint8_t turn;    /* the same: somebody has it */
-    uint8_t is_stream;
-    uint8_t is_full;  /* the last recv() filled its buffer */
-    uint8_t is_torn;  /* a sendall() ended in the midst of its bytes */
-    uint8_t kind;     /* whose hooks: see coir__sockets */
-    uint8_t is_guest; /* the number is the twin's, else the twin's is ours */
+    uint8_t kind;    /* whose hooks: see coir__sockets */
+    char closed;
+    uint8_t is_full; /* the last recv() filled its buffer */
+    unsigned is_stream : 1;
+    unsigned ref : 1;      /* its waits keep the loop running */
+    unsigned is_torn : 1;  /* a sendall() ended in the midst of its bytes */
+    unsigned is_guest : 1; /* the number is the twin's, not ours */
 };
 
 /* Begins every _socket.socket: checked when the type is made. */
@@ -92,6 +91,15 @@ coir__kind_of(PyObject *op)
     return &coir__sockets.kinds[sock_of(op)->kind];
 }
 
+/* How long a call may wait. */
+static inline int64_t
+coir__sock_timeout_ns(PyObject *op)
+{
+    double timeout = sock_of(op)->timeout;
+    return COIR__LIKELY(timeout < 0) ? COIR_FOREVER
+                                     : coir__seconds_to_ns(timeout);
+}
+
 /* The loop is to know of it no more. */
 COIR__HIDDEN void coir__sock_unlink(struct sock *s);
 /* End all waits. */
@@ -124,7 +132,7 @@ struct use {
 static inline struct use
 use_of(PyObject *op, int dir, const char *what)
 {
-    return (struct use){op, what, dir, 0, sock_of(op)->timeout_ns, -1};
+    return (struct use){op, what, dir, 0, coir__sock_timeout_ns(op), -1};
 }
 
 static inline void

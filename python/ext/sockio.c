@@ -34,7 +34,7 @@ wants_all(PyObject *op, int flags)
 {
     return COIR__UNLIKELY(flags & MSG_WAITALL) && BASE->type == SOCK_STREAM &&
            !(flags & (MSG_DONTWAIT | MSG_PEEK | MSG_OOB | MSG_ERRQUEUE)) &&
-           sock_of(op)->timeout_ns == COIR_FOREVER;
+           coir__sock_timeout_ns(op) == COIR_FOREVER;
 }
 
 /* As receive_into(), all that comes before the end of the stream. */

@@ -250,14 +250,13 @@ sock_setblocking(PyObject *op, PyObject *flag)
     if (blocks < 0 || coir__sock_set_nonblocking(op) < 0)
         return NULL;
     sock_of(op)->timeout = blocks ? -1 : 0;
-    sock_of(op)->timeout_ns = blocks ? COIR_FOREVER : 0;
     Py_RETURN_NONE;
 }
 
 static PyObject *
 sock_getblocking(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    return PyBool_FromLong(sock_of(op)->timeout_ns != 0);
+    return PyBool_FromLong(coir__sock_timeout_ns(op) != 0);
 }
 
 static PyObject *
@@ -272,7 +271,7 @@ sock_set_ref(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     int ref = value != NULL ? PyObject_IsTrue(value) : 1;
     if (ref < 0)
         return -1;
-    sock_of(op)->ref = (char)ref;
+    sock_of(op)->ref = ref > 0;
     return 0;
 }
 

@@ -178,6 +178,21 @@ def test_timeouts(pair):
             a.settimeout(bad)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 5e-324, 0.1, 1e10, float("inf")])
+def test_a_timeout_is_given_back_as_it_was_set(pair, seconds):
+    a, _ = pair
+    a.settimeout(seconds)
+    assert a.gettimeout() == a.timeout == seconds
+    assert a.getblocking() == (seconds > 0)
+    if seconds < 0.1:
+        error = TimeoutError if seconds > 0 else BlockingIOError
+        with pytest.raises(error):
+            a.recv(1)
+    a.settimeout(None)
+    assert a.gettimeout() is None
+    assert a.getblocking()
+
+
 def test_sendall_times_out_as_a_whole(stream):
     a, b = stream
     fill(a)
