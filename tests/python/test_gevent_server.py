@@ -79,6 +79,30 @@ def test_handler_in_the_hub():
         assert ask(server) == b"hello"
 
 
+def test_connections_are_closed_as_the_server_says_then():
+    closed = []
+
+    class Server(StreamServer):
+        def do_close(self, sock, *args):
+            closed.append("by the class")
+            super().do_close(sock, *args)
+
+    def by_hand(sock, *args):
+        closed.append("by hand")
+        sock.close()
+
+    with Server(HERE, echo) as server:
+        server.start()
+        assert ask(server) == ask(server) == b"ping"
+        server.do_close = by_hand
+        assert ask(server) == b"ping"
+        del server.do_close
+        assert ask(server) == b"ping"
+        while len(closed) < 4:
+            gevent.sleep(0)
+    assert closed == ["by the class"] * 2 + ["by hand", "by the class"]
+
+
 def test_full_pool_leaves_connections_in_the_kernel():
     go_on = Event()
     handled = []

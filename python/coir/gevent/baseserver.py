@@ -68,6 +68,7 @@ class BaseServer:
     fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn: Any = Greenlet.spawn
+    _last_close: Any = None
 
     socket: Any
     handle: Any
@@ -211,7 +212,7 @@ class BaseServer:
         self.stop_accepting()
         own = self.__dict__
         # They are likely to refer to us.
-        for name in ("handle", "_handle", "_spawn", "full"):
+        for name in ("handle", "_handle", "_spawn", "full", "_last_close"):
             own.pop(name, None)
         socket = own.pop("socket", None)
         if socket is not None:
@@ -285,6 +286,10 @@ class BaseServer:
         spawn = self._spawn
         handle = self._handle
         close = self.do_close
+        if close == self._last_close:
+            close = self._last_close  # one method object for all
+        else:
+            self._last_close = close
         try:
             if spawn is None:
                 _handle_and_close(handle, close, args)
