@@ -158,6 +158,7 @@ typedef struct {
     PyObject *owner; /* strong: what `ev` lies in; NULL: here */
     coir_ev *ev;
     coir_ev own;
+    char is_made; /* reset() was called, as is done when it is made */
 } EventObject;
 
 #define SELF ((EventObject *)op)
@@ -189,13 +190,35 @@ event_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return op;
 }
 
+/* Its class is derived from ours, and may override what others call. */
+static inline int
+may_override(PyObject *op)
+{
+    return !Py_IS_TYPE(op, &event_type);
+}
+
+/* Call a method of no arguments: is what it returns true? -1 with an
+ * exception. */
+static int
+ask(PyObject *op, const char *name)
+{
+    PyObject *res = PyObject_CallMethod(op, name, NULL);
+    int is_true = res != NULL ? PyObject_IsTrue(res) : -1;
+    Py_XDECREF(res);
+    return is_true;
+}
+
 static int
 event_init(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":Event", names))
         return -1;
+    SELF->is_made = 0;
+    if (may_override(op))
+        return ask(op, "reset") < 0 ? -1 : 0;
     coir__ev_clear(SELF->ev);
+    SELF->is_made = 1;
     return 0;
 }
 
@@ -206,6 +229,7 @@ coir__ev_event_of(PyObject *owner, coir_ev *ev)
     if (op != NULL) {
         SELF->owner = Py_NewRef(owner);
         SELF->ev = ev;
+        SELF->is_made = 1;
     }
     return op;
 }
@@ -216,6 +240,7 @@ coir__ev_event_renew(PyObject **event)
     PyObject *op = event_new(&event_type, NULL, NULL);
     if (op == NULL)
         return -1;
+    SELF->is_made = 1;
     Py_XSETREF(*event, op);
     return 0;
 }
@@ -230,12 +255,13 @@ coir__ev_event_send_once(PyObject *op)
 static PyObject *
 event_reset(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (SELF->ev->result == NULL) {
+    if (SELF->is_made && SELF->ev->result == NULL) {
         PyErr_SetString(PyExc_AssertionError,
                         "Trying to re-reset() a fresh event.");
         return NULL;
     }
     coir__ev_clear(SELF->ev);
+    SELF->is_made = 1;
     Py_RETURN_NONE;
 }
 
@@ -264,29 +290,37 @@ wait_for(PyObject *op, int64_t ns)
     return coir__ev_wait(SELF->ev, SELF->owner != NULL ? SELF->owner : op, ns);
 }
 
+/* `is_there`: what the method `asked` returns. */
 static PyObject *
-poll_if(PyObject *op, int is_there, PyObject *const *args, Py_ssize_t nargs,
-        PyObject *kwnames)
+poll_if(PyObject *op, int is_there, const char *asked, PyObject *const *args,
+        Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"notready"};
     PyObject *instead = Py_None;
     if (coir__arguments("poll", names, 1, args, nargs, kwnames, &instead) < 0)
         return NULL;
-    return is_there ? wait_for(op, COIR_FOREVER) : Py_NewRef(instead);
+    if (!may_override(op))
+        return is_there ? wait_for(op, COIR_FOREVER) : Py_NewRef(instead);
+    is_there = ask(op, asked);
+    if (is_there <= 0)
+        return is_there == 0 ? Py_NewRef(instead) : NULL;
+    return PyObject_CallMethod(op, "wait", NULL);
 }
 
 static PyObject *
 event_poll(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
            PyObject *kwnames)
 {
-    return poll_if(op, SELF->ev->result != NULL, args, nargs, kwnames);
+    return poll_if(op, SELF->ev->result != NULL, "ready", args, nargs,
+                   kwnames);
 }
 
 static PyObject *
 event_poll_exception(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames)
 {
-    return poll_if(op, SELF->ev->exc != NULL, args, nargs, kwnames);
+    return poll_if(op, SELF->ev->exc != NULL, "has_exception", args, nargs,
+                   kwnames);
 }
 
 static PyObject *
@@ -294,8 +328,8 @@ event_poll_result(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
     const coir_ev *ev = SELF->ev;
-    return poll_if(op, ev->result != NULL && ev->exc == NULL, args, nargs,
-                   kwnames);
+    return poll_if(op, ev->result != NULL && ev->exc == NULL, "has_result",
+                   args, nargs, kwnames);
 }
 
 static PyObject *
@@ -334,6 +368,8 @@ event_send(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 event_send_exception(PyObject *op, PyObject *args)
 {
+    if (may_override(op))
+        return PyObject_CallMethod(op, "send", "OO", Py_None, args);
     return coir__ev_send(SELF->ev, Py_None, args) == 0 ? Py_NewRef(Py_None)
                                                        : NULL;
 }

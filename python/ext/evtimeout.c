@@ -50,6 +50,17 @@ start(PyObject *op)
     return 0;
 }
 
+/* As its class has it, which may be derived from ours. */
+static int
+start_as_told(PyObject *op)
+{
+    if (COIR__LIKELY(Py_IS_TYPE(op, &evtimeout_type)))
+        return start(op);
+    PyObject *res = PyObject_CallMethod(op, "start", NULL);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
 static int
 set_and_start(PyObject *op, PyObject *seconds, PyObject *exception)
 {
@@ -60,7 +71,7 @@ set_and_start(PyObject *op, PyObject *seconds, PyObject *exception)
     BASE->ns = ns;
     Py_XSETREF(BASE->seconds, Py_NewRef(seconds));
     Py_XSETREF(BASE->exception, Py_NewRef(exception));
-    return start(op);
+    return start_as_told(op);
 }
 
 static const char *const init_names[] = {"seconds", "exception"};
@@ -132,7 +143,7 @@ evtimeout_cancel(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 evtimeout_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    if (!SELF->armed && start(op) < 0)
+    if (!SELF->armed && start_as_told(op) < 0)
         return NULL;
     return Py_NewRef(op);
 }

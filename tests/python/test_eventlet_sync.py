@@ -78,6 +78,58 @@ def test_event_states():
     assert e.wait.__self__ is e
 
 
+def test_event_of_a_subclass():
+    """Its methods call each other, as eventlet's do."""
+    calls = []
+
+    class Noted(event.Event):
+        def reset(self):
+            calls.append("reset")
+            super().reset()
+
+        def send(self, result=None, exc=None):
+            calls.append(("send", result, exc))
+            super().send(result, exc)
+
+        def wait(self, timeout=None):
+            calls.append("wait")
+            return super().wait(timeout)
+
+        def ready(self):
+            calls.append("ready")
+            return super().ready()
+
+    e = Noted()
+    assert calls == ["reset"]
+    with pytest.raises(AssertionError):
+        e.reset()
+    calls.clear()
+    error = KeyError("x")
+    e.send_exception(error)
+    for poll in (e.poll, e.poll_exception):
+        with pytest.raises(KeyError):
+            poll()
+    assert e.poll_result(7) == 7
+    assert calls == [("send", None, (error,)), "ready", "wait", "wait"]
+    e.reset()
+    assert e.poll(8) == 8 and e.poll_exception(9) == 9
+
+    class Failing(event.Event):
+        def has_result(self):
+            raise OSError
+
+        def reset(self):
+            if self.fails:
+                raise OSError
+
+    Failing.fails = True
+    with pytest.raises(OSError):
+        Failing()
+    Failing.fails = False
+    with pytest.raises(OSError):
+        Failing().poll_result()
+
+
 def test_event_with_a_timeout():
     e = eventlet.Event()
     start = time.monotonic()
@@ -375,6 +427,26 @@ def test_timeout_states():
         for arg in timer.tpl[1]:
             if isinstance(arg, eventlet.Timeout):
                 arg.cancel()
+
+
+def test_timeout_of_a_subclass_starts_by_its_own_method():
+    started = []
+
+    class Noted(eventlet.Timeout):
+        def start(self):
+            started.append(self.seconds)
+            if self.seconds is None:
+                raise OSError
+            return super().start()
+
+    with Noted(60) as t:
+        assert t.pending
+    assert not t.pending
+    with t:
+        assert t.pending
+    assert started == [60, 60]
+    with pytest.raises(OSError):
+        Noted()
 
 
 def test_timeout_is_raised_where_it_was_made():
