@@ -1064,7 +1064,8 @@ def test_a_client_that_goes_away_is_no_error(serve):
 # --- handlers ----------------------------------------------------------------
 
 
-def test_the_methods_are_called_in_order(serve):
+@pytest.mark.parametrize("log", [{}, {"log": None}])
+def test_the_methods_are_called_in_order(serve, log):
     calls = []
     names = (
         "handle handle_one_request get_environ handle_one_response "
@@ -1087,7 +1088,7 @@ def test_the_methods_are_called_in_order(serve):
         {name: overriding(name) for name in names},
     )
     request = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    ask(serve(hello, handler_class=cls), request)
+    ask(serve(hello, handler_class=cls, **log), request)
     assert calls == names
 
 

@@ -759,6 +759,8 @@ class WSGIHandler:
         log = self.server.log
         if type(log) is not _NoopLog:
             log.write(self.format_request() + "\n")
+        elif type(self).format_request is not _format_request:
+            self.format_request()  # it may do more than to make a line
 
     def format_request(self) -> str:
         """The line of the access log, without its end."""
@@ -780,6 +782,7 @@ class WSGIHandler:
         )
 
 
+_format_request = WSGIHandler.format_request
 _read_requestline = WSGIHandler.read_requestline
 _read_request = WSGIHandler.read_request
 
