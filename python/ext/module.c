@@ -171,6 +171,39 @@ core_init(void)
     return c->str_stack_policy != NULL ? 0 : -1;
 }
 
+/* These are classes of Python's own in gevent and eventlet: programs, and
+ * above all their tests, replace methods of them. Types in C refuse that
+ * unless they are told otherwise. */
+static int
+open_types(PyObject *m)
+{
+    static const char *const names[] = {
+        "EvBoundedSemaphore",
+        "EvEvent",
+        "EvGreenThread",
+        "EvLifoQueue",
+        "EvLightQueue",
+        "EvLock",
+        "EvPriorityQueue",
+        "EvQueue",
+        "EvSemaphore",
+        "EvTimeout",
+        "Input",
+        "LockType",
+        "Timeout",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        PyObject *type = PyObject_GetAttrString(m, names[i]);
+        if (type == NULL)
+            return -1;
+        assert(PyType_Check(type));
+        ((PyTypeObject *)type)->tp_flags &= ~Py_TPFLAGS_IMMUTABLETYPE;
+        PyType_Modified((PyTypeObject *)type);
+        Py_DECREF(type);
+    }
+    return 0;
+}
+
 static int
 core_exec(PyObject *m)
 {
@@ -218,7 +251,7 @@ core_exec(PyObject *m)
     for (size_t i = 0; i < sizeof inits / sizeof *inits; i++)
         if (inits[i](m) < 0)
             return -1;
-    return 0;
+    return open_types(m);
 }
 
 static PyModuleDef_Slot core_slots[] = {
