@@ -24,7 +24,7 @@ ALIASES = {
 
 # Takes no arguments, which the runtime does not tell; is no name in a stub.
 NOT_COMPARED = r"""
-coir\._core\.(AsyncResult|Event|EvEvent|LockType)\.__init__
+coir(\._core|\._native)?\.(AsyncResult|Event|EvEvent|Lock|LockType)\.__init__
 coir\._core\.Loop\.async
 coir\.gevent(\..*)?
 coir\.eventlet(\..*)?
