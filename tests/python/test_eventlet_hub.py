@@ -286,6 +286,36 @@ def test_the_hub_waits_for_ever_if_nothing_is_left():
     assert out == "signal\n"
 
 
+@pytest.mark.parametrize("timers", [False, True])
+def test_what_a_signal_handler_raises_ends_the_wait(timers):
+    """In the main greenlet, whether or not anything else is to happen."""
+    out = run(
+        f"""
+        import signal, sys
+        from coir import eventlet
+        sys.stderr = sys.stdout
+        def handler(*_):
+            raise LookupError("alarm")
+        signal.signal(signal.SIGALRM, handler)
+        if {timers}:
+            eventlet.spawn_after(60, print)
+        for _ in range(2):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            try:
+                eventlet.Queue().get()
+            except LookupError as exc:
+                print(exc)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        try:
+            eventlet.Queue().get()
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert out == "alarm\nalarm\ninterrupted\n"
+
+
 def test_a_thread_ends_a_wait():
     out = run(
         """

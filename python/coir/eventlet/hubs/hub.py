@@ -631,7 +631,11 @@ def adopt(current: Any, engine: Any) -> None:
 
 def _report(engine: Any, context: Any, kind: Any, value: Any, tb: Any) -> bool:
     """Deal with an error that arrived in the hub; False: it is not ours."""
-    if context is None or not isinstance(context, _gevent_hub.RawGreenlet):
+    if context is None:
+        # A signal handler's: the caller of what waits handles it, or not.
+        engine.handle_system_error(kind, value, tb)
+        return True
+    if not isinstance(context, _gevent_hub.RawGreenlet):
         return False
     if isinstance(context, _gevent_greenlet.Greenlet):
         return False
@@ -658,9 +662,11 @@ def _idle(engine: Any) -> None:
     # Somebody may yet come: a signal handler, another thread.
     loop = engine.loop
     loop.ref()
+    loop.error_handler = engine
     try:
         loop.run(once=True)
     finally:
+        loop.error_handler = None
         loop.unref()
 
 
