@@ -390,6 +390,24 @@ def test_backdoor_prints_to_its_own_connection_only(capsys):
     assert (sys.stdout, sys.stdin, sys.stderr) == before
 
 
+def test_backdoor_in_use_does_not_spoil_the_end_of_the_program():
+    """Python flushes the standard streams when greenlets are gone already."""
+    code = """if 1:
+        from coir import gevent
+        from coir.gevent import socket
+        from coir.gevent.backdoor import BackdoorServer
+        server = BackdoorServer(("127.0.0.1", 0), banner="hello")
+        server.start()
+        sock = socket.create_connection(server.address)
+        assert sock.recv(5) == b"hello"
+        print("the end", end="")
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, b"the end"), done.stderr
+
+
 def test_backdoor_leaves_a_later_stdout_alone(monkeypatch):
     with BackdoorServer(HERE) as server:
         server.start()

@@ -127,7 +127,10 @@ class _AtPrompt:
         self._before = getattr(sys, name)
 
     def _file(self) -> Any:
-        return _consoles.get(getcurrent(), self._before)
+        try:
+            return _consoles.get(getcurrent(), self._before)
+        except RuntimeError:  # the interpreter ends, and flushes it
+            return self._before
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file(), name)
