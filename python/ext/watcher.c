@@ -8,7 +8,9 @@
  * Children are waited for by descriptors of their processes (pidfd), one
  * each, so that a loop reaps nobody whom it was not asked for, in any loop of
  * any thread. Where that does not work, or any child is waited for (pid 0),
- * SIGCHLD is. */
+ * SIGCHLD is. For a process that is no more, somebody else has reaped it,
+ * there is nothing to wait for, and SIGCHLD may be the program's: a timer
+ * fires. */
 #include "watcher.h"
 
 #include <errno.h>
@@ -20,6 +22,9 @@
 
 static PyTypeObject watcher_type;
 static PyTypeObject kind_types[KINDS];
+
+#define NO_PIDFD (-1)
+#define NO_PROCESS (-2) /* in place of a pidfd */
 
 /* --- starting and stopping ----------------------------------------------- */
 
@@ -36,6 +41,10 @@ start_any(WatcherObject *self)
     case KIND_SIGNAL:
         return coir_signal_start(loop, &self->w.signal);
     case KIND_CHILD:
+        if (self->pidfd == NO_PROCESS) {
+            coir_timer_start(loop, &self->w.timer);
+            return 0;
+        }
         return self->pidfd >= 0 ? coir_io_start(loop, &self->w.io)
                                 : coir_signal_start(loop, &self->w.signal);
     case KIND_STAT:
@@ -70,6 +79,8 @@ stop_any(WatcherObject *self)
     case KIND_CHILD:
         if (self->pidfd >= 0)
             coir_io_stop(loop, &self->w.io);
+        else if (self->pidfd == NO_PROCESS)
+            coir_timer_stop(loop, &self->w.timer);
         else
             coir_signal_stop(loop, &self->w.signal);
         break;
@@ -255,16 +266,13 @@ child_fires(coir_loop *Py_UNUSED(loop), coir_watcher *w,
             if (self->pid <= 0)
                 break;
             /* Somebody else has reaped it: its status is lost. */
-            pid = self->pid;
+            pid = 0;
             status = 0;
         }
         self->rpid = pid;
         self->rstatus = status;
         if (self->pid > 0) {
-            if (self->pidfd >= 0)
-                coir_io_stop(self->loop->loop, &self->w.io);
-            else
-                coir_signal_stop(self->loop->loop, &self->w.signal);
+            stop_any(self);
             call(self, COIR_CHILD);
             break;
         }
@@ -297,7 +305,7 @@ make(LoopObject *loop, enum watcher_kind kind, int ref, PyObject *priority)
     self->kind = (uint8_t)kind;
     self->loop = (LoopObject *)Py_NewRef((PyObject *)loop);
     self->no_ref = !ref;
-    self->pidfd = -1;
+    self->pidfd = NO_PIDFD;
     COIR__INIT(&self->w.any, fires);
     self->w.any.data = self;
     self->w.any.priority = level < COIR_MINPRI   ? COIR_MINPRI
@@ -408,14 +416,17 @@ loop_child(PyObject *op, PyObject *args, PyObject *kwargs)
     self->pid = pid;
     self->w.any.cb = child_fires;
 #ifdef SYS_pidfd_open
-    if (pid > 0 && !trace)
+    if (pid > 0 && !trace) {
         self->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (self->pidfd < 0 && errno == ESRCH)
+            self->pidfd = NO_PROCESS;
+    }
 #endif
     if (self->pidfd >= 0) {
         self->w.io.fd = self->pidfd;
         self->w.io.events = COIR_READ | COIR__FDSET;
     }
-    else {
+    else if (self->pidfd == NO_PIDFD) {
         self->w.signal.signum = SIGCHLD;
     }
     return (PyObject *)self;
@@ -622,7 +633,7 @@ close_watcher(WatcherObject *self)
     stop(self);
     if (self->pidfd >= 0)
         (void)close(self->pidfd);
-    self->pidfd = -1;
+    self->pidfd = NO_PIDFD;
     Py_CLEAR(self->loop);
     Py_DECREF(self);
 }

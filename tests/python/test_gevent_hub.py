@@ -354,6 +354,64 @@ def test_child_watcher_reaps_its_child_alone(hub):
     watcher.close()
 
 
+def test_child_that_is_reaped_already_costs_no_handler_of_sigchld(hub):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    came = []
+    old = signal.signal(signal.SIGCHLD, lambda *args: came.append(args[0]))
+    try:
+        watcher = hub.loop.child(child.pid)
+        event = Event()
+        watcher.start(event.set)
+        assert event.wait(30)
+        assert (watcher.rpid, watcher.rstatus) == (0, 0)
+        assert not watcher.active
+        watcher.start(event.set)
+        watcher.close()
+        os.kill(os.getpid(), signal.SIGCHLD)
+        gevent.sleep(0)
+        assert came == [signal.SIGCHLD]
+    finally:
+        signal.signal(signal.SIGCHLD, old)
+
+
+def test_handler_of_sigchld_may_reap_before_the_child_is_watched():
+    """As it does if there is no hub yet, which would call it later."""
+    out = program(
+        """
+        from coir.gevent import monkey
+        monkey.patch_all()
+        import os, signal
+        statuses = []
+        def handler(*_):
+            try:
+                while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                    statuses.append(found[1] >> 8)
+            except ChildProcessError:
+                pass
+        signal.signal(signal.SIGCHLD, handler)
+        original = monkey.get_original("os", "fork")
+        def fork():
+            pid = original()
+            if pid and not statuses:
+                while not statuses:
+                    pass
+            return pid
+        for status in 1, 2, 3:
+            if not os.fork(fork=fork):
+                os._exit(status)
+        import coir.gevent as gevent
+        with gevent.Timeout(30):
+            while len(statuses) < 3:
+                gevent.sleep(0.001)
+        gevent.sleep(0.01)
+        handler()
+        print(*sorted(statuses))
+        """
+    )
+    assert out == "1 2 3\n"
+
+
 def test_signal_ends_the_wait_of_the_loop():
     came = []
     old = signal.signal(signal.SIGALRM, lambda *args: came.append(args[0]))

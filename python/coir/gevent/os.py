@@ -169,7 +169,10 @@ def _on_child(watcher: Any, callback: Callable[[Any], object] | None) -> None:
     watcher.stop()
     pid = watcher.pid
     if pid in _watched_children and _watched_children[pid] is watcher:
-        _watched_children[pid] = pid, watcher.rstatus, time.monotonic()
+        if watcher.rpid:
+            _watched_children[pid] = pid, watcher.rstatus, time.monotonic()
+        else:  # somebody else has taken its status
+            del _watched_children[pid]
     try:
         if callback is not None:
             callback(watcher)
@@ -405,7 +408,8 @@ def fork_and_watch(
     :func:`waitpid` still gives its status, for a minute.
 
     :param callback: called in the hub when it has ended, with the watcher,
-        whose ``rpid`` and ``rstatus`` tell more.
+        whose ``rpid`` and ``rstatus`` tell more; they are 0 if somebody else
+        has taken its status.
     :param loop: the loop that watches it; by default, the thread's.
     :param ref: whether the watcher keeps the loop running.
     :param fork: what forks.
