@@ -503,6 +503,16 @@ spun(void)
     return 0;
 }
 
+int
+coir__lock_refused(void)
+{
+    coir_pythread *t = coir__pythread_get();
+    if (t == NULL)
+        return -1;
+    const HubObject *hub = coir__hub_if_any(t);
+    return hub != NULL && hub->uses_eventlet ? 0 : coir__yield_if_possible();
+}
+
 static inline int
 lock_take(PyObject *op, int block, int64_t ns)
 {
@@ -530,7 +540,8 @@ lock_release(PyObject *op, PyObject *Py_UNUSED(unused))
     return bounded_give(op) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* threading.Condition asks by acquire(False) else, which lets others run. */
+/* threading.Condition asks by acquire(False) else, which may let others
+ * run. */
 static PyObject *
 lock_is_owned(PyObject *op, PyObject *Py_UNUSED(unused))
 {

@@ -88,6 +88,10 @@ coir__acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
     return PyBool_FromLong(took);
 }
 
+/* A lock of threads was not free for one who does not wait: in gevent others
+ * have a turn then, in eventlet not. 0, or -1 with an exception. */
+COIR__HIDDEN int coir__lock_refused(void);
+
 static inline PyObject *
 coir__thread_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                      PyObject *kwnames, coir_take *take)
@@ -97,7 +101,7 @@ coir__thread_acquire(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
         coir__thread_acquire_args(args, nargs, kwnames, &how) < 0)
         return NULL;
     int took = take(op, how.block, how.ns);
-    if (took < 0 || (took == 0 && !how.block && coir__yield_if_possible() < 0))
+    if (took < 0 || (took == 0 && !how.block && coir__lock_refused() < 0))
         return NULL;
     return PyBool_FromLong(took);
 }

@@ -191,6 +191,34 @@ def test_threads_are_green():
     )
 
 
+def test_who_is_refused_a_lock_goes_on():
+    """Others have a turn then in gevent, but not in eventlet."""
+    out = run(
+        """
+        from coir import eventlet
+        eventlet.monkey_patch()
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        eventlet.sleep(0)
+        ran = []
+        eventlet.spawn_n(ran.append, "others")
+        for lock in threading.Lock(), threading.Semaphore():
+            assert lock.acquire()
+            assert not lock.acquire(False)
+        assert not lock.acquire(timeout=0)
+        assert not ran
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(eventlet.sleep).result()
+            ran.clear()
+            for name in "one", "two":
+                pool.submit(ran.append, name)
+            print(*ran)
+        print(*ran)
+        """
+    )
+    assert out == "\none two\n"
+
+
 def test_native_threads_use_the_same_locks():
     assert (
         run(
