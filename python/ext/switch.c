@@ -396,6 +396,45 @@ coir__greenlet_switch(coir_pythread *t, GreenletObject *to, coir_payload p)
     return switch_to(t, to, p);
 }
 
+/* A function of sys.settrace() is set, and who waited goes on. Some, as that
+ * of coverage, keep a stack for each greenlet, and look who runs at a call or
+ * a return. In a wait of the originals there are such. So have one, of
+ * nothing. `res` is what the wait brought, or NULL with an exception. */
+static COIR__COLD PyObject *
+show_tracer(PyObject *res, coir_wait *w, int how)
+{
+    static PyObject *nothing;
+    PyObject *exc = res == NULL ? coir__error_take() : NULL;
+    PyObject *handed = w->value;
+    int was_woken = w->was_woken;
+    w->value = NULL;
+    if (nothing == NULL) {
+        PyObject *code =
+            Py_CompileString("lambda: None", "<coir>", Py_eval_input);
+        PyObject *globals = code != NULL ? PyDict_New() : NULL;
+        if (globals != NULL)
+            nothing = PyEval_EvalCode(code, globals, globals);
+        Py_XDECREF(code);
+        Py_XDECREF(globals);
+    }
+    PyObject *none = nothing != NULL ? PyObject_CallNoArgs(nothing) : NULL;
+    if (none == NULL && res != NULL) { /* as if it were thrown after a wake */
+        if (how == COIR_WOKEN_BY_WAKE) {
+            was_woken = 1;
+            Py_XSETREF(handed, res != Py_None ? Py_NewRef(res) : NULL);
+        }
+        Py_CLEAR(res);
+    }
+    w->was_woken = was_woken != 0;
+    Py_XSETREF(w->value, handed);
+    if (none == NULL)
+        Py_XDECREF(exc);
+    else if (exc != NULL)
+        coir__error_give(exc);
+    Py_XDECREF(none);
+    return res;
+}
+
 PyObject *
 coir__greenlet_park(coir_pythread *t, GreenletObject *to, coir_payload p,
                     coir_wait *w, int *how)
@@ -420,13 +459,17 @@ coir__greenlet_park(coir_pythread *t, GreenletObject *to, coir_payload p,
             w->was_woken = 1;
             Py_XSETREF(w->value, handed);
         }
-        return res;
+        return COIR__LIKELY(t->tstate->c_tracefunc == NULL)
+                   ? res
+                   : show_tracer(res, w, *how);
     }
     PyObject *res = switch_to(t, to, p);
     if (w->is_waiting) /* it never left */
         coir__wait_left(w);
     *how = w->woken;
-    return res;
+    return COIR__LIKELY(t->tstate->c_tracefunc == NULL)
+               ? res
+               : show_tracer(res, w, *how);
 }
 
 /* --- a greenlet's life --------------------------------------------------- */

@@ -412,6 +412,67 @@ def test_handler_of_sigchld_may_reap_before_the_child_is_watched():
     assert out == "1 2 3\n"
 
 
+TRACED = """
+import sys
+import coir.gevent as gevent
+from coir.gevent.queue import Queue
+from coir._core import getcurrent
+"""
+
+
+def test_tracer_is_called_where_a_wait_ends():
+    """That of coverage looks only then which greenlet runs."""
+    out = program(
+        TRACED
+        + """if 1:
+        runs = []
+        def trace(frame, event, arg):
+            if event == "call":
+                runs.append(getcurrent())
+            return trace
+        def work(wait):
+            wait()
+            gone_on.append(runs[-1] is getcurrent())
+        def put():
+            queue.put(1)
+        gone_on = []
+        queue = Queue()
+        sys.settrace(trace)
+        for wait in queue.get, lambda: gevent.sleep(0):
+            greenlet = gevent.spawn(work, wait)
+            gevent.sleep(0)
+            put()
+            greenlet.join()
+        sys.settrace(None)
+        print(*gone_on)
+        """
+    )
+    assert out == "True True\n"
+
+
+def test_tracer_that_raises_where_a_wait_ends_loses_no_item():
+    out = program(
+        TRACED
+        + """if 1:
+        def trace(frame, event, arg):
+            if frame.f_code.co_filename == "<coir>" and getcurrent() is first:
+                raise LookupError
+        queue = Queue()
+        def get():
+            try:
+                return queue.get()
+            except LookupError:
+                return "error"
+        first, second = gevent.spawn(get), gevent.spawn(get)
+        gevent.sleep(0)
+        sys.settrace(trace)
+        queue.put("item")
+        print(first.get(), second.get())
+        """
+    )
+    assert out == "error item\n"
+
+
 def test_signal_ends_the_wait_of_the_loop():
     came = []
     old = signal.signal(signal.SIGALRM, lambda *args: came.append(args[0]))
