@@ -185,6 +185,28 @@ def test_a_killed_greenlet_ends_its_loop():
     )
 
 
+def test_a_loop_that_runs_unknown_to_us_is_woken_by_futures():
+    """As in tests of asyncio itself, which put its own functions back."""
+    run(
+        GEVENT
+        + """
+    import asyncio, concurrent.futures, time
+
+    own = asyncio.events._set_running_loop
+    asyncio.run(asyncio.sleep(0))
+    asyncio.events._set_running_loop = own
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            await loop.run_in_executor(pool, time.sleep, 0.01)
+        return await asyncio.to_thread(max, 1, 2)
+
+    assert asyncio.run(main()) == 2
+    """
+    )
+
+
 @pytest.mark.parametrize("end", ["throw", "collect"])
 def test_who_is_ended_from_within_a_loop_has_their_own(end):
     run(

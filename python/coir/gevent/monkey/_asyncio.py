@@ -4,6 +4,11 @@ asyncio keeps which of its loops runs, and in Python 3.14 which task, for a
 native thread. Here it is kept for a greenlet: what runs while a loop waits
 was not called by it, may run another one, and is to set futures from outside
 of it.
+
+Newer versions ask which loop runs when a future of :mod:`concurrent.futures`
+is done, and do not wake that one. For loops that were set to run without our
+knowing, by who has asyncio's own function still, that is answered by the
+greenlet, too.
 """
 
 from __future__ import annotations
@@ -25,15 +30,23 @@ def adopt() -> None:
     extension.
     """
     asyncio: Any = sys.modules.get("asyncio")
-    events: Any = sys.modules.get("asyncio.events")
-    tasks: Any = sys.modules.get("asyncio.tasks")
-    if (
-        # All that is looked for below is there when this is.
-        not hasattr(asyncio, "SelectorEventLoop")
-        or is_object_patched("asyncio.events", "_set_running_loop")
-        or not isinstance(events._set_running_loop, BuiltinFunctionType)
-    ):
+    # All that is looked for below is there when this is.
+    if not hasattr(asyncio, "SelectorEventLoop"):
         return
+    futures: Any = sys.modules["asyncio.futures"]
+    if is_object_patched(
+        "threading", "get_ident"
+    ) and not is_object_patched("asyncio.futures", "events"):
+        patch_item(futures, "events", _Events(futures.events))
+    events: Any = sys.modules["asyncio.events"]
+    if not is_object_patched(
+        "asyncio.events", "_set_running_loop"
+    ) and isinstance(events._set_running_loop, BuiltinFunctionType):
+        _adopt_running(asyncio, events)
+
+
+def _adopt_running(asyncio: Any, events: Any) -> None:
+    tasks: Any = sys.modules["asyncio.tasks"]
     setter = running_loop_setter(
         events._set_running_loop,
         events._get_running_loop,
@@ -43,6 +56,26 @@ def adopt() -> None:
         patch_item(module, "_set_running_loop", setter)
     # Where select() is what waits, that is the first to be asked.
     loop = events._get_running_loop()
-    threading: Any = sys.modules["asyncio.base_events"].threading
-    if getattr(loop, "_thread_id", None) == threading.get_ident():
+    if loop is not None and _is_ours(loop):
         setter(loop)
+
+
+def _is_ours(loop: Any) -> bool:
+    # By what the loop, too, asked who runs it; that may be patched.
+    threading: Any = sys.modules["asyncio.base_events"].threading
+    ident = getattr(loop, "_thread_id", None)
+    return ident in (None, threading.get_ident())
+
+
+class _Events:
+    """``asyncio.events``, for who asks for the loop that called it."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._events, name)
+
+    def _get_running_loop(self) -> Any:
+        loop = self._events._get_running_loop()
+        return loop if loop is None or _is_ours(loop) else None
