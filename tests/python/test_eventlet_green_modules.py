@@ -320,6 +320,7 @@ def test_contexts_that_were_there_before():
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             sock = context.wrap_socket(socket.socket())
             assert type(sock) is ssl.SSLSocket, type(sock)
+            sock.close()
             new = SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             new.minimum_version = ssl.TLSVersion.TLSv1_2
             print('ok')
