@@ -221,7 +221,9 @@ class GreenThread(Generic[T]):
         error = getattr(self, "_error", None)
         if error is not None and not self._seen:
             self._seen = True
-            get_hub().handle_error(
+            # Its own hub: who drops it may be a thread that has none.
+            hub: Any = self._greenlet.parent
+            hub.handle_error(
                 f"{self!r}, whose result nobody asked for,",
                 type(error),
                 error,
@@ -266,6 +268,7 @@ class Nursery:
     def __init__(self) -> None:
         self._running: set[GreenThread[Any]] = set()
         self._errors: list[BaseException] = []
+        self._fatal: BaseException | None = None
         self._owner: Any = None
         self._hub: Any = None
         self._is_in_body = False
@@ -314,7 +317,10 @@ class Nursery:
         error = thread.exception()
         if error is None or isinstance(error, Cancelled):
             return
-        self._errors.append(error)
+        if isinstance(error, _FATAL):
+            self._fatal = error  # the main greenlet gets it as well
+        else:
+            self._errors.append(error)
         self.cancel()
         if self._is_in_body and not self._is_stopping:
             self._is_stopping = True
@@ -331,38 +337,48 @@ class Nursery:
         traceback: TracebackType | None,
     ) -> None:
         self._is_in_body = False
-        thrown = error if error is not self._stop else None
+        thrown = None
         if error is not None:
             self.cancel()
+            thrown = self._note(error, None)
         while self._running:
             thread = next(iter(self._running))
             try:
                 thread.join()
             except BaseException as exc:
+                thrown = self._note(exc, thrown)
                 if isinstance(exc, LoopExit) and self._is_cancelled:
-                    raise  # not even that helped
-                if not isinstance(thrown, _FATAL):
-                    thrown = exc
+                    break  # not even that helped
                 self.cancel()
                 continue
             self._ended(thread)
         self._raise(thrown)
 
+    def _note(
+        self, error: BaseException, thrown: BaseException | None
+    ) -> BaseException | None:
+        """Keep an error for the group, or choose what goes on by itself."""
+        if error is self._stop or isinstance(thrown, _FATAL):
+            return thrown
+        if isinstance(error, Exception) and not isinstance(error, _FATAL):
+            self._errors.append(error)
+            return thrown
+        return error
+
     def _raise(self, thrown: BaseException | None) -> None:
-        errors, self._errors = self._errors, []
-        is_fatal = isinstance(thrown, _FATAL)
+        if not isinstance(thrown, _FATAL):
+            thrown = self._fatal or thrown
+        errors, self._errors, self._fatal = self._errors, [], None
         group = None
         try:
-            if isinstance(thrown, Exception) and not is_fatal:
-                errors.append(thrown)
             if errors:
                 group = BaseExceptionGroup("errors in a nursery", errors)
-            if thrown is not None and is_fatal and group is not None:
+            if group is None and thrown is not None:
+                raise thrown
+            if isinstance(thrown, _FATAL):
                 raise thrown from group
             if group is not None:
                 raise group from None
-            if thrown is not None:
-                raise thrown
         finally:
             del errors, group, thrown  # they keep this frame
 
@@ -427,7 +443,8 @@ def shield(
             except _FATAL:
                 raise
             except BaseException as exc:
-                thrown = thrown or exc
+                if thrown is None:
+                    thrown = exc
         if thrown is not None:
             raise thrown
     finally:

@@ -452,8 +452,8 @@ def test_tracer_is_called_where_a_wait_ends():
 
 @pytest.mark.skipif(
     sys.version_info >= (3, 12) and hasattr(sys, "gettotalrefcount"),
-    reason="the interpreter asserts what it does not keep: a tracer that"
-    " raises is removed while other greenlets are in traced code",
+    reason="an assertion of the interpreter fails, with the original greenlet,"
+    " too, when a tracer raises while other greenlets are in traced code",
 )
 def test_tracer_that_raises_where_a_wait_ends_loses_no_item():
     out = program(

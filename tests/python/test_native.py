@@ -14,6 +14,7 @@ import weakref
 
 import coir
 import pytest
+from coir._core import get_hub_if_exists
 from coir.gevent import Timeout, get_hub
 
 
@@ -346,6 +347,84 @@ def test_ctrl_c_ends_a_nursery():
     assert isinstance(error, KeyError)
 
 
+def test_an_error_of_the_body_is_not_lost_when_it_is_cancelled_then():
+    log = []
+
+    def slow():
+        try:
+            coir.Event().wait()
+        finally:
+            coir.sleep(0.005)
+            log.append("ended")
+
+    def outer():
+        with coir.Nursery() as nursery:
+            nursery.spawn(slow)
+            coir.sleep(0)
+            fail(ValueError("own"))
+
+    thread = coir.spawn(outer)
+    coir.sleep(0.001)
+    thread.cancel()
+    with pytest.raises(ExceptionGroup) as caught:
+        thread.result()
+    assert [type(e) for e in caught.value.exceptions] == [ValueError]
+    assert log == ["ended"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_exit_in_a_nursery_ends_the_program(nested):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent(f"""
+                import sys, coir
+
+                def wait():
+                    try:
+                        coir.Event().wait()
+                    finally:
+                        print("ended")
+
+                def block():
+                    with coir.Nursery() as nursery:
+                        nursery.spawn(wait)
+                        nursery.spawn(sys.exit, 7)
+                        coir.sleep(100)
+
+                if {nested}:
+                    coir.spawn(block).join()
+                else:
+                    block()
+            """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 7, done.stderr
+    assert "Traceback" not in done.stderr
+    if not nested:
+        assert done.stdout == "ended\n"
+
+
+def test_an_error_dropped_by_a_thread_makes_no_hub_there(reported):
+    got = []
+
+    def drop(threads):
+        threads.clear()
+        got.append(get_hub_if_exists())
+
+    threads = [coir.spawn(fail, KeyError("dropped"))]
+    threads[0].join()
+    native = threading.Thread(target=drop, args=(threads,))
+    native.start()
+    native.join()
+    assert got == [None]
+    assert "KeyError: 'dropped'" in reported.getvalue()
+
+
 def test_a_nursery_that_can_never_end():
     done = subprocess.run(
         [
@@ -559,6 +638,9 @@ def test_importing_coir_loads_no_engine():
             "import sys, coir\n"
             "assert 'coir._core' not in sys.modules\n"
             "assert set(coir.__all__) <= set(dir(coir))\n"
+            "from coir._native import __all__ as native\n"
+            "own = {'__version__', 'install_as'}\n"
+            "assert set(coir.__all__) == own.union(native)\n"
             "coir.sleep(0)\n"
             "assert 'coir._core' in sys.modules\n"
             "assert 'asyncio' not in sys.modules\n",
