@@ -1073,8 +1073,10 @@ end(void)
     settle();
     for (int i = 0; owner != NOBODY || writer != NOBODY || readers > 0;
          i = (i + 1) % WORKERS) {
+        /* One that reads may wait for the mutex again, after a condition. */
         command c = {.op = owner == i ? UNLOCK : UNLOCK_RW};
-        if (owner == i || writer == i || persons[i].reads > 0)
+        if (is_idle(i) &&
+            (owner == i || writer == i || persons[i].reads > 0))
             give_command(i, &c);
         settle();
     }
