@@ -35,12 +35,12 @@ from coir._core import (
     LockType,
     RLock,
     Semaphore,
-    Timeout,
     get_hub,
     getcurrent,
     local,
     sleep,
 )
+from coir._deadline import deadline, numbers, nurseries
 from coir.gevent.exceptions import LoopExit
 from coir.gevent.queue import Queue
 
@@ -282,6 +282,8 @@ class Nursery:
         self._owner = getcurrent()
         self._hub = get_hub()
         self._is_in_body = True
+        self._number = next(numbers)
+        nurseries.add(self)
         return self
 
     def spawn(
@@ -352,6 +354,7 @@ class Nursery:
                 self.cancel()
                 continue
             self._ended(thread)
+        nurseries.discard(self)
         self._raise(thrown)
 
     def _note(
@@ -384,45 +387,6 @@ class Nursery:
 
 
 # --- limits ------------------------------------------------------------------
-
-
-@final
-class deadline:  # noqa: N801
-    """A block that is given so many seconds; None: as long as it takes.
-
-        with coir.deadline(1.5):
-            answer = ask(question)
-
-    Raises TimeoutError at the end of the block if its time was over while it
-    waited: the wait was ended by an exception, once. Of several around each
-    other each ends its own block. A nursery in it cancels what runs there.
-    Time that is over after the last wait is no error.
-    """
-
-    __slots__ = ("_seconds", "_timeout", "expired")
-
-    def __init__(self, seconds: float | None) -> None:
-        self._seconds = None if seconds is None else float(seconds)
-        self._timeout: Any = None
-        #: Was the block ended by it?
-        self.expired = False
-
-    def __enter__(self) -> Self:
-        if self._timeout is not None:
-            raise RuntimeError("a deadline is for one block")
-        self._timeout = Timeout.start_new(self._seconds)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timeout.close()
-        if error is not None and error is self._timeout:
-            self.expired = True
-            raise TimeoutError(f"not done within {self._seconds} s") from error
 
 
 def shield(

@@ -79,6 +79,25 @@ getcurrent(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
     return coir__getcurrent();
 }
 
+static int
+call_pending(void *arg)
+{
+    PyObject *func = arg;
+    PyObject *res = PyObject_CallNoArgs(func);
+    Py_DECREF(func);
+    Py_XDECREF(res);
+    return res != NULL ? 0 : -1;
+}
+
+static PyObject *
+call_in_main_thread(PyObject *Py_UNUSED(module), PyObject *func)
+{
+    if (Py_AddPendingCall(call_pending, Py_NewRef(func)) == 0)
+        Py_RETURN_TRUE;
+    Py_DECREF(func);
+    Py_RETURN_FALSE;
+}
+
 /* The types of coir.gevent are static: their modules are in their names. */
 static PyObject *
 name_types(PyObject *module, PyObject *package)
@@ -102,6 +121,11 @@ static PyMethodDef core_methods[] = {
     {"name_types", name_types, METH_O,
      "name_types($module, package, /)\n--\n\n"
      "What of coir.PACKAGE is in C says from now on that it is of PACKAGE."},
+    {"call_in_main_thread", call_in_main_thread, METH_O,
+     "call_in_main_thread($module, func, /)\n--\n\n"
+     "Have func() called there soon, between two bytecodes of whoever runs;\n"
+     "what it raises, that one raises. It must not switch. False: there is no\n"
+     "room for one more call now."},
     {"getcurrent", getcurrent, METH_NOARGS,
      "getcurrent($module)\n--\n\nThe greenlet that calls this function."},
     {"settrace", coir__settrace, METH_VARARGS,

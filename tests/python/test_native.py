@@ -490,6 +490,180 @@ def test_a_deadline_does_not_come_late():
     assert not limit.expired
 
 
+def compute(log, seconds=30.0):
+    """Without a wait."""
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            pass
+        log.append("computed")
+    finally:
+        log.append("ended")
+
+
+def test_a_deadline_ends_a_computation():
+    log = []
+    with pytest.raises(TimeoutError, match="within 0.01 s"):
+        with coir.deadline(30) as outer, coir.deadline(0.01) as limit:
+            compute(log)
+    assert limit.expired and not outer.expired and log == ["ended"]
+    with pytest.raises(TimeoutError):
+        with coir.deadline(0.01) as outer, coir.deadline(30) as limit:
+            compute(log)
+    assert outer.expired and not limit.expired
+
+
+def test_a_deadline_in_a_loop_misses_no_finally():
+    """3.11 to 3.13 do not look for handlers where some loops jump back."""
+    log = []
+
+    def first():
+        try:
+            while True:
+                time.monotonic()
+        finally:
+            log.append("first")
+
+    def last():
+        x = 1
+        try:
+            while x:
+                x += time.monotonic() > 0
+        finally:
+            log.append("last")
+
+    for function in [first, last] * 3:
+        with pytest.raises(TimeoutError), coir.deadline(0.01):
+            function()
+    assert log == ["first", "last"] * 3
+
+
+def test_a_deadline_ends_what_its_nurseries_compute():
+    log = []
+
+    def nested():
+        with coir.Nursery() as inner:
+            inner.spawn(compute, log)
+            coir.sleep(30)
+
+    with pytest.raises(TimeoutError):
+        with coir.deadline(0.01) as limit, coir.Nursery() as nursery:
+            nursery.spawn(compute, log)
+            nursery.spawn(compute, log)
+    assert limit.expired and log == ["ended"] * 2
+    with pytest.raises(TimeoutError):
+        with coir.deadline(0.01) as limit, coir.Nursery() as nursery:
+            nursery.spawn(nested)
+    assert limit.expired and log == ["ended"] * 3
+
+
+def test_a_deadline_leaves_other_computations_alone():
+    log = []
+    with coir.Nursery() as nursery:
+        nursery.spawn(compute, log, 0.2)
+        with pytest.raises(TimeoutError), coir.deadline(0.01):
+            wait_for_ever()
+    assert log == ["computed", "ended"]
+    with coir.deadline(0.01):
+        coir.shield(compute, log, 0.2)
+    assert log == ["computed", "ended"] * 2
+
+
+def test_a_deadline_ends_a_computation_once():
+    log = []
+    with coir.deadline(0.01) as limit:
+        try:
+            compute(log)
+        except Timeout:
+            compute(log, 0.2)
+    assert not limit.expired
+    assert log == ["ended", "computed", "ended"]
+
+
+def test_only_the_main_thread_is_interrupted():
+    log = []
+
+    def run():
+        with coir.deadline(0.01):
+            compute(log, 0.2)
+
+    coir.blocking(run)
+    assert log == ["computed", "ended"]
+
+
+def test_a_deadline_ends_a_computation_in_a_forked_child():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""\
+                import os, time, coir
+
+                with coir.deadline(0.01):
+                    pass  # the thread of this process
+                try:
+                    with coir.deadline(0.1):
+                        child = os.fork()
+                        end = time.monotonic() + 30
+                        while time.monotonic() < end:
+                            pass
+                except TimeoutError:
+                    os.write(1, b"ended\\n")
+                if child:
+                    os.waitpid(child, 0)
+            """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "ended\n" * 2, done.stderr
+
+
+def test_a_deadline_ends_loops_without_calls():
+    def loop():
+        x = 1
+        try:
+            while x:
+                x += 1
+        finally:
+            pass
+
+    with pytest.raises(TimeoutError), coir.deadline(0.01):
+        loop()
+
+
+def test_a_deadline_without_its_thread_ends_waits():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""\
+                import _thread
+
+                def refuse(*args):
+                    raise RuntimeError("can't start new thread")
+
+                start, _thread.start_new_thread = (
+                    _thread.start_new_thread, refuse)
+                import coir, coir._deadline
+                _thread.start_new_thread = start
+
+                for _ in range(2):
+                    try:
+                        with coir.deadline(0.001):
+                            coir.sleep(30)
+                    except TimeoutError:
+                        print("ended")
+            """),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "ended\n" * 2, done.stderr
+
+
 def test_errors_within_a_deadline_are_their_own():
     with pytest.raises(KeyError), coir.deadline(30):
         fail(KeyError())
