@@ -621,6 +621,20 @@ def test_a_deadline_ends_a_computation_in_a_forked_child():
     assert done.stdout == "ended\n" * 2, done.stderr
 
 
+def test_a_deadline_ends_what_a_greenlet_of_gevent_computes():
+    log = []
+
+    def handle():
+        with coir.deadline(0.01):
+            compute(log)
+
+    slow = coir.gevent.spawn(handle)
+    other = coir.gevent.spawn(lambda: "other")
+    coir.gevent.joinall([slow, other])
+    assert isinstance(slow.exception, TimeoutError) and log == ["ended"]
+    assert other.value == "other"
+
+
 def test_a_deadline_ends_loops_without_calls():
     def loop():
         x = 1
