@@ -25,6 +25,7 @@ from coir._core import (
     call_in_main_thread,
     getcurrent,
 )
+from coir.gevent.hub import MAIN_THREAD_IDENT
 from coir.gevent.monkey import get_original
 
 __all__ = ["deadline", "nurseries"]
@@ -44,7 +45,7 @@ _NEVER = float("inf")
 _get_ident: Any = get_original("_thread", "get_ident")
 _start_new_thread: Any = get_original("_thread", "start_new_thread")
 _new_lock: Any = get_original("_thread", "allocate_lock")
-_main_ident: int = get_original("threading", "main_thread")().ident
+_main_ident = MAIN_THREAD_IDENT
 
 # What begins later of two blocks of one greenlet lies in the other.
 numbers = count()

@@ -592,12 +592,14 @@ def test_only_the_main_thread_is_interrupted():
     assert log == ["computed", "ended"]
 
 
-def test_a_deadline_ends_a_computation_in_a_forked_child():
+def test_a_deadline_ends_a_computation_after_patching_and_in_a_fork():
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             textwrap.dedent("""\
+                from coir.gevent import monkey
+                monkey.patch_all()
                 import os, time, coir
 
                 with coir.deadline(0.01):
