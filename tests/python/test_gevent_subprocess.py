@@ -400,3 +400,17 @@ def test_the_representation_of_a_process():
     assert repr(process) == (
         f"<Popen at {id(process):#x} pid={process.pid} returncode=0>"
     )
+
+
+def test_a_pipe_that_cannot_be_made_a_file_is_closed_once():
+    # It raised EBADF instead, and closed none of the others.
+    before = descriptors()
+    for pipes in (
+        {"stdout": subprocess.PIPE},
+        dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+    ):
+        with pytest.raises(LookupError, match="unknown encoding: bogus"):
+            subprocess.Popen(["true"], encoding="bogus", **pipes)
+        with pytest.raises(TypeError, match="errors"):
+            subprocess.Popen(["true"], errors=5, **pipes)
+    assert descriptors() == before

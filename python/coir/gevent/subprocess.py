@@ -16,6 +16,7 @@ import subprocess as __subprocess__
 import sys
 import time
 from collections.abc import Callable
+from io import FileIO as _FileIO
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,7 @@ class Popen(_Popen):  # type: ignore[misc]
         try:
             super().__init__(args, bufsize, *others, **kwargs)
         except BaseException:
-            # Those that became files were closed with these.
+            # Those that became files are closed with these.
             for fd in self._parent_ends:
                 if fd != -1:
                     os.close(fd)
@@ -242,11 +243,16 @@ class Popen(_Popen):  # type: ignore[misc]
             if ends[number] != -1:
                 if not self.text_mode:
                     mode += "b"
-                pipe = self._make_pipe(
-                    ends[number], mode, self._bufsize, **options
-                )
-                setattr(self, name, pipe)
+                owner = _FileIO(ends[number], mode[0])
                 self._parent_ends[number] = -1
+                try:
+                    pipe = self._make_pipe(
+                        owner, mode, self._bufsize, **options
+                    )
+                except BaseException:
+                    owner.close()
+                    raise
+                setattr(self, name, pipe)
         handles = list(args)
         for index, end in zip(_PARENT_ENDS, ends):
             handles[index] = end
