@@ -474,7 +474,8 @@ COIR_API unsigned coir_loop_recommended(void);
 COIR_API unsigned coir_loop_embeddable(void);
 
 /* Make a loop. COIR_ENOSYS: none of the backends works here; then
- * coir_loop_error() says why. COIR_ENOMEM: memory or descriptors. */
+ * coir_loop_error() says why. COIR_ENOMEM: memory or descriptors; if those,
+ * errno is EMFILE or ENFILE. */
 COIR_API int coir_loop_new(coir_loop **out, unsigned flags);
 
 /* The default loop; the first call makes it. NULL: as coir_loop_new(). It

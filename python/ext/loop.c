@@ -498,6 +498,19 @@ parse_flags(PyObject *op, unsigned *flags)
     return err;
 }
 
+static void
+raise_no_loop(int err)
+{
+    if (err == COIR_ENOMEM && (errno == EMFILE || errno == ENFILE)) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return;
+    }
+    const char *why = coir_loop_error();
+    PyErr_Format(err == COIR_ENOMEM ? PyExc_MemoryError : PyExc_SystemError,
+                 "cannot make an event loop: %s",
+                 why[0] != '\0' ? why : coir_strerror(err));
+}
+
 static PyObject *
 loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -514,13 +527,10 @@ loop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     LoopObject *self = (LoopObject *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
+    errno = 0;
     int err = coir_loop_new(&self->loop, flags);
     if (err < 0) {
-        const char *why = coir_loop_error();
-        PyErr_Format(err == COIR_ENOMEM ? PyExc_MemoryError
-                                        : PyExc_SystemError,
-                     "cannot make an event loop: %s",
-                     why[0] != '\0' ? why : coir_strerror(err));
+        raise_no_loop(err);
         Py_DECREF(self);
         return NULL;
     }

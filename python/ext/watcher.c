@@ -10,7 +10,8 @@
  * any thread. Where that does not work, or any child is waited for (pid 0),
  * SIGCHLD is. For a process that is no more, somebody else has reaped it,
  * there is nothing to wait for, and SIGCHLD may be the program's: a timer
- * fires. */
+ * fires. By a timer it is looked for, too, if there are no descriptors left,
+ * or the loop has no room for this one. */
 #include "watcher.h"
 
 #include <errno.h>
@@ -24,7 +25,8 @@ static PyTypeObject watcher_type;
 static PyTypeObject kind_types[KINDS];
 
 #define NO_PIDFD (-1)
-#define NO_PROCESS (-2) /* in place of a pidfd */
+#define BY_TIMER (-2) /* in place of a pidfd */
+#define POLL_NS (INT64_C(20) * 1000000)
 
 /* --- starting and stopping ----------------------------------------------- */
 
@@ -41,7 +43,7 @@ start_any(WatcherObject *self)
     case KIND_SIGNAL:
         return coir_signal_start(loop, &self->w.signal);
     case KIND_CHILD:
-        if (self->pidfd == NO_PROCESS) {
+        if (self->pidfd == BY_TIMER) {
             coir_timer_start(loop, &self->w.timer);
             return 0;
         }
@@ -79,7 +81,7 @@ stop_any(WatcherObject *self)
     case KIND_CHILD:
         if (self->pidfd >= 0)
             coir_io_stop(loop, &self->w.io);
-        else if (self->pidfd == NO_PROCESS)
+        else if (self->pidfd == BY_TIMER)
             coir_timer_stop(loop, &self->w.timer);
         else
             coir_signal_stop(loop, &self->w.signal);
@@ -250,18 +252,32 @@ fires(coir_loop *Py_UNUSED(loop), coir_watcher *w, int revents)
     call(self, revents);
 }
 
+static void
+poll_child(WatcherObject *self, int64_t after_ns)
+{
+    self->pidfd = BY_TIMER;
+    self->w.timer.timeout_ns = after_ns;
+    self->w.timer.repeat_ns = POLL_NS;
+}
+
 /* Has the child ended, or for pid 0 any? */
 static void
-child_fires(coir_loop *Py_UNUSED(loop), coir_watcher *w,
-            int Py_UNUSED(revents))
+child_fires(coir_loop *loop, coir_watcher *w, int revents)
 {
     WatcherObject *self = w->data;
     int status;
     Py_INCREF(self);
     for (;;) {
         pid_t pid = waitpid(self->pid > 0 ? self->pid : -1, &status, WNOHANG);
-        if (pid == 0 || (pid < 0 && errno == EINTR))
+        if (pid == 0 || (pid < 0 && errno == EINTR)) {
+            if (self->pidfd >= 0 && (revents & COIR_ERROR)) {
+                /* libcoir has stopped it. */
+                (void)close(self->pidfd);
+                poll_child(self, POLL_NS);
+                coir_timer_start(loop, &self->w.timer);
+            }
             break;
+        }
         if (pid < 0) {
             if (self->pid <= 0)
                 break;
@@ -419,7 +435,9 @@ loop_child(PyObject *op, PyObject *args, PyObject *kwargs)
     if (pid > 0 && !trace) {
         self->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (self->pidfd < 0 && errno == ESRCH)
-            self->pidfd = NO_PROCESS;
+            poll_child(self, 0);
+        else if (self->pidfd < 0 && (errno == EMFILE || errno == ENFILE))
+            poll_child(self, POLL_NS);
     }
 #endif
     if (self->pidfd >= 0) {

@@ -15,6 +15,7 @@
 #include "loop/internal.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -64,8 +65,10 @@ int
 coir__wake_init(coir_loop *loop)
 {
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
+        coir__loop_explain("eventfd: %s", strerror(errno));
         return COIR_ENOMEM;
+    }
     coir_io_init(&loop->wake_io, woken, fd, COIR_READ);
     loop->wake_io.priority = COIR_MAXPRI;
     int err = coir__io_start_own(loop, &loop->wake_io);

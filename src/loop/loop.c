@@ -803,6 +803,7 @@ int
 coir__loop_new_with(coir_loop **out, unsigned flags,
                     const coir__backend *backend, const coir__clock *clock)
 {
+    int saved;
     coir_loop *loop = coir_calloc(1, sizeof *loop);
     if (loop == NULL)
         return COIR_ENOMEM;
@@ -820,8 +821,10 @@ coir__loop_new_with(coir_loop **out, unsigned flags,
     return 0;
 
 fail_backend:
+    saved = errno;
     backend->fini(loop);
     coir__io_fini(loop);
+    errno = saved;
 fail_timers:
     coir__timers_fini(loop);
 fail_loop:

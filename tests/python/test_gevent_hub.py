@@ -375,6 +375,37 @@ def test_child_that_is_reaped_already_costs_no_handler_of_sigchld(hub):
         signal.signal(signal.SIGCHLD, old)
 
 
+def test_child_is_waited_for_and_costs_no_handler_without_descriptors():
+    """Its watcher took SIGCHLD away from the program."""
+    out = program(
+        """
+        import os, resource, signal
+        from coir import gevent
+        from coir.gevent.event import Event
+        from coir.gevent.hub import get_hub
+
+        gevent.sleep(0)
+        came = []
+        signal.signal(signal.SIGCHLD, lambda *args: came.append(args[0]))
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.read(read, 1)
+            os._exit(3)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        watcher = get_hub().loop.child(child)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        done = Event()
+        watcher.start(done.set)
+        os.write(write, b"x")
+        print(done.wait(30), watcher.rpid == child, watcher.rstatus >> 8)
+        print(watcher.active, came == [signal.SIGCHLD])
+        """
+    )
+    assert out == "True True 3\nFalse True\n"
+
+
 def test_handler_of_sigchld_may_reap_before_the_child_is_watched():
     """As it does if there is no hub yet, which would call it later."""
     out = program(
@@ -752,3 +783,25 @@ def test_greenlets_that_compute_do_not_keep_timers_waiting():
     ticker.join()
     # All 100 would take 200 ms; a machine may be slow, but not each time.
     assert min(late) < 0.1
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_a_hub_without_a_descriptor_for_its_loop_is_an_oserror(free):
+    # It was a MemoryError, which said that memory is out.
+    out = program(
+        f"""
+        import errno, pprint, resource
+        from coir import gevent
+
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3 + {free}, limits[1]))
+        try:
+            gevent.sleep(0)
+        except OSError as e:
+            print(e.errno == errno.EMFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gevent.sleep(0)
+        print(gevent.spawn(abs, -1).get())
+        """
+    )
+    assert out == "True\n1\n"
