@@ -87,6 +87,18 @@ coir__green_set_rare(GreenObject *g, enum coir_green_rare which,
 
 /* --- links --------------------------------------------------------------- */
 
+/* As `del list[0]`, of a list that is not empty, for which memory may lack. */
+static PyObject *
+take_first(PyObject *list)
+{
+    Py_ssize_t left = PyList_GET_SIZE(list) - 1;
+    PyObject *first = PyList_GET_ITEM(list, 0);
+    for (Py_ssize_t i = 0; i < left; i++)
+        PyList_SET_ITEM(list, i, PyList_GET_ITEM(list, i + 1));
+    Py_SET_SIZE(list, left);
+    return first;
+}
+
 static void
 call_links(GreenObject *g, LoopObject *loop)
 {
@@ -99,9 +111,7 @@ call_links(GreenObject *g, LoopObject *loop)
             if (PyList_GET_SIZE(link) == 0)
                 return;
             /* A link may remove others, or add some. */
-            link = Py_NewRef(PyList_GET_ITEM(g->links, 0));
-            if (PyList_SetSlice(g->links, 0, 1, NULL) < 0)
-                coir__loop_error(loop, (PyObject *)g);
+            link = take_first(link);
         }
         PyObject *res = PyObject_CallOneArg(link, (PyObject *)g);
         if (res == NULL) {
@@ -427,6 +437,17 @@ green_entry(GreenletObject *base)
     return coir__green_run(g);
 }
 
+/* It could not begin, for lack of memory perhaps: that is its error. */
+static PyObject *
+fail_start(GreenObject *g)
+{
+    PyObject *exc = coir__error_take();
+    g->start = COIR_GREEN_CANCELLED;
+    coir__green_drop_run(g);
+    coir__error_give(exc);
+    return coir__green_report(g) == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
 /* Its turn has come. */
 static void
 run_start(coir_ready *r, LoopObject *loop)
@@ -455,6 +476,8 @@ run_start(coir_ready *r, LoopObject *loop)
         starting = g;
     coir_payload p = {Py_NewRef(coir__core.empty_tuple), NULL, 1};
     PyObject *res = coir__greenlet_switch(t, &g->base, p);
+    if (res == NULL && g->base.block->state == GREENLET_NEW)
+        res = fail_start(g);
     if (res == NULL)
         coir__loop_error(loop, gives && starting != g ? NULL : (PyObject *)g);
     Py_XDECREF(res);

@@ -323,6 +323,7 @@ typedef struct {
     coir_list waiters;
     int begun;
     int has_others; /* that are linked in Python, and unlinked in any case */
+    int has_lost;   /* there was no memory to note one */
 } IWaitObject;
 
 static IWaitObject *
@@ -403,9 +404,12 @@ coir__iwait_notify(PyObject *op, PyObject *source)
         it->linked--;
     if (it->objects == NULL || it->done == NULL)
         return 0; /* it has ended */
-    if (PyList_Append(it->done, source) < 0)
-        return -1;
-    if (it->waiters.head != NULL && PyList_GET_SIZE(it->done) >= it->wanted)
+    if (PyList_Append(it->done, source) < 0) {
+        PyErr_Clear(); /* who waits is to know */
+        it->has_lost = 1;
+    }
+    if (it->waiters.head != NULL &&
+        (PyList_GET_SIZE(it->done) >= it->wanted || it->has_lost))
         coir__wake(coir__wait_of(it->waiters.head), NULL);
     return 0;
 }
@@ -505,6 +509,10 @@ iwait_park(IWaitObject *it, Py_ssize_t wanted)
         return -1;
     it->wanted = wanted;
     while (it->done != NULL && PyList_GET_SIZE(it->done) < wanted) {
+        if (it->has_lost) {
+            PyErr_NoMemory();
+            return -1;
+        }
         int64_t ns = COIR_FOREVER;
         if (it->deadline_ns != COIR_FOREVER) {
             ns = it->deadline_ns - coir_clock_monotonic();

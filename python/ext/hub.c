@@ -22,6 +22,8 @@
 #include "ev.h"
 #include "running.h"
 
+#include <time.h>
+
 #define WAITS_KEPT 1000
 /* Of a suspended greenlet, from its stack pointer on: down to where it left
  * Python's evaluation loop, and that one's own. Measured: less is slower. */
@@ -770,6 +772,25 @@ add_idle_threads(PyObject *Py_UNUSED(module), PyObject *count)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+patiently(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1) {
+        PyErr_SetString(PyExc_TypeError, "patiently() needs a function");
+        return NULL;
+    }
+    const struct timespec while_others_free = {.tv_nsec = 10000000};
+    PyObject *res;
+    while ((res = PyObject_Vectorcall(args[0], args + 1, (size_t)nargs - 1,
+                                      NULL)) == NULL &&
+           PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        Py_BEGIN_ALLOW_THREADS(void) nanosleep(&while_others_free, NULL);
+        Py_END_ALLOW_THREADS
+    }
+    return res;
+}
+
 static int
 add_wait(PyObject *list, const coir_block *b, PyObject *of)
 {
@@ -892,6 +913,10 @@ static PyMethodDef functions[] = {
      "add_idle_threads($module, count, /)\n--\n\n"
      "So many more threads (or less, if negative) do nothing by themselves,\n"
      "and will not end anybody's wait until they are given something to do."},
+    {"patiently", (PyCFunction)(void (*)(void))patiently, METH_FASTCALL,
+     "patiently($module, function, /, *args)\n--\n\n"
+     "Call it, again and again while there is no memory for it. Blocks the\n"
+     "thread, which is one that others count on."},
     {"waits", waits, METH_VARARGS,
      "waits($module, loop=None, /)\n--\n\n"
      "(greenlet, what, object, seconds) of each greenlet of this thread that\n"

@@ -321,3 +321,21 @@ def test_native_queue():
         q.task_done()
     threading.Timer(0.001, q.put, (2,)).start()
     assert q.get(cookie, 10) == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_result_is_delivered_though_the_error_cannot_be_reported(pool):
+    def handle_error(context, type, value, tb):
+        raise ValueError("handle_error")
+
+    def fail():
+        raise KeyError(1)
+
+    hub = gevent.get_hub()
+    hub.handle_error = handle_error
+    try:
+        result = pool.spawn(fail)
+        with pytest.raises(KeyError):
+            result.get(timeout=10)
+    finally:
+        del hub.handle_error

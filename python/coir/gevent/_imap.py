@@ -88,9 +88,10 @@ class IMapUnordered(Greenlet):
         for number, item in enumerate(self.iterable):
             if room is not None:
                 room.acquire()
+            ends = partial(self._task_ends, number)
             g = spawn(func, *item) if self._zipped else spawn(func, item)
+            g.rawlink(ends)
             self._left += 1
-            g.rawlink(partial(self._task_ends, number))
 
     def _spawning_ends(self, _: Any) -> None:
         # In the hub, as is what follows.
@@ -99,8 +100,10 @@ class IMapUnordered(Greenlet):
         self._one_less()
 
     def _task_ends(self, number: int, g: Any) -> None:
-        self._put(number, g.value if g.successful() else _Failed(g))
-        self._one_less()
+        try:
+            self._put(number, g.value if g.successful() else _Failed(g))
+        finally:
+            self._one_less()
 
     def _one_less(self) -> None:
         self._left -= 1

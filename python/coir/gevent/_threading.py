@@ -32,8 +32,8 @@ class Queue:
 
     def put(self, item: Any) -> None:
         """Add an item, which counts as unfinished. Does not block."""
-        self.unfinished_tasks += 1
         self._items.put(item)
+        self.unfinished_tasks += 1
 
     def allocate_cookie(self) -> Any:
         """What a thread passes to `get`."""

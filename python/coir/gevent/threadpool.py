@@ -22,7 +22,7 @@ from concurrent import futures
 from functools import partial
 from typing import Any
 
-from coir._core import add_idle_threads, greenlet
+from coir._core import add_idle_threads, greenlet, patiently
 
 from ._hub_local import get_hub_if_exists
 from ._threading import (
@@ -73,11 +73,14 @@ class _WorkerGreenlet(greenlet):
 
     def _work(self) -> None:
         try:
-            task = self._next_task()
+            task = patiently(_WorkerGreenlet._next_task, self)
             while task is not None:
-                self._run_task(*task)
+                try:
+                    self._run_task(*task)
+                except MemoryError:  # not even that could be told
+                    task[3].handle_error((self, task[0]), sys.exc_info())
                 del task
-                task = self._next_task()
+                task = patiently(_WorkerGreenlet._next_task, self)
         except BaseException:
             print("Failed to run worker thread", file=self._stderr)
             traceback.print_exc(file=self._stderr)
@@ -160,9 +163,9 @@ def _run_thread(pool: ThreadPool, token: object) -> None:
     """The body of a native thread."""
     threads, gone, kind = pool._threads, pool._gone, pool._WorkerGreenlet
     try:
-        worker = kind(pool)
+        worker = patiently(kind, pool)  # it is counted on
         del pool
-        worker.switch()
+        patiently(kind.switch, worker)
     finally:
         threads.discard(token)
         add_idle_threads(-1)
@@ -275,7 +278,7 @@ class ThreadPool(GroupMappingMixin):
         self._threads.add(token)
         add_idle_threads(1)
         try:
-            start_new_thread(_run_thread, (self, token))
+            start_new_thread(patiently, (_run_thread, self, token))
         except BaseException:
             self._threads.discard(token)
             add_idle_threads(-1)
@@ -343,11 +346,13 @@ class ThreadPool(GroupMappingMixin):
             semaphore.acquire()
             if semaphore is self._semaphore:
                 break  # else this is a child, and that was the parent's
-        result = AsyncResult()
         self._unfinished += 1
         try:
             if self._size < self._maxsize:
                 self.adjust()
+            result = AsyncResult()
+            to_hub = ThreadResult(result, hub, self._task_ended)
+            self.task_queue.put((func, args, kwargs, to_hub))
         except BaseException:
             self._unfinished -= 1
             semaphore.release()
@@ -355,9 +360,6 @@ class ThreadPool(GroupMappingMixin):
         if self._unfinished == 1:
             self._nothing_left.clear()
         hub.loop.ref()
-        self.task_queue.put(
-            (func, args, kwargs, ThreadResult(result, hub, self._task_ended))
-        )
         return result
 
     def _task_ended(self) -> None:
@@ -480,12 +482,15 @@ class ThreadResult:
     def set(self, value: Any) -> None:
         """The task returned this. In any thread."""
         self.value = value
-        _call_in_hub(self.hub, self._on_async)
+        patiently(ThreadResult._tell_hub, self)
 
     def handle_error(self, context: Any, exc_info: Any) -> None:
         """The task raised this. In any thread."""
         self.context = context
         self.exc_info = exc_info
+        patiently(ThreadResult._tell_hub, self)
+
+    def _tell_hub(self) -> None:
         _call_in_hub(self.hub, self._on_async)
 
     def destroy(self) -> None:
@@ -503,9 +508,18 @@ class ThreadResult:
             self._call_when_ready()
             if self.exc_info:
                 hub.handle_error(self.context, *self.exc_info)
-            self.receiver(self)
         finally:
-            self.destroy()
+            try:
+                self._deliver()
+            finally:
+                self.destroy()
+
+    def _deliver(self) -> None:
+        try:
+            self.receiver(self)
+        except MemoryError:
+            self.value, self.exc_info = None, sys.exc_info()
+            self.receiver(self)
 
 
 class _Future:
