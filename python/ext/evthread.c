@@ -18,7 +18,8 @@
 static PyTypeObject raw_type;
 
 /* What the queue's reference is to, from the switch to the body's begin. */
-static SpawnObject *starting;
+static __thread SpawnObject *starting
+    __attribute__((tls_model("initial-exec")));
 
 /* Interned, strong. */
 static PyObject *str_func, *str_handle_error, *str_main, *str_popleft,

@@ -25,7 +25,8 @@
 coir_green_state coir__green = {.track_tree = 1};
 
 /* What the queue's reference is to, from the switch to the body's begin. */
-static GreenObject *starting;
+static __thread GreenObject *starting
+    __attribute__((tls_model("initial-exec")));
 
 /* --- small things -------------------------------------------------------- */
 
@@ -476,7 +477,9 @@ run_start(coir_ready *r, LoopObject *loop)
         starting = g;
     coir_payload p = {Py_NewRef(coir__core.empty_tuple), NULL, 1};
     PyObject *res = coir__greenlet_switch(t, &g->base, p);
-    if (res == NULL && g->base.block->state == GREENLET_NEW)
+    /* One that gives is gone, maybe, unless it is there to be begun still. */
+    if (res == NULL &&
+        (gives ? starting == g : g->base.block->state == GREENLET_NEW))
         res = fail_start(g);
     if (res == NULL)
         coir__loop_error(loop, gives && starting != g ? NULL : (PyObject *)g);

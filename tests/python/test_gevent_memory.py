@@ -140,3 +140,22 @@ def scene():
 print(each(scene, 80) > 0, sorted(pool.imap_unordered(abs, [-1, -2])))
 """
     assert run(HEAD + program) == "True [1, 2]\n"
+
+
+def test_a_greenlet_may_be_gone_when_its_hub_is_unwound():
+    program = """
+import threading
+
+def thread():
+    gevent.spawn(gevent.sleep, 60)
+    gevent.sleep(0)
+
+for _ in range(10):
+    threads = [threading.Thread(target=thread) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+print(gevent.spawn(abs, -1).get())
+"""
+    assert run(HEAD + program) == "1\n"

@@ -1,10 +1,13 @@
 """coir.gevent.thread and threading: what gevent's own tests leave open."""
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+import weakref
 
 import coir.gevent as gevent
 import pytest
@@ -12,7 +15,7 @@ from coir._core import ThreadRLock
 from coir.gevent import thread
 from coir.gevent.hub import GreenletExit
 from coir.gevent.threading import _DummyThread
-from coir.greenlet import getcurrent
+from coir.greenlet import getcurrent, settrace
 
 
 def run_patched(code):
@@ -399,3 +402,28 @@ def test_a_lock_of_two_native_threads():
         print(*out)
         """
     ) == ["native"]
+
+
+def test_greenlets_of_traced_threads_do_not_leak():
+    # Threads took turns between the switch to a greenlet and its beginning.
+    left = []
+
+    def thread():
+        refs = []
+        settrace(lambda *_: time.sleep(0))
+        for _ in range(100):
+            g = gevent.spawn(abs, 1)
+            refs.append(weakref.ref(g))
+            g.join()
+        settrace(None)
+        del g
+        gevent.sleep(0)
+        gc.collect()
+        left.append(sum(ref() is not None for ref in refs))
+
+    threads = [threading.Thread(target=thread) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert left == [0, 0, 0]
