@@ -564,6 +564,7 @@ class callback:
 
 @disjoint_base
 class watcher:
+    def __new__(cls, loop: Any, /, *args: Any, **kwargs: Any) -> Any: ...
     callback: Any
     args: Any
     priority: Any

@@ -852,6 +852,29 @@ static const struct {
     [KIND_ASYNC] = {"gevent.core.async_", async_methods},
 };
 
+/* timer(loop, *args, **kwargs) for loop.timer(*args, **kwargs). */
+static PyObject *
+kind_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    int kind = 0;
+    while (kind < KINDS && type != &kind_types[kind])
+        kind++;
+    if (kind == KINDS)
+        return PyErr_Format(PyExc_TypeError,
+                            "cannot create '%.200s' instances", type->tp_name);
+    const char *name = strrchr(kinds[kind].name, '.') + 1;
+    Py_ssize_t n = PyTuple_GET_SIZE(args);
+    PyObject *loop = n > 0 ? PyTuple_GET_ITEM(args, 0) : NULL;
+    if (loop == NULL || !PyObject_TypeCheck(loop, &coir__loop_type))
+        return PyErr_Format(PyExc_TypeError, "%s() needs a loop", name);
+    PyObject *method = PyObject_GetAttrString(loop, name);
+    PyObject *rest = method != NULL ? PyTuple_GetSlice(args, 1, n) : NULL;
+    PyObject *res = rest != NULL ? PyObject_Call(method, rest, kwargs) : NULL;
+    Py_XDECREF(rest);
+    Py_XDECREF(method);
+    return res;
+}
+
 static int
 add_loop_methods(void)
 {
@@ -894,9 +917,9 @@ coir__watcher_types_init(PyObject *module)
             Py_SET_REFCNT((PyObject *)type, 1);
             type->tp_name = kinds[i].name;
             type->tp_basicsize = sizeof(WatcherObject);
-            type->tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE |
-                             Py_TPFLAGS_HAVE_GC |
-                             Py_TPFLAGS_DISALLOW_INSTANTIATION;
+            type->tp_flags =
+                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC;
+            type->tp_new = kind_new;
             type->tp_doc = watcher_type.tp_doc;
             type->tp_traverse = watcher_traverse;
             type->tp_clear = watcher_clear;

@@ -10,6 +10,7 @@ import pytest
 gevent = pytest.importorskip("coir.gevent")
 
 from coir.gevent import (  # noqa: E402
+    event,  # noqa: F401
     greenlet,
     lock,
     queue,
@@ -114,3 +115,44 @@ def test_thread_result_that_is_not_to_tell():
 def test_addresses(host, is_4, is_6):
     assert _addresses.is_ipv4_addr(host) is is_4
     assert _addresses.is_ipv6_addr(host) is is_6
+
+
+def test_watchers_are_made_by_their_classes():
+    """As in programs that have them from gevent.core."""
+    from coir.gevent import core, get_hub
+
+    loop = get_hub().loop
+    r, w = os.pipe()
+    for watcher in (
+        core.io(loop, w, core.WRITE),
+        core.timer(loop, 0.001),
+        core.timer(loop, after=0, repeat=1, ref=False),
+        core.idle(loop),
+        core.check(loop),
+    ):
+        done = gevent.event.Event()
+        watcher.start(done.set)
+        assert done.wait(10)
+        watcher.close()
+    os.close(r)
+    os.close(w)
+    for args in (), (0.1,):
+        with pytest.raises(TypeError, match="timer\\(\\) needs a loop"):
+            core.timer(*args)
+    with pytest.raises(TypeError):
+        core.timer(loop, "x")
+    with pytest.raises(TypeError, match="cannot create"):
+        type("Timer", (core.timer,), {})(loop, 0.1)
+    with pytest.raises(TypeError):
+        core.watcher(loop)
+
+
+def test_attributes_that_gevents_objects_have():
+    from coir.gevent import backdoor, get_hub, hub, pywsgi
+
+    with pytest.raises(KeyError) as caught:
+        hub.reraise(KeyError, KeyError("k"))
+    assert caught.value.args == ("k",)
+    assert select.poll().loop is get_hub().loop
+    assert backdoor.BackdoorServer(("127.0.0.1", 0)).stderr is sys.stderr
+    assert pywsgi.OldMessage().status == ""

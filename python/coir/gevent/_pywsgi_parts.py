@@ -52,6 +52,9 @@ def size_of(parts: Iterable[Any]) -> int:
 class OldMessage(client.HTTPMessage):
     """The fields of a request, as :class:`http.client.HTTPMessage`."""
 
+    #: What is wrong with them: nothing, as such a request is refused before.
+    status = ""
+
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__()
         self._headers = list(fields)  # as it keeps them; without policies

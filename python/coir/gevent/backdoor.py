@@ -53,6 +53,7 @@ class BackdoorServer(StreamServer):
         }
         self.locals.update(locals or ())
         self.banner = banner
+        self.stderr = sys.stderr
 
     def handle(self, conn: Any, _address: Any) -> None:
         """Talk with one user, until they leave."""

@@ -26,6 +26,7 @@ from coir._core import (
     spawn_frames,
 )
 
+from ._compat import reraise as reraise
 from ._config import config as GEVENT_CONFIG
 from ._hub_local import (
     get_hub,

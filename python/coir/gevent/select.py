@@ -19,6 +19,7 @@ from typing import Any
 from coir._core import Event, wait_fd, wait_fds
 
 from ._util import _NONE, copy_globals
+from .hub import get_hub as _get_hub
 from .timeout import sleep as _g_sleep
 
 error = __select__.error
@@ -246,6 +247,11 @@ class poll:
         self._kernel = _kernel_poll()
         self._is_polled = False
         _meet_asyncio()
+
+    @property
+    def loop(self) -> Any:
+        """The loop of this thread's hub."""
+        return _get_hub().loop
 
     def register(self, fd: Any, eventmask: Any = _NONE) -> None:
         """Wait for a descriptor.
