@@ -748,6 +748,29 @@ def test_blocking():
         coir.blocking(time.sleep, 0.02)
 
 
+def test_blocking_job_that_fails_after_its_waiter_has_gone(capsys):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def late():
+        begun.set()
+        go_on.wait(60)
+        raise KeyError("late")
+
+    waiter = coir.spawn(coir.blocking, late)
+    while not begun.is_set():
+        coir.sleep(0.001)
+    waiter.cancel()
+    with pytest.raises(coir.Cancelled):
+        waiter.result()
+    go_on.set()
+    # It has a thread until it has ended; its error is not silent.
+    pool = get_hub().threadpool
+    pool.join()
+    assert len(pool) == 0
+    assert coir.blocking(abs, -1) == 1
+    assert "KeyError: 'late'" in capsys.readouterr().err
+
+
 def test_coroutines_in_several_green_threads():
     async def work(number):
         await asyncio.sleep(0.001)
