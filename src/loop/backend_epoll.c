@@ -69,11 +69,13 @@ epoll_reset(coir_loop *loop)
     epoll *e = loop->backend_data;
     /* First the new one: should it fail, the old one still works. */
     int fd = epoll_create1(EPOLL_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0 && (errno != EMFILE || e->fd < 0))
         return errno;
-    (void)close(e->fd);
-    e->fd = fd;
-    return 0;
+    if (e->fd >= 0)
+        (void)close(e->fd);
+    /* There is a descriptor now. */
+    e->fd = fd >= 0 ? fd : epoll_create1(EPOLL_CLOEXEC);
+    return e->fd >= 0 ? 0 : errno;
 }
 
 static int

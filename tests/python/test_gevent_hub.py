@@ -805,3 +805,31 @@ def test_a_hub_without_a_descriptor_for_its_loop_is_an_oserror(free):
         """
     )
     assert out == "True\n1\n"
+
+
+def test_a_child_of_a_fork_waits_though_no_descriptor_is_free():
+    # It made its kernel objects before it closed the parent's, and aborted.
+    out = program(
+        """
+        import os, resource
+        from coir import gevent
+        from coir.gevent.event import Event
+
+        gevent.sleep(0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError:
+            pass
+        child = os.fork()
+        if child == 0:
+            gevent.sleep(0.001)
+            os._exit(gevent.spawn(abs, -4).get())
+        print(os.waitpid(child, 0)[1] >> 8)
+        gevent.sleep(0.001)
+        """
+    )
+    assert out == "4\n"
