@@ -563,3 +563,13 @@ def test_profile_tells_green_threads_apart():
     profiler.runcall(main)
     names = {name for _, _, name in profiler.timings}
     assert {"main", "busy"} <= names
+
+
+def test_a_pipe_that_cannot_be_made_a_file_is_closed_once():
+    from coir.eventlet.green import subprocess as green
+
+    before = len(os.listdir("/proc/self/fd"))
+    for options in {"encoding": "bogus"}, {"errors": 5}:
+        with pytest.raises((LookupError, TypeError)):
+            green.Popen(["true"], stdin=-1, stdout=-1, stderr=-1, **options)
+    assert len(os.listdir("/proc/self/fd")) == before

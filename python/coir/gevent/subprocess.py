@@ -196,7 +196,7 @@ class Popen(_Popen):  # type: ignore[misc]
         try:
             super().__init__(args, bufsize, *others, **kwargs)
         except BaseException:
-            # Those that became files are closed with these.
+            # Those that became files, or were to, are closed already.
             for fd in self._parent_ends:
                 if fd != -1:
                     os.close(fd)
@@ -227,9 +227,14 @@ class Popen(_Popen):  # type: ignore[misc]
         except OSError:
             pass
 
-    def _make_pipe(self, *args: Any, **kwargs: Any) -> Any:
-        """A cooperative file on our end of a pipe."""
-        return _as_io(FileObject(*args, **kwargs))
+    def _make_pipe(self, fd: int, mode: str, *args: Any, **kwargs: Any) -> Any:
+        """A cooperative file on our end of a pipe; if it fails, closes it."""
+        owner = _FileIO(fd, mode[0])
+        try:
+            return _as_io(FileObject(owner, mode, *args, **kwargs))
+        except BaseException:
+            owner.close()
+            raise
 
     def _execute_child(self, *args: Any) -> None:
         if self.text_mode:
@@ -243,15 +248,10 @@ class Popen(_Popen):  # type: ignore[misc]
             if ends[number] != -1:
                 if not self.text_mode:
                     mode += "b"
-                owner = _FileIO(ends[number], mode[0])
                 self._parent_ends[number] = -1
-                try:
-                    pipe = self._make_pipe(
-                        owner, mode, self._bufsize, **options
-                    )
-                except BaseException:
-                    owner.close()
-                    raise
+                pipe = self._make_pipe(
+                    ends[number], mode, self._bufsize, **options
+                )
                 setattr(self, name, pipe)
         handles = list(args)
         for index, end in zip(_PARENT_ENDS, ends):

@@ -6,6 +6,7 @@ interpreter's own code, and waited for by a descriptor of the process.
 
 from __future__ import annotations
 
+import os as _os
 from typing import Any
 
 from coir.gevent import subprocess as _engine
@@ -53,8 +54,15 @@ class Popen(_engine.Popen):
 
     __repr__ = subprocess_orig.Popen.__repr__
 
-    def _make_pipe(self, *args: Any, **kwargs: Any) -> Any:
-        return GreenPipe(*args, **kwargs)
+    def _make_pipe(self, fd: int, mode: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return GreenPipe(fd, mode, *args, **kwargs)
+        except BaseException:
+            try:
+                _os.close(fd)
+            except OSError:
+                pass  # it was a file already
+            raise
 
     def wait(
         self, timeout: float | None = None, check_interval: float = 0.01
