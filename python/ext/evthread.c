@@ -34,6 +34,8 @@ spawn_of(coir_ready *r)
     return (SpawnObject *)((char *)r - offsetof(SpawnObject, ready));
 }
 
+static PyObject *fail_start(SpawnObject *s);
+
 static void
 run_start(coir_ready *r, LoopObject *loop)
 {
@@ -49,6 +51,8 @@ run_start(coir_ready *r, LoopObject *loop)
     starting = s;
     coir_payload p = {Py_NewRef(coir__core.empty_tuple), NULL, 1};
     PyObject *res = coir__greenlet_switch(t, &s->base, p);
+    if (res == NULL && starting == s)
+        res = fail_start(s);
     if (res == NULL)
         coir__loop_error(loop,
                          starting != s ? (PyObject *)t->main : (PyObject *)s);
@@ -257,6 +261,23 @@ thread_entry(GreenletObject *base)
     PyObject *op = (PyObject *)base;
     PyObject *res = tell(SELF, call_func(&SELF->spawn));
     return COIR__LIKELY(res != NULL) ? res : fail(&SELF->spawn);
+}
+
+/* It could not begin, for lack of memory perhaps: that is its error. Returns
+ * None, or NULL with the exception, which is to be reported. */
+static PyObject *
+fail_start(SpawnObject *s)
+{
+    PyObject *op = (PyObject *)s;
+    if (s->base.block->entry != thread_entry ||
+        s->base.block->state != GREENLET_NEW)
+        return NULL;
+    PyObject *exc = coir__error_take();
+    Py_CLEAR(s->func);
+    Py_CLEAR(s->args);
+    Py_CLEAR(s->kwargs);
+    coir__error_give(exc);
+    return tell(SELF, NULL);
 }
 
 static PyObject *

@@ -171,3 +171,43 @@ def test_every_allocation_may_fail():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 3 True\n", done.stderr
+
+
+BEGINNINGS = r"""
+import resource
+from coir import eventlet
+from coir.eventlet import debug, event
+
+debug.hub_exceptions(False)
+eventlet.spawn(abs, 1).wait()
+with open("/proc/self/statm") as file:
+    now = int(file.read().split()[0]) * resource.getpagesize()
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (now + 100_000_000, hard))
+go_on = event.Event()
+threads = [eventlet.spawn(go_on.wait) for _ in range(3000)]
+eventlet.sleep(0)
+go_on.send(4)
+resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+fine = failed = 0
+with eventlet.Timeout(20):
+    for thread in threads:
+        try:
+            fine += thread.wait() == 4
+        except MemoryError:
+            failed += 1
+print(fine > 0, failed > 0, fine + failed)
+"""
+
+
+def test_a_green_thread_that_cannot_begin_has_failed():
+    done = subprocess.run(
+        [sys.executable, "-c", BEGINNINGS],
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (
+        0,
+        "True True 3000\n",
+    ), done.stderr[-2000:]
