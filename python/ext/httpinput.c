@@ -154,14 +154,17 @@ await_data(HTTPInputObject *in, size_t want, int line)
             return -1;
         if (more == 0)
             continue;
+        /* The caller's are for the data that come after the framing. */
+        size_t most = want;
+        int is_line = line;
         if (in->body.left == 0 || in->body.state != COIR_HTTP_BODY_DATA) {
-            want = r->options.max_line;
-            line = 1;
+            most = r->options.max_line;
+            is_line = 1;
         }
-        else if (want > in->body.left)
-            want = (size_t)in->body.left;
+        else if (most > in->body.left)
+            most = (size_t)in->body.left;
         int64_t since_ns = coir_clock_monotonic();
-        Py_ssize_t n = coir__httpreader_fill(r, want, line, limit_of(in));
+        Py_ssize_t n = coir__httpreader_fill(r, most, is_line, limit_of(in));
         note_wait(in, since_ns, n);
         if (n < 0 || (n == 0 && take_end(in) < 0))
             return -1;

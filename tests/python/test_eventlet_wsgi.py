@@ -495,3 +495,83 @@ def test_too_many_fields_are_answered_431(serve):
     fields = b"".join(b"X-%d: y\r\n" % n for n in range(101))
     answer = served.ask(b"GET / HTTP/1.1\r\n" + fields + b"\r\n")
     assert b" 431 " in status_of(answer)
+
+
+@pytest.mark.parametrize(
+    "request_head, status",
+    [(GET, b"HTTP/1.1 200 OK"), (b"GET\r\n\r\n", b"HTTP/1.0 400 Bad Request")],
+)
+def test_a_connection_with_its_own_files_was_written_past(
+    request_head, status
+):
+    """As fakes of connections in programs' tests have them."""
+    sent = bytearray()
+
+    class File(io.BytesIO):
+        def close(self):
+            sent.extend(self.getvalue())
+            super().close()
+
+    class Connection:
+        family = None
+
+        def __init__(self):
+            self.makefile = lambda mode, size: File(
+                request_head if mode == "rb" else b""
+            )
+
+        def getsockname(self):
+            return ("a", 1)
+
+        def shutdown(self, how):
+            pass
+
+        def close(self):
+            pass
+
+    server = wsgi.Server(None, ("a", 1), hello, log_output=False)
+    server.process_request([("b", 2), Connection(), wsgi.STATE_IDLE])
+    assert status_of(bytes(sent)) == status
+
+
+def test_a_protocol_that_replaces_wfile_was_written_past(serve):
+    class Protocol(wsgi.HttpProtocol):
+        def setup(self):
+            super().setup()
+            self.wfile = Counting(self.wfile)
+
+    class Counting:
+        total = 0
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            Counting.total += len(data)
+            return self.file.write(data)
+
+        def flush(self):
+            self.file.flush()
+
+        def close(self):
+            self.file.close()
+
+    served = serve(hello, protocol=Protocol, keepalive=False)
+    answer = served.ask(GET)
+    assert answer.endswith(b"hello")
+    assert Counting.total == len(answer)
+
+
+def test_more_of_a_chunk_was_read_of_a_file_than_was_asked_for():
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(("read", size))
+            return super().read(size)
+
+    asked = []
+    file = File(b"a\r\n0123456789\r\n0\r\n\r\n")
+    body = wsgi.Input(file, None, None, chunked_input=True)
+    assert body.read(4) == b"0123"
+    assert file.tell() == len(b"a\r\n0123")
+    assert body.read() == b"456789"
+    assert asked == [("read", 4), ("read", 6)]

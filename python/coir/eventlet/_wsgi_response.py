@@ -112,7 +112,7 @@ class Response:
 
     def _send(self, data: bytes) -> None:
         self.is_sent = True
-        self.protocol.connection.sendall(data)
+        self.protocol._send(data)
         self.length += len(data)
 
     def _head(self) -> bytes:

@@ -170,6 +170,8 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
     # Does a subclass name the fields in the environ?
     _is_named_by_hand = False
     _own_address: Any = None
+    # What setup() made; None: the connection's own makefile() did.
+    _own_wfile: Any = None
 
     def __init__(self, conn_state: list[Any], server: Any) -> None:
         self.request = conn_state[1]
@@ -200,7 +202,8 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
             except OSError:
                 pass
         source = conn
-        if "makefile" in getattr(conn, "__dict__", ()):
+        is_replaced = "makefile" in getattr(conn, "__dict__", ())
+        if is_replaced:
             source = conn.makefile("rb", self.rbufsize)
         reader = self.rfile = HTTPReader(source)
         keepalive = self.server.keepalive
@@ -218,6 +221,8 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         reader.max_head = MAX_TOTAL_HEADER_SIZE + reader.max_line
         reader.leniency = HTTP_NO_HOST
         self.wfile = conn.makefile("wb", self.wbufsize)
+        if not is_replaced:
+            self._own_wfile = self.wfile
         cls = type(self)
         base = BaseHTTPServer.BaseHTTPRequestHandler
         self._is_read_by_hand = not (
@@ -329,16 +334,26 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
         )
         self._send_refusal(line, text)
 
+    def _send(self, data: bytes) -> None:
+        """Past wfile, which has a buffer, unless somebody put it there."""
+        if self.wfile is self._own_wfile:
+            self.connection.sendall(data)
+        else:
+            self.wfile.write(data)
+            self.wfile.flush()
+
     def _send_refusal(self, line: str, text: bytes = b"") -> None:
         self.close_connection = True
         try:
-            self.connection.sendall(
+            self._send(
                 f"HTTP/1.0 {line}\r\nConnection: close\r\n"
                 f"Content-Length: {len(text)}\r\n\r\n".encode()
                 + text
             )
         except OSError:
             return
+        if self.wfile is not self._own_wfile:
+            return  # nobody knows how to read what is left
         # What still comes is not to destroy the answer on its way.
         with eventlet.Timeout(1, False):
             try:
