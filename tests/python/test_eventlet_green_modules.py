@@ -289,6 +289,39 @@ def test_locks_that_were_there_before():
     )
 
 
+def test_patching_threads_in_a_second_call_failed():
+    """Any call replaces threading.RLock, and those of before were not known
+    for what they are."""
+    assert (
+        run(
+            """\
+            import os, threading
+            os.environ.pop("PYTEST_CURRENT_TEST", None)
+            class Holder:
+                lock = threading.RLock()
+            holder = Holder()
+            holder.lock = threading.RLock()
+            held = [threading.RLock()]
+            held[0].acquire()
+            from coir import eventlet
+            eventlet.monkey_patch(thread=False)
+            assert eventlet.patcher.is_monkey_patched("socket")
+            eventlet.monkey_patch()
+            def other():
+                with holder.lock, Holder.lock:
+                    eventlet.sleep(0.01)
+                return held[0].acquire(False)
+            green = eventlet.spawn(other)
+            eventlet.sleep(0)
+            with holder.lock, Holder.lock:
+                print(green.wait())
+            held[0].release()
+            """
+        )
+        == "False\n"
+    )
+
+
 def test_no_lock_of_the_interpreter_stays_native():
     """Which a program that patches first thing would be told of."""
     assert (

@@ -303,9 +303,6 @@ def monkey_patch(**on: Any) -> None:
     hubs.get_hub()
     wanted = _check_options(on)
 
-    import threading
-
-    rlock_type = type(threading.RLock())
     pairs: _Pairs = []
     for name, modules_of in _MODULES.items():
         if wanted[name] and not already_patched.get(name):
@@ -330,7 +327,7 @@ def monkey_patch(**on: Any) -> None:
     if any(name == "threading" for name, _ in pairs):
         from .green import _adopt
 
-        _adopt.threads(rlock_type)
+        _adopt.threads()
 
 
 def _patch(name: str, source: ModuleType) -> None:

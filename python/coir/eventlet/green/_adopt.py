@@ -13,11 +13,8 @@ from .. import patcher
 from . import threading as _green
 
 
-def threads(rlock_type: type) -> None:
-    """For when :mod:`threading` has just been patched.
-
-    :param rlock_type: the native one.
-    """
+def threads() -> None:
+    """For when :mod:`threading` has just been patched."""
     import threading
 
     for module in (threading, patcher.inject("threading", None)):
@@ -30,7 +27,7 @@ def threads(rlock_type: type) -> None:
     ):
         if hasattr(sys.modules.get(name), attr):
             setattr(sys.modules[name], attr, new)
-    _adopt_locks(threading, rlock_type)
+    _adopt_locks(threading)
 
 
 def _nothing() -> None:
@@ -45,19 +42,19 @@ def _survive_forks(module: Any) -> None:
     module._after_fork.__code__ = _nothing.__code__
 
 
-def _adopt_locks(threading: Any, rlock_type: type) -> None:
+def _adopt_locks(threading: Any) -> None:
     _locks.adopt_limbo_lock(threading)
-    left = _replace_locks(threading, rlock_type)
+    left = _replace_locks(threading)
     if "PYTEST_CURRENT_TEST" not in os.environ:
-        _report(left + _count_others(rlock_type))
+        _report(left + _count_others())
 
 
-def _replace_locks(threading: Any, rlock_type: type) -> int:
+def _replace_locks(threading: Any) -> int:
     """Returns how many RLocks that were found cannot be replaced."""
     left = 0
     for lock, places, is_all in _locks.found_locks():
         new: Any = None
-        if isinstance(lock, rlock_type):
+        if isinstance(lock, _locks.NativeRLock):
             new = _green_rlock(threading, lock, is_all)
             left += new is None
         elif is_all and not lock.locked():
@@ -86,11 +83,13 @@ def _green_rlock(threading: Any, old: Any, is_all: bool) -> Any:
     return new
 
 
-def _count_others(rlock_type: type) -> int:
+def _count_others() -> int:
     """How many native RLocks there are that nobody was found to have."""
     gc.collect()
     found = [
-        obj for obj in gc.get_objects() if issubclass(type(obj), rlock_type)
+        obj
+        for obj in gc.get_objects()
+        if issubclass(type(obj), _locks.NativeRLock)
     ]
     if not found:
         return 0

@@ -23,8 +23,8 @@ from .api import get_original
 # Those of the interpreter: _thread has ours by now.
 _new_native_lock = get_original("_thread", "allocate_lock")
 _NativeLock = type(_new_native_lock())
-_NativeRLock = type(get_original("_thread", "RLock")())
-_LOCKS = (_NativeLock, _NativeRLock)
+NativeRLock = type(get_original("_thread", "RLock")())
+_LOCKS = (_NativeLock, NativeRLock)
 
 #: Whose locks are left alone: they guard what greenlets are made of.
 _LEFT_ALONE = ("_thread", "threading", "importlib", "_frozen_importlib")
@@ -195,7 +195,7 @@ def _is_left_alone(name: Any) -> bool:
 
 
 def _is_free(lock: Any) -> bool:
-    if isinstance(lock, _NativeRLock):
+    if isinstance(lock, NativeRLock):
         return not lock._is_owned()
     return not lock.locked()
 
