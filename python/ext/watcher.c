@@ -7,11 +7,10 @@
  *
  * Children are waited for by descriptors of their processes (pidfd), one
  * each, so that a loop reaps nobody whom it was not asked for, in any loop of
- * any thread. Where that does not work, or any child is waited for (pid 0),
- * SIGCHLD is. For a process that is no more, somebody else has reaped it,
- * there is nothing to wait for, and SIGCHLD may be the program's: a timer
- * fires. By a timer it is looked for, too, if there are no descriptors left,
- * or the loop has no room for this one. */
+ * any thread. Where there are none, or no more, or the loop has no room for
+ * one, a timer looks for the child: SIGCHLD may be the program's. For a
+ * process that is no more, somebody else has reaped it, it fires at once. Only
+ * any child (pid 0), and those that are traced, are waited for by SIGCHLD. */
 #include "watcher.h"
 
 #include <errno.h>
@@ -431,15 +430,15 @@ loop_child(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     self->pid = pid;
     self->w.any.cb = child_fires;
-#ifdef SYS_pidfd_open
     if (pid > 0 && !trace) {
+        int err = ENOSYS;
+#ifdef SYS_pidfd_open
         self->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-        if (self->pidfd < 0 && errno == ESRCH)
-            poll_child(self, 0);
-        else if (self->pidfd < 0 && (errno == EMFILE || errno == ENFILE))
-            poll_child(self, POLL_NS);
-    }
+        err = errno;
 #endif
+        if (self->pidfd < 0)
+            poll_child(self, err == ESRCH ? 0 : POLL_NS);
+    }
     if (self->pidfd >= 0) {
         self->w.io.fd = self->pidfd;
         self->w.io.events = COIR_READ | COIR__FDSET;

@@ -375,10 +375,44 @@ def test_child_that_is_reaped_already_costs_no_handler_of_sigchld(hub):
         signal.signal(signal.SIGCHLD, old)
 
 
-def test_child_is_waited_for_and_costs_no_handler_without_descriptors():
+FEW_DESCRIPTORS = """
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+watcher = get_hub().loop.child(child)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+"""
+
+# By a filter of system calls: if pidfd_open, ENOSYS.
+OLD_KERNEL = """
+import ctypes, errno, struct
+code = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x20, 0, 0, 0),
+        (0x15, 0, 1, 434),
+        (0x06, 0, 0, 0x50000 | errno.ENOSYS),
+        (0x06, 0, 0, 0x7FFF0000),
+    )
+)
+buffer = ctypes.create_string_buffer(code)
+filter = struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer))
+prctl = ctypes.CDLL(None).prctl
+prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+prctl(38, 1, 0, 0, 0)
+address = ctypes.create_string_buffer(filter)
+prctl(22, 2, ctypes.addressof(address), 0, 0)
+try:
+    os.pidfd_open(child)
+except OSError as e:
+    assert e.errno == errno.ENOSYS
+watcher = get_hub().loop.child(child)
+"""
+
+
+@pytest.mark.parametrize("make", [FEW_DESCRIPTORS, OLD_KERNEL])
+def test_child_is_waited_for_and_costs_no_handler_without_pidfd(make):
     """Its watcher took SIGCHLD away from the program."""
-    out = program(
-        """
+    head = """
         import os, resource, signal
         from coir import gevent
         from coir.gevent.event import Event
@@ -392,17 +426,15 @@ def test_child_is_waited_for_and_costs_no_handler_without_descriptors():
         if child == 0:
             os.read(read, 1)
             os._exit(3)
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-        watcher = get_hub().loop.child(child)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        """
+    tail = """
         done = Event()
         watcher.start(done.set)
         os.write(write, b"x")
         print(done.wait(30), watcher.rpid == child, watcher.rstatus >> 8)
         print(watcher.active, came == [signal.SIGCHLD])
         """
-    )
+    out = program(textwrap.dedent(head) + make + textwrap.dedent(tail))
     assert out == "True True 3\nFalse True\n"
 
 
