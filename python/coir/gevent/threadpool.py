@@ -416,14 +416,14 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def _weakly(obj: Any, method: str) -> Any:
     """Calls the method while the object exists."""
-    ref = weakref.ref(obj)
+    # Not a function: CPython 3.13.0 crashes if it lacks memory for one.
+    return partial(_call_if_alive, weakref.ref(obj), method)
 
-    def call() -> None:
-        target = ref()
-        if target is not None:
-            getattr(target, method)()
 
-    return call
+def _call_if_alive(ref: Any, method: str) -> None:
+    target = ref()
+    if target is not None:
+        getattr(target, method)()
 
 
 def _call_in_hub(hub: Any, func: Any) -> None:
