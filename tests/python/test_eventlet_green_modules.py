@@ -1,5 +1,6 @@
 """coir.eventlet's green modules and patcher, in processes of their own."""
 
+import io
 import os
 import pickle
 import subprocess
@@ -63,6 +64,21 @@ def test_clients_of_the_standard_library_are_green():
     assert client.socket is socket
     assert request.socket is socket
     assert request.http.client is client
+
+
+def test_limits_of_the_green_http_client_were_not_heeded(monkeypatch):
+    from http.client import HTTPException
+
+    from coir.eventlet.green.http import client
+
+    head = io.BytesIO(b"A: 1\r\nB: 2\r\n\r\n")
+    assert len(client.parse_headers(head)) == 2
+    monkeypatch.setattr(client, "_MAXHEADERS", 1)
+    head.seek(0)
+    with pytest.raises(client.HTTPException) as info:
+        client.parse_headers(head)
+    assert not isinstance(info.value, HTTPException)
+    assert client.HTTPResponse.begin.__globals__ is vars(client)
 
 
 # --- patcher -----------------------------------------------------------------

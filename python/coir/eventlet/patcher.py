@@ -17,6 +17,7 @@ import _imp as imp
 import sys
 from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -152,6 +153,30 @@ def inject(
         elif module_name not in sys.modules and hasattr(owner, attr):
             delattr(owner, attr)
     return module
+
+
+def _run_in(
+    namespace: dict[str, Any],
+    module_name: str,
+    *additional_modules: tuple[str, Any],
+) -> None:
+    """Run a module's code in another, as `inject` imports it.
+
+    Its functions then heed what is set there later, as programs do with
+    limits.
+    """
+    spec = find_spec(module_name)
+    assert spec is not None
+    loader: Any = spec.loader
+    code = loader.get_code(module_name)
+    doc = namespace["__doc__"]
+    saver = SysModulesSaver(name for name, _ in additional_modules)
+    try:
+        sys.modules.update(additional_modules)
+        exec(code, namespace)
+    finally:
+        saver.restore()
+    namespace["__doc__"] = doc
 
 
 def import_patched(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from ... import patcher
 from .. import os, socket, ssl, time
 
-patcher.inject(
-    "http.client",
+patcher._run_in(
     globals(),
+    "http.client",
     ("os", os),
     ("socket", socket),
     ("ssl", ssl),
     ("time", time),
 )
-patcher._own_classes("http.client", globals())
