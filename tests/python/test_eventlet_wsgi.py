@@ -575,3 +575,19 @@ def test_more_of_a_chunk_was_read_of_a_file_than_was_asked_for():
     assert file.tell() == len(b"a\r\n0123")
     assert body.read() == b"456789"
     assert asked == [("read", 4), ("read", 6)]
+
+
+def test_the_default_type_of_a_message_class_was_not_asked_for(serve):
+    class Protocol(wsgi.HttpProtocol):
+        class MessageClass(wsgi.HttpProtocol.MessageClass):
+            def get_default_type(self):
+                return ""
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [repr(environ["CONTENT_TYPE"]).encode()]
+
+    served = serve(app, protocol=Protocol, keepalive=False)
+    assert served.ask(GET).endswith(b"\r\n''")
+    typed = GET[:-2] + b"Content-Type: a/b\r\n\r\n"
+    assert served.ask(typed).endswith(b"\r\n'a/b'")

@@ -463,7 +463,13 @@ class HttpProtocol(BaseHTTPServer.BaseHTTPRequestHandler):  # type: ignore[misc]
                 env["PATH_INFO"] = env["PATH_INFO"][slashes:]
         else:
             self._fill_environ(env)
-        env.setdefault("CONTENT_TYPE", "text/plain")  # RFC 2045, 5.2
+        if "CONTENT_TYPE" not in env:
+            # RFC 2045, 5.2; a MessageClass may have another default.
+            env["CONTENT_TYPE"] = (
+                "text/plain"
+                if request is not None
+                else self.headers.get_content_type()
+            )
         env["RAW_PATH_INFO"], query, _ = self.path.partition("?")
         if not query:
             del env["QUERY_STRING"]  # by that websocket.py knows
