@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #if PY_VERSION_HEX < 0x030C0000
 #define DEFAULT_SIZE ((size_t)3 << 20)
@@ -37,6 +38,7 @@ static const char *const policy_names[] = {
 };
 /* Of policy auto: so many of a thread have stacks of their own. */
 #define AUTO_LIMIT 10000
+#define ASK_EVERY 64
 
 /* Returns the policy, or -1. */
 static int
@@ -134,6 +136,24 @@ thread_room(void)
     return sp - (uintptr_t)low;
 }
 
+/* How many stacks are too many where the memory of a process is limited: each
+ * counts in full. Slabs of them double, so that with a quarter of the limit
+ * half of it is left at least, for the heap and stacks of native threads. */
+static size_t
+most_stacks(size_t stack_size)
+{
+    size_t most = AUTO_LIMIT;
+    static const int kinds[] = {RLIMIT_DATA, RLIMIT_AS};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct rlimit limit;
+        if (getrlimit(kinds[i], &limit) == 0 &&
+            limit.rlim_cur != RLIM_INFINITY &&
+            limit.rlim_cur / 4 / stack_size < most)
+            most = (size_t)(limit.rlim_cur / 4 / stack_size);
+    }
+    return most;
+}
+
 int
 coir__settings_choose(size_t stack_size)
 {
@@ -142,7 +162,11 @@ coir__settings_choose(size_t stack_size)
         return COIR_POLICY_DEDICATED; /* which will say so */
     coir_stack_pool_stats stats;
     coir_stack_pool_get_stats(pool, &stats);
-    if (stats.in_use < AUTO_LIMIT)
+    static unsigned asked;
+    static size_t most = AUTO_LIMIT;
+    if (asked++ % ASK_EVERY == 0)
+        most = most_stacks(stack_size); /* it may be set at any time */
+    if (stats.in_use < most)
         return COIR_POLICY_DEDICATED;
     return thread_room() < stack_size ? COIR_POLICY_DEDICATED
                                       : COIR_POLICY_SLICE;

@@ -1,6 +1,7 @@
 """The types of coir.eventlet when there is no memory: MemoryError, and all
 goes on."""
 
+import os
 import subprocess
 import sys
 
@@ -203,6 +204,7 @@ print(fine > 0, failed > 0, fine + failed)
 def test_a_green_thread_that_cannot_begin_has_failed():
     done = subprocess.run(
         [sys.executable, "-c", BEGINNINGS],
+        env={**os.environ, "COIR_STACK": "dedicated"},
         text=True,
         capture_output=True,
         timeout=120,

@@ -314,7 +314,8 @@ def test_no_memory_for_a_stack_loses_nothing():
     out = run_child(
         """
         import resource
-        from coir._core import getcurrent, greenlet
+        from coir._core import getcurrent, greenlet, set_stack_policy
+        set_stack_policy("dedicated")
         def body():
             return getcurrent().parent.switch("started")
         first = greenlet(body)

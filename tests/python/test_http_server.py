@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import http.client
+import os
 import resource
 import socket as _socket
 import subprocess
@@ -289,7 +290,10 @@ def test_without_stacks():
         server.stop(1)
     """
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, timeout=60
+        [sys.executable, "-c", code],
+        env={**os.environ, "COIR_STACK": "dedicated"},
+        capture_output=True,
+        timeout=60,
     )
     assert out.stdout == b"200 503 0\n", out.stderr[-2000:]
     assert out.returncode == 0

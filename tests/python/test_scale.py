@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 PRELUDE = """
 import gc, json, os, sys, time
 from coir.greenlet import getcurrent, greenlet
@@ -285,6 +287,26 @@ thread.join()
 report(most=most)
 """)
     assert seen["most"] >= STACKS + 100
+
+
+@pytest.mark.parametrize("kind", ["DATA", "AS"])
+def test_where_memory_is_limited_most_of_it_is_not_stacks(kind):
+    """There stacks count in full, as soon as they are mapped."""
+    seen = figures(MANY + f"""
+import resource, threading
+
+GIB = 1 << 30
+resource.setrlimit(resource.RLIMIT_{kind}, (2 * GIB, 2 * GIB))
+main = getcurrent()
+all = many({STACKS} + 1000, main.switch)
+most = stacks()
+thread = threading.Thread(target=gc.collect)
+thread.start()
+thread.join()
+report(most=most, all=len(all))
+""")
+    assert seen["all"] == STACKS + 1000
+    assert 64 <= seen["most"] <= 1200
 
 
 def test_calls_over_the_end_of_a_chunk_of_frames():
