@@ -124,8 +124,8 @@ static PyMethodDef core_methods[] = {
     {"call_in_main_thread", call_in_main_thread, METH_O,
      "call_in_main_thread($module, func, /)\n--\n\n"
      "Have func() called there soon, between two bytecodes of whoever runs;\n"
-     "what it raises, that one raises. It must not switch. False: there is no\n"
-     "room for one more call now."},
+     "what it raises, that one raises. It must not switch. False: there is\n"
+     "no room for one more call now."},
     {"getcurrent", getcurrent, METH_NOARGS,
      "getcurrent($module)\n--\n\nThe greenlet that calls this function."},
     {"settrace", coir__settrace, METH_VARARGS,

@@ -143,13 +143,14 @@ static size_t
 most_stacks(size_t stack_size)
 {
     size_t most = AUTO_LIMIT;
-    static const int kinds[] = {RLIMIT_DATA, RLIMIT_AS};
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        struct rlimit limit;
-        if (getrlimit(kinds[i], &limit) == 0 &&
-            limit.rlim_cur != RLIM_INFINITY &&
-            limit.rlim_cur / 4 / stack_size < most)
-            most = (size_t)(limit.rlim_cur / 4 / stack_size);
+    struct rlimit limits[2];
+    if (getrlimit(RLIMIT_DATA, &limits[0]) < 0 ||
+        getrlimit(RLIMIT_AS, &limits[1]) < 0)
+        return most;
+    for (int i = 0; i < 2; i++) {
+        rlim_t bytes = limits[i].rlim_cur;
+        if (bytes != RLIM_INFINITY && bytes / 4 / stack_size < most)
+            most = (size_t)(bytes / 4 / stack_size);
     }
     return most;
 }

@@ -1075,8 +1075,7 @@ end(void)
          i = (i + 1) % WORKERS) {
         /* One that reads may wait for the mutex again, after a condition. */
         command c = {.op = owner == i ? UNLOCK : UNLOCK_RW};
-        if (is_idle(i) &&
-            (owner == i || writer == i || persons[i].reads > 0))
+        if (is_idle(i) && (owner == i || writer == i || persons[i].reads > 0))
             give_command(i, &c);
         settle();
     }
