@@ -35,7 +35,7 @@ __all__ = ["deadline", "nurseries"]
 GRACE = 0.05
 
 # How often to look for a better place, see _misses_handler(), and how soon.
-_TRIES = 20
+_TRIES = 100
 _PAUSE = 0.005
 
 # As code objects have it.
@@ -56,9 +56,14 @@ nurseries: set[Any] = set()
 # The deadlines of the main thread whose blocks run.
 _armed: set[deadline] = set()
 
+_NOBODY: set[Any] = set()
+
 # When the thread looks again; it is woken by a release. None: no thread.
 _wakes_at = _NEVER
 _wake: Any = None
+
+# Is the main thread yet to call _interrupt()? It may be in a long call in C.
+_is_asked = False
 
 
 @final
@@ -94,7 +99,7 @@ class deadline:  # noqa: N801
         self._seconds = None if seconds is None else float(seconds)
         self._timeout: Any = None
         self._green: Any = None
-        self._ended: set[int] | None = None  # of others
+        self._ended: set[Any] = _NOBODY  # of others
         self._tries = 0
         #: Was the block ended by it?
         self.expired = False
@@ -120,8 +125,8 @@ class deadline:  # noqa: N801
     ) -> None:
         self._timeout.close()
         _armed.discard(self)
-        self._green = None
-        if error is self._timeout or (error is None and self._ended):
+        ended, self._ended, self._green = self._ended, _NOBODY, None
+        if error is self._timeout or (error is None and ended):
             self.expired = True
             raise TimeoutError(f"not done within {self._seconds} s") from error
 
@@ -129,14 +134,13 @@ class deadline:  # noqa: N801
         """Is it this block, or runs in it?"""
         if green is self._green:
             return True
-        within = [n for n in nurseries if self._holds(n)]
+        every = list(nurseries)  # other threads have some, too
+        within = [n for n in every if self._holds(n)]
         for nursery in within:
             for thread in list(nursery._running):
                 if thread.greenlet is green:
                     return True
-                within += [
-                    n for n in nurseries if n._owner is thread.greenlet
-                ]
+                within += [n for n in every if n._owner is thread.greenlet]
         return False
 
     def _holds(self, nursery: Any) -> bool:
@@ -147,6 +151,8 @@ class deadline:  # noqa: N801
 
 def _interrupt() -> None:
     """In the main thread, in the midst of whatever runs there."""
+    global _is_asked
+    _is_asked = False
     frame = sys._getframe().f_back
     if frame is None or frame.f_code.co_filename.startswith(_HERE):
         return  # a wait of ours may have just begun, or ended
@@ -164,10 +170,8 @@ def _interrupt() -> None:
         if running is limit._green:
             timeout.close()
             raise timeout
-        if limit._ended is None:
-            limit._ended = set()
-        if id(running) not in limit._ended:
-            limit._ended.add(id(running))
+        if running not in limit._ended:
+            limit._ended = {*limit._ended, running}
             raise GreenletExit
 
 
@@ -233,12 +237,15 @@ def _look_at(when: float) -> None:
             _wakes_at = _NEVER  # only waits are ended; the next one tries
         else:
             _wake = wake
-    elif _wake.locked():
+        return
+    try:
         _wake.release()
+    except RuntimeError:
+        pass  # it is awake
 
 
 def _watch(wake: Any) -> None:
-    global _wakes_at
+    global _is_asked, _wakes_at
     while True:
         now = monotonic()
         first = _NEVER
@@ -251,7 +258,10 @@ def _watch(wake: Any) -> None:
             else:
                 is_overdue = True
         if is_overdue:
-            call_in_main_thread(_interrupt)
+            if not _is_asked:
+                _is_asked = True
+                if not call_in_main_thread(_interrupt):
+                    _is_asked = False
             first = min(first, now + _PAUSE)
         _wakes_at = first
         if first < _NEVER:
@@ -262,9 +272,10 @@ def _watch(wake: Any) -> None:
 
 def _after_fork_in_child() -> None:
     """There is no such thread, and the one that runs is the main thread."""
-    global _main_ident, _wake, _wakes_at
+    global _is_asked, _main_ident, _wake, _wakes_at
     _main_ident = _get_ident()
     _wake = None
+    _is_asked = False
     _wakes_at = _NEVER
     if _armed:
         _look_at(0)
