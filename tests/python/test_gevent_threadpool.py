@@ -167,6 +167,18 @@ def test_idle_threads_leave():
     pool.kill()
 
 
+def test_idle_threads_leave_though_others_take_what_woke_them():
+    """Who was told to leave for another one, at the end of its own time,
+    waited for ever: a fault of SimpleQueue.get()."""
+    pools = [ThreadPool(8, idle_task_timeout=0.001) for _ in range(10)]
+    for pool in pools:
+        pool.size = 8
+    deadline = time.monotonic() + 20
+    while any(p._threads for p in pools) and time.monotonic() < deadline:
+        gevent.sleep(0.005)
+    assert [pool.size for pool in pools] == [0] * 10
+
+
 def test_waiting_with_idle_threads_is_known_to_be_for_ever(pool):
     pool.apply(int)
     with pytest.raises(LoopExit):

@@ -6,6 +6,7 @@ For the thread pool: a lock, and a queue whose ``get`` blocks the thread.
 from __future__ import annotations
 
 from _queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any
 
 from .monkey.api import get_original
@@ -24,16 +25,31 @@ class EmptyTimeout(Exception):
 class Queue:
     """An unbounded queue between native threads, first in, first out."""
 
-    __slots__ = ("_items", "unfinished_tasks")
+    # A SimpleQueue's own timeout is of no use: before Python 3.13, who is
+    # woken for an item that another one takes, at the end of its time, waits
+    # for ever. Those who wait for some time wait for the bell.
+    __slots__ = ("_bell", "_has_bell", "_items", "unfinished_tasks")
 
     def __init__(self) -> None:
         self._items: SimpleQueue[Any] = SimpleQueue()
+        self._bell = Lock()  # locked: it has not rung
+        self._bell.acquire()
+        self._has_bell = False
         self.unfinished_tasks = 0
 
     def put(self, item: Any) -> None:
         """Add an item, which counts as unfinished. Does not block."""
         self._items.put(item)
         self.unfinished_tasks += 1
+        if self._has_bell:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:
+                pass  # another one did
 
     def allocate_cookie(self) -> Any:
         """What a thread passes to `get`."""
@@ -45,10 +61,21 @@ class Queue:
         :param timeout: seconds; -1 waits for ever.
         :raises EmptyTimeout: if the time is over.
         """
-        try:
-            return self._items.get(True, None if timeout < 0 else timeout)
-        except Empty:
-            raise EmptyTimeout from None
+        if timeout < 0:
+            return self._items.get()
+        self._has_bell = True
+        end = monotonic() + timeout
+        while True:
+            try:
+                return self._items.get_nowait()
+            except Empty:
+                pass
+            left = end - monotonic()
+            if left <= 0:
+                raise EmptyTimeout
+            is_rung = self._bell.acquire(timeout=min(left, 3600))
+            if is_rung and self._items.qsize() > 1:
+                self._ring()  # for the next one
 
     def task_done(self) -> None:
         """An item that was taken has been dealt with."""
