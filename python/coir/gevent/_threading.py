@@ -32,8 +32,11 @@ class Queue:
 
     def __init__(self) -> None:
         self._items: SimpleQueue[Any] = SimpleQueue()
-        self._bell = Lock()  # locked: it has not rung
-        self._bell.acquire()
+        try:
+            self._bell = Lock()
+        except RuntimeError:  # so it says it
+            raise MemoryError("no memory for a lock") from None
+        self._bell.acquire()  # it has not rung
         self._has_bell = False
         self.unfinished_tasks = 0
 
