@@ -6,6 +6,7 @@ For the thread pool: a lock, and a queue whose ``get`` blocks the thread.
 from __future__ import annotations
 
 from _queue import Empty, SimpleQueue
+from collections import deque
 from time import monotonic
 from typing import Any
 
@@ -22,36 +23,40 @@ class EmptyTimeout(Exception):
     """There was no item in a queue for the time given."""
 
 
+def _new_bell() -> Any:
+    try:
+        bell = Lock()
+    except RuntimeError:  # so it says it
+        raise MemoryError("no memory for a lock") from None
+    bell.acquire()
+    return bell
+
+
 class Queue:
     """An unbounded queue between native threads, first in, first out."""
 
     # A SimpleQueue's own timeout is of no use: before Python 3.13, who is
     # woken for an item that another one takes, at the end of its time, waits
-    # for ever. Those who wait for some time wait for the bell.
-    __slots__ = ("_bell", "_has_bell", "_items", "unfinished_tasks")
+    # for ever. Those who wait for some time have a lock each, in _bells, that
+    # is released once: by who puts an item there and takes the lock out.
+    __slots__ = ("_bells", "_items", "unfinished_tasks")
 
     def __init__(self) -> None:
         self._items: SimpleQueue[Any] = SimpleQueue()
-        try:
-            self._bell = Lock()
-        except RuntimeError:  # so it says it
-            raise MemoryError("no memory for a lock") from None
-        self._bell.acquire()  # it has not rung
-        self._has_bell = False
+        self._bells: deque[Any] = deque()
         self.unfinished_tasks = 0
 
     def put(self, item: Any) -> None:
         """Add an item, which counts as unfinished. Does not block."""
         self._items.put(item)
         self.unfinished_tasks += 1
-        if self._has_bell:
-            self._ring()
+        self._ring()
 
     def _ring(self) -> None:
-        if self._bell.locked():
+        if self._bells:
             try:
-                self._bell.release()
-            except RuntimeError:
+                self._bells.popleft().release()
+            except IndexError:
                 pass  # another one did
 
     def allocate_cookie(self) -> Any:
@@ -66,19 +71,30 @@ class Queue:
         """
         if timeout < 0:
             return self._items.get()
-        self._has_bell = True
         end = monotonic() + timeout
         while True:
+            bell = _new_bell()
+            self._bells.append(bell)
             try:
-                return self._items.get_nowait()
+                item = self._items.get_nowait()
             except Empty:
-                pass
-            left = end - monotonic()
-            if left <= 0:
-                raise EmptyTimeout
-            is_rung = self._bell.acquire(timeout=min(left, 3600))
-            if is_rung and self._items.qsize() > 1:
-                self._ring()  # for the next one
+                left = end - monotonic()
+                if left > 0 and bell.acquire(timeout=min(left, 3600)):
+                    continue
+                if self._take_out(bell) and monotonic() >= end:
+                    raise EmptyTimeout from None
+            else:
+                if not self._take_out(bell):
+                    self._ring()  # it was for another item
+                return item
+
+    def _take_out(self, bell: Any) -> bool:
+        """False: it has rung already."""
+        try:
+            self._bells.remove(bell)
+        except (ValueError, MemoryError):  # or none for a ValueError
+            return False
+        return True
 
     def task_done(self) -> None:
         """An item that was taken has been dealt with."""
@@ -101,4 +117,5 @@ class Queue:
     def kill(self) -> None:
         """Forget all items; after a fork, in which others were cut off."""
         self._items = SimpleQueue()
+        self._bells = deque()
         self.unfinished_tasks = 0
