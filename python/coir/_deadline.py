@@ -22,6 +22,7 @@ from typing import Any, Self, final
 from coir._core import (
     GreenletExit,
     Timeout,
+    add_idle_threads,
     call_in_main_thread,
     getcurrent,
 )
@@ -231,9 +232,11 @@ def _look_at(when: float) -> None:
     _wakes_at = when
     if _wake is None:
         wake = _new_lock()
+        add_idle_threads(1)  # it ends nobody's wait
         try:
             _start_new_thread(_watch, (wake,))
         except RuntimeError:
+            add_idle_threads(-1)
             _wakes_at = _NEVER  # only waits are ended; the next one tries
         else:
             _wake = wake
